@@ -71,8 +71,8 @@ fn full(bencher: Bencher<'_, '_>, tokens: usize) {
     read(bencher, ENCODER.get_or_init(|| builtin(Isa::detect(), Precision::Full, 2)), tokens, 8);
 }
 
-/// candle's own quantised Llama: the first eight layers of another file, and the last token's logits, which it cannot leave
-/// out.
+/// candle's own quantised Llama: the first eight layers of another file, and the last token's logits, which it cannot
+/// leave out.
 #[divan::bench(args = TOKENS, sample_count = 5)]
 fn stock(bencher: Bencher<'_, '_>, tokens: usize) {
     let Some(path) = std::env::var_os("POINTSMAN_BENCH_GGUF") else { return };
@@ -85,8 +85,8 @@ fn stock(bencher: Bencher<'_, '_>, tokens: usize) {
     bencher.bench_local(|| model.forward(&prompt, 0).unwrap());
 }
 
-/// A model of MiniLM-L6's shape (what embedding routers use) in candle, floats, on all cores. Its weights are random: they
-/// change what it says, not how long it takes.
+/// A model of MiniLM-L6's shape (what embedding routers use) in candle, floats, on all cores. Its weights are random:
+/// they change what it says, not how long it takes.
 #[divan::bench(args = TOKENS, sample_count = 5)]
 fn minilm(bencher: Bencher<'_, '_>, tokens: usize) {
     let shape =

@@ -1,5 +1,6 @@
 //! How many decisions a second the log takes, and how long the one who hands them over is held up. The target is 5,000
-//! decisions a second on two cores with answers unaffected. `cargo bench --bench recorder -- DIR` writes to a disk of choice.
+//! decisions a second on two cores with answers unaffected. `cargo bench --bench recorder -- DIR` writes to a disk of
+//! choice.
 
 use std::error::Error;
 use std::time::{Duration, Instant};

@@ -1,8 +1,8 @@
 //! Routing inside another program, without HTTP.
 //!
-//! [`Pointsman`] is the gateway without its listeners: the same configuration, the same catalog, rules, classifier, policy
-//! and decision log, and the same background tasks that learn from what is reported. The program asks which model a
-//! request should go to, makes the call itself, and reports its outcome.
+//! [`Pointsman`] is the gateway without its listeners: the same configuration, the same catalog, rules, classifier,
+//! policy and decision log, and the same background tasks that learn from what is reported. The program asks which
+//! model a request should go to, makes the call itself, and reports its outcome.
 //!
 //! Where there is no model to read prompts, or no directory that can be written, it starts all the same and says so by
 //! `tracing`: the program should set a subscriber, or look at [`Pointsman::health`].
@@ -69,8 +69,8 @@ pub struct Pointsman {
 }
 
 impl Pointsman {
-    /// Loads the configuration as `serve` would, opens the decision log, and starts the tasks that learn from it. Within a
-    /// tokio runtime.
+    /// Loads the configuration as `serve` would, opens the decision log, and starts the tasks that learn from it.
+    /// Within a tokio runtime.
     ///
     /// # Errors
     ///

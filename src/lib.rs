@@ -1,13 +1,14 @@
 //! Pointsman is a self-hosted LLM gateway that learns where each prompt should go.
 //!
-//! **The request road.** [`http`] reads a request and authenticates it, [`codec`] decodes the client's dialect into the canonical
-//! form of [`protocol`], the [`gateway`] lets it in, [`route`] asks the [`classifier`] for features and a [`bandit`] for a choice and makes a plan,
-//! [`dispatch`] walks the plan through [`upstream`] until a model answers, [`codec`] encodes what it says, and what
-//! happened goes by a bounded queue to the [`tuner`] and from there to the [`store`].
+//! **The request road.** [`http`] reads a request and authenticates it, [`codec`] decodes the client's dialect into the
+//! canonical form of [`protocol`], the [`gateway`] lets it in, [`route`] asks the [`classifier`] for features and a
+//! [`bandit`] for a choice and makes a plan, [`dispatch`] walks the plan through [`upstream`] until a model answers,
+//! [`codec`] encodes what it says, and what happened goes by a bounded queue to the [`tuner`] and from there to the
+//! [`store`].
 //!
 //! **The feedback road.** [`http`] validates a rating, the [`tuner`] stores it (acknowledged once it is on disk), joins
-//! it with its decision, and every so often folds the decision log into a new policy snapshot that [`ope`] compares with
-//! the live one before it takes over. [`train`] does the same offline, with data sets.
+//! it with its decision, and every so often folds the decision log into a new policy snapshot that [`ope`] compares
+//! with the live one before it takes over. [`train`] does the same offline, with data sets.
 //!
 //! Another program can have all of it without HTTP: see [`embed`].
 //!

@@ -111,14 +111,15 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Builds a gateway from `loaded` and starts its tasks, within a tokio runtime. `args`, by which `loaded` was loaded,
-    /// serve to load it again.
+    /// Builds a gateway from `loaded` and starts its tasks, within a tokio runtime. `args`, by which `loaded` was
+    /// loaded, serve to load it again.
     ///
     /// # Errors
     ///
     /// See [`StartError`].
     pub fn start(args: LoadArgs, loaded: Loaded) -> Result<Self, StartError> {
-        // Before the files are read: opening a long decision log takes a while, and a change meanwhile must not be missed.
+        // Before the files are read: opening a long decision log takes a while, and a change meanwhile must not be
+        // missed.
         let seen = Seen::now(&loaded.config);
         let dir = log_dir(&loaded.config, args.sandbox.is_some());
         let reloader = Arc::new(Mutex::new(Reloader::new(args, loaded.files.clone())));
@@ -244,8 +245,8 @@ impl App {
         let admin_address = admin.as_ref().map(|listener| address(listener, admin_settings.listen));
         let mut servers = Vec::new();
         let router = routes::proxy(Arc::clone(&gateway));
-        // The first connection pool is for threads that are no lane: the main runtime's, and those of programs that embed
-        // the engine.
+        // The first connection pool is for threads that are no lane: the main runtime's, and those of programs that
+        // embed the engine.
         let lanes = Arc::new(Lanes::start(lane_count(), |lane| use_pool(lane + 1)).map_err(StartError::Lanes)?);
         let serve = |listener, router| {
             let (lanes, settings) = (Arc::clone(&lanes), settings.clone());
@@ -291,15 +292,15 @@ impl App {
     }
 }
 
-/// The directory of the decision log. The sandbox has its own: invented answers and ratings must not be learned from, or
-/// count as spending.
+/// The directory of the decision log. The sandbox has its own: invented answers and ratings must not be learned from,
+/// or count as spending.
 pub fn log_dir(config: &Config, sandbox: bool) -> PathBuf {
     let dir = &config.server.data_dir;
     if sandbox { dir.join("sandbox") } else { dir.clone() }
 }
 
-/// Opens the store in `dir`. Where it is damaged or cannot be written the gateway starts all the same, with a fresh one or
-/// in memory, and logs an error.
+/// Opens the store in `dir`. Where it is damaged or cannot be written the gateway starts all the same, with a fresh one
+/// or in memory, and logs an error.
 ///
 /// # Errors
 ///

@@ -1,8 +1,10 @@
-//! The attribution of a predicted quality: a model's quality on an average prompt, and how many points each factor moved it.
+//! The attribution of a predicted quality: a model's quality on an average prompt, and how many points each factor
+//! moved it.
 //!
-//! 1. The classifier's head predicts log-odds, a sum with known summands ([`Odds`]). The change of probability from an average
-//!    prompt to this one is divided among them along the straight line between the two (Aumann and Shapley, "Values of
-//!    Non-Atomic Games", 1974); for a function of one sum, that is in proportion to the summands. So the shares add up.
+//! 1. The classifier's head predicts log-odds, a sum with known summands ([`Odds`]). The change of probability from an
+//!    average prompt to this one is divided among them along the straight line between the two (Aumann and Shapley,
+//!    "Values of Non-Atomic Games", 1974); for a function of one sum, that is in proportion to the summands. So the
+//!    shares add up.
 //! 2. What feedback has taught is a sum in points already ([`Corrections`]).
 //! 3. The rest is the limit of the scale: no quality is below 0 or above 1.
 //!
@@ -161,8 +163,8 @@ pub struct Attribution {
 }
 
 impl Attribution {
-    /// The attribution of a `quality` that is `prior` plus `corrections`, cut to [0, 1]; `odds` are the prior's summands,
-    /// where the prompt was read.
+    /// The attribution of a `quality` that is `prior` plus `corrections`, cut to [0, 1]; `odds` are the prior's
+    /// summands, where the prompt was read.
     pub fn new(odds: Option<&Odds>, prior: f64, corrections: &Corrections, quality: f64) -> Self {
         let mut parts: Vec<(Factor, f64)> = Vec::with_capacity(Factor::HEAD.len() + 8);
         if let Some(odds) = odds {

@@ -8,8 +8,8 @@ use crate::protocol::ModelName;
 /// One request, as a choice sees it.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Context<'a> {
-    /// Features of the prompt, centred on 0 with a spread of about 1. Empty where the classifier did not answer in time:
-    /// then the choice goes by what is known of the models alone.
+    /// Features of the prompt, centred on 0 with a spread of about 1. Empty where the classifier did not answer in
+    /// time: then the choice goes by what is known of the models alone.
     pub features: &'a [f32],
     /// The feature space: which classifier's head made the features. A policy of another space ignores them.
     pub space: &'a str,

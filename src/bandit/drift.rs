@@ -1,13 +1,14 @@
 //! Change detection: notices that a model has suddenly become better or worse.
 //!
-//! Vendors swap models behind a name. Fading alone is slow to notice: a model with a thousand good answers stays good for
-//! hundreds of bad ones. So each model has a two-sided CUSUM test over its rewards around their usual level; when one of the
-//! sums passes the threshold, the mean since that sum last was zero is taken for the model's new level.
+//! Vendors swap models behind a name. Fading alone is slow to notice: a model with a thousand good answers stays good
+//! for hundreds of bad ones. So each model has a two-sided CUSUM test over its rewards around their usual level; when
+//! one of the sums passes the threshold, the mean since that sum last was zero is taken for the model's new level.
 //!
-//! The level is that of rewards less priors, for each kind of work apart: a change of traffic from code by day to extraction by
-//! night is no change of the model. Features are left out. It takes a few numbers and O(1) per observation, and the result
-//! does not depend on how observations are grouped into calls. The posterior's own sums per kind would not do instead: those
-//! of a changed model fade within tens of observations, and it would seem to change again with each new one.
+//! The level is that of rewards less priors, for each kind of work apart: a change of traffic from code by day to
+//! extraction by night is no change of the model. Features are left out. It takes a few numbers and O(1) per
+//! observation, and the result does not depend on how observations are grouped into calls. The posterior's own sums per
+//! kind would not do instead: those of a changed model fade within tens of observations, and it would seem to change
+//! again with each new one.
 
 use serde::{Deserialize, Serialize};
 
@@ -81,8 +82,8 @@ fn index(kind: Option<usize>) -> usize {
 }
 
 impl Watch {
-    /// Takes in a reward less its prior, at the kind of work of that number. On a detected change, returns the number of
-    /// observations since it, and [`Watch::usual`] gives the new level.
+    /// Takes in a reward less its prior, at the kind of work of that number. On a detected change, returns the number
+    /// of observations since it, and [`Watch::usual`] gives the new level.
     pub(super) fn observe(
         &mut self,
         kind: Option<usize>,
@@ -139,7 +140,8 @@ impl Watch {
 
     /// Takes the mean of an excursion for the new level, for every kind of work.
     fn move_by(&mut self, shift: &Excursion) {
-        // The level has already followed the excursion in part, the more the larger the excursion's share of the memory.
+        // The level has already followed the excursion in part, the more the larger the excursion's share of the
+        // memory.
         let share = (shift.weight / self.weight).min(0.99);
         let by = shift.total / shift.weight * share / -(1.0 - share).ln();
         self.level += by;
@@ -197,7 +199,8 @@ mod tests {
             assert!(alarms <= 16, "{alarms} of 200 at {share}");
         }
     }
-    /// Rewards of a model that is good at the first kind of work and poor at the second, each in blocks; alarms on the way.
+    /// Rewards of a model that is good at the first kind of work and poor at the second, each in blocks; alarms on the
+    /// way.
     fn in_blocks(watch: &mut Watch, length: usize, block: usize, by: f64, seed: u64) -> usize {
         let mut draws = [coin(0.95 + by, seed), coin(0.35 + by, seed + 5000)];
         let kind = |at: usize| at / block % 2;

@@ -69,8 +69,8 @@ impl Symmetric {
         self.lower.iter_mut().for_each(|entry| *entry *= factor);
     }
 
-    /// A matrix of dimension `dim` with this one's entries at other indices; the rest is 0. `places` are rising pairs of an
-    /// old and a new index.
+    /// A matrix of dimension `dim` with this one's entries at other indices; the rest is 0. `places` are rising pairs
+    /// of an old and a new index.
     pub(super) fn placed(&self, places: &[(usize, usize)], dim: usize) -> Self {
         let mut placed = Self::zero(dim);
         for (at, (row, new_row)) in places.iter().enumerate() {
@@ -168,8 +168,8 @@ pub(super) fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
-/// The dot product summed in sixteen lanes, for choosing: it compiles to independent vector instructions, where a single sum
-/// would wait for each addition. The longer side is cut to the shorter.
+/// The dot product summed in sixteen lanes, for choosing: it compiles to independent vector instructions, where a
+/// single sum would wait for each addition. The longer side is cut to the shorter.
 pub(super) fn wide_dot<T>(a: &[T], b: &[T]) -> T
 where
     T: Copy + Default + Mul<Output = T> + AddAssign,

@@ -1,7 +1,8 @@
 //! Logarithms of the standard normal distribution function, from a table.
 //!
-//! Thompson propensities need thousands of values within microseconds. A table with linear interpolation is wrong by less than
-//! 1e-4. That makes no logged propensity wrong: the choice is drawn from the very probabilities that the table gives.
+//! Thompson propensities need thousands of values within microseconds. A table with linear interpolation is wrong by
+//! less than 1e-4. That makes no logged propensity wrong: the choice is drawn from the very probabilities that the
+//! table gives.
 
 use std::sync::LazyLock;
 

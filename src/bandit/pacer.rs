@@ -1,13 +1,14 @@
 //! Budget pacing: keeps spending at a budget's rate by raising or lowering the price of a dollar.
 //!
-//! A budget per hour is a constraint on the average; its Lagrange multiplier is a price in quality per dollar that is added to
-//! the trade-off. The multiplier rises while spending runs ahead of the budget and falls while it lags (online dual descent: Balseiro, Lu and Mirrokni, "Dual Mirror Descent for Online Allocation Problems", 2020). The
-//! step is multiplicative in the price, because what one dollar is worth differs by orders of magnitude between
-//! models: a request may cost a cent or a thousandth of one.
+//! A budget per hour is a constraint on the average; its Lagrange multiplier is a price in quality per dollar that is
+//! added to the trade-off. The multiplier rises while spending runs ahead of the budget and falls while it lags (online
+//! dual descent: Balseiro, Lu and Mirrokni, "Dual Mirror Descent for Online Allocation Problems", 2020). The step is
+//! multiplicative in the price, because what one dollar is worth differs by orders of magnitude between models: a
+//! request may cost a cent or a thousandth of one.
 //!
-//! A second term is proportional to what was over- or underspent so far in the window, so that the *sum* comes out right and
-//! not only the rate. Traffic comes in bursts and rests at night: what a pause saves, up to a whole budget, may be spent, and
-//! while any of it is left the price does not rise. Pure: the caller passes the time and the cost.
+//! A second term is proportional to what was over- or underspent so far in the window, so that the *sum* comes out
+//! right and not only the rate. Traffic comes in bursts and rests at night: what a pause saves, up to a whole budget,
+//! may be spent, and while any of it is left the price does not rise. Pure: the caller passes the time and the cost.
 
 use serde::{Deserialize, Serialize};
 
@@ -62,8 +63,8 @@ impl Pacer {
         &self.settings
     }
 
-    /// Changes the budget. The learned price stays where the new rate is not higher. Otherwise it is reset, as it would be too
-    /// high, and a price rises within a few requests but falls within hours.
+    /// Changes the budget. The learned price stays where the new rate is not higher. Otherwise it is reset, as it would
+    /// be too high, and a price rises within a few requests but falls within hours.
     pub fn set_budget(&mut self, settings: PacerSettings) {
         let rate = |settings: &PacerSettings| settings.budget_usd / settings.window_s.max(1e-9);
         if rate(&settings) > rate(&self.settings) {
@@ -75,7 +76,8 @@ impl Pacer {
         (self.usual_usd, self.dear_usd) = (self.usual_usd.min(budget), self.dear_usd.min(budget));
     }
 
-    /// Whether its state is one that spending can lead to: a stored state may be of an earlier program without these limits.
+    /// Whether its state is one that spending can lead to: a stored state may be of an earlier program without these
+    /// limits.
     pub fn is_sound(&self) -> bool {
         let budget = self.settings.budget_usd;
         let price = PRICE_LOW.ln()..=PRICE_HIGH.ln();
@@ -106,11 +108,12 @@ impl Pacer {
         let before = self.log_price - self.negligible().ln();
         self.usual_usd += share * (cost_usd - self.usual_usd);
         self.dear_usd = (self.dear_usd * (1.0 - 1.0 / DEAR_FADES)).max(cost_usd);
-        // Between a negligible price and one that decides everything: beyond these, further steps would only delay the way
-        // back.
+        // Between a negligible price and one that decides everything: beyond these, further steps would only delay the
+        // way back.
         let low = self.negligible().ln();
         let high = (DECIDES_ALL / self.usual_usd.max(1e-12)).clamp(PRICE_LOW, PRICE_HIGH).ln().max(low);
-        // A price that is hardly more than negligible stays so when larger requests come. One that binds is the budget's.
+        // A price that is hardly more than negligible stays so when larger requests come. One that binds is the
+        // budget's.
         let price = if before < 1.0 { low + before.max(0.0) } else { self.log_price };
         self.log_price = (price.max(low) + RATE_GAIN * step).clamp(low, high);
     }
@@ -122,8 +125,8 @@ impl Pacer {
         if price <= self.negligible() * 1.01 { 0.0 } else { price.min(PRICE_HIGH) }
     }
 
-    /// The price at which a dear request's cost is worth 0.001 of quality (1 = from a useless to a perfect answer). Not a
-    /// usual one's: which requests are usual depends on the price itself.
+    /// The price at which a dear request's cost is worth 0.001 of quality (1 = from a useless to a perfect answer). Not
+    /// a usual one's: which requests are usual depends on the price itself.
     fn negligible(&self) -> f64 {
         if self.dear_usd > 0.0 { (1e-3 / self.dear_usd).clamp(PRICE_LOW, PRICE_HIGH / 2.0) } else { PRICE_LOW }
     }
@@ -158,8 +161,9 @@ const PRICE_HIGH: f64 = 1e7;
 mod tests {
     use super::*;
 
-    /// Requests at one a second, each to be answered by one of two models: dear and good, or cheap and a little worse, the
-    /// gap differing from request to request. Returns dollars spent over the budget, as a share, after `skip` seconds.
+    /// Requests at one a second, each to be answered by one of two models: dear and good, or cheap and a little worse,
+    /// the gap differing from request to request. Returns dollars spent over the budget, as a share, after `skip`
+    /// seconds.
     fn drive(budget_per_hour: f64, seconds: u32, skip: u32) -> f64 {
         let settings = PacerSettings { budget_usd: budget_per_hour, window_s: 3600.0 };
         let mut pacer = Pacer::new(settings, 0.0, 0.0);

@@ -1,7 +1,7 @@
 //! How to explore: from beliefs about utilities to a probability for each candidate.
 //!
-//! Every policy gives its probabilities *exactly*; the choice is one draw from them. Thompson sampling, which usually draws
-//! without knowing its probabilities, computes them by numerical integration over its beliefs ([`thompson`]).
+//! Every policy gives its probabilities *exactly*; the choice is one draw from them. Thompson sampling, which usually
+//! draws without knowing its probabilities, computes them by numerical integration over its beliefs ([`thompson`]).
 
 use serde::{Deserialize, Serialize};
 
@@ -24,14 +24,14 @@ pub enum PolicyKind {
         /// How many standard deviations of optimism.
         width: f64,
     },
-    /// Each with the probability that it is the best under the beliefs (Thompson 1933; Agrawal and Goyal 2013 for linear ones), with spreads
-    /// multiplied by `scale`.
+    /// Each with the probability that it is the best under the beliefs (Thompson 1933; Agrawal and Goyal 2013 for
+    /// linear ones), with spreads multiplied by `scale`.
     Thompson {
         /// 1 = as uncertain as the posterior says; less explores less.
         scale: f64,
     },
-    /// Inverse to the gap behind the best: `1 / (K + gamma x gap)`, the best takes the rest (Abe and Long 1999; SquareCB of
-    /// Foster and Rakhlin 2020), with `gamma = gain x sqrt(K x observations)`.
+    /// Inverse to the gap behind the best: `1 / (K + gamma x gap)`, the best takes the rest (Abe and Long 1999;
+    /// SquareCB of Foster and Rakhlin 2020), with `gamma = gain x sqrt(K x observations)`.
     InverseGap {
         /// How fast exploration fades.
         gain: f64,
@@ -124,9 +124,9 @@ const TAIL: f64 = 4.5;
 
 /// Probability of each candidate to have the largest of independent normal draws.
 ///
-/// The largest draw lies below `t` with probability `F(t) = prod F_k(t)`. Between two points of a grid `ln F` grows by the
-/// sum of what each `ln F_k` grows by, so each candidate gets its share of that growth times the mass of the interval.
-/// Shares are positive and sum to one whatever the grid, and exact in the limit of a fine one.
+/// The largest draw lies below `t` with probability `F(t) = prod F_k(t)`. Between two points of a grid `ln F` grows by
+/// the sum of what each `ln F_k` grows by, so each candidate gets its share of that growth times the mass of the
+/// interval. Shares are positive and sum to one whatever the grid, and exact in the limit of a fine one.
 fn thompson(means: &[f64], spreads: &[f64], scale: f64, shares: &mut [f64]) {
     let spread = |at: usize| (scale * spreads[at]).max(1e-9);
     let ends = |sign: f64| {

@@ -1,20 +1,21 @@
 //! The posterior of each model's correction: hierarchical Bayesian linear regression of reward less prior.
 //!
-//! **The model.** With `x = [1, logit P, z, k]`, reward = `P + x . (s + v_m) + noise`: `P` is the classifier's probability, `s`
-//! the effects that all models have in common, `v_m` the model's own; both have mean 0 and the variances of [`Settings`]. So
-//! before any feedback the expectation *is* the classifier's. Feedback adds a **correction** `x . (s + v_m)`: up or down, by
-//! the logit of `P`, by the prompt's features `z`, and by its kind of work `k` (one-hot; [`Shape`]). Kinds may vary more than
-//! features: what a model is good at can be said in a word, and a few ratings should say it.
+//! **The model.** With `x = [1, logit P, z, k]`, reward = `P + x . (s + v_m) + noise`: `P` is the classifier's
+//! probability, `s` the effects that all models have in common, `v_m` the model's own; both have mean 0 and the
+//! variances of [`Settings`]. So before any feedback the expectation *is* the classifier's. Feedback adds a
+//! **correction** `x . (s + v_m)`: up or down, by the logit of `P`, by the prompt's features `z`, and by its kind of
+//! work `k` (one-hot; [`Shape`]). Kinds may vary more than features: what a model is good at can be said in a word, and
+//! a few ratings should say it.
 //!
-//! **The sums.** Per model `A = sum w x x'`, `b = sum w x r` with `r` = reward - P, and `c = sum w r r` ([`Moments`]). The rest
-//! follows from them ([`fit`]): with `D` the prior precision, `C = (D + A/n)^-1` (`n` the noise variance) and everything
-//! about `s` integrated out exactly (Lindley and Smith 1972, "Bayes Estimates for the Linear Model"):
+//! **The sums.** Per model `A = sum w x x'`, `b = sum w x r` with `r` = reward - P, and `c = sum w r r` ([`Moments`]).
+//! The rest follows from them ([`fit`]): with `D` the prior precision, `C = (D + A/n)^-1` (`n` the noise variance) and
+//! everything about `s` integrated out exactly (Lindley and Smith 1972, "Bayes Estimates for the Linear Model"):
 //!
 //! - information on `s`: `S = D_s + sum (D - D C D)`, `h = sum D C b/n`, mean `S^-1 h`
 //! - model: mean `C b/n + C D s`, covariance `C + C D S^-1 D C`.
 //!
-//! A reward in [0, 1] is not Gaussian; the linear form is used because its sums fade, merge and recompute exactly, and because
-//! the correction is small where the classifier is any good.
+//! A reward in [0, 1] is not Gaussian; the linear form is used because its sums fade, merge and recompute exactly, and
+//! because the correction is small where the classifier is any good.
 
 use serde::{Deserialize, Serialize};
 
@@ -83,8 +84,8 @@ impl Moments {
         }
     }
 
-    /// The sums in another shape. With another number of features, level, slope and kinds stay and the features' sums are
-    /// dropped. With more kinds everything stays, and the new ones' sums are 0.
+    /// The sums in another shape. With another number of features, level, slope and kinds stay and the features' sums
+    /// are dropped. With more kinds everything stays, and the new ones' sums are 0.
     pub(super) fn reshaped(&self, from: Shape, to: Shape) -> Self {
         let keep = if from.features == to.features { from.kinds_from() } else { BASE };
         let kinds = (0..from.kinds.min(to.kinds)).map(|kind| (from.kinds_from() + kind, to.kinds_from() + kind));
@@ -168,9 +169,9 @@ const SPREADS: [f64; 3] = [0.4, 0.7, 1.0];
 
 /// The posterior of `arms`. A function of the sums alone.
 ///
-/// How far models differ by the kind of work is not known beforehand: for one user they are nearly alike, for another each is
-/// a specialist. So where priors are weak, that variance is the mean over [`SPREADS`], weighted by the marginal likelihood of
-/// the rewards (empirical Bayes; Morris 1983, "Parametric Empirical Bayes Inference").
+/// How far models differ by the kind of work is not known beforehand: for one user they are nearly alike, for another
+/// each is a specialist. So where priors are weak, that variance is the mean over [`SPREADS`], weighted by the marginal
+/// likelihood of the rewards (empirical Bayes; Morris 1983, "Parametric Empirical Bayes Inference").
 pub(super) fn fit(arms: &[Sums<'_>], shape: Shape, settings: &Settings) -> Beliefs {
     if shape.kinds == 0 || arms.iter().all(|arm| arm.grounds == Grounds::Fitted) {
         return Posterior::of(arms, shape, settings).beliefs(shape, settings, 0.0);
@@ -246,7 +247,8 @@ impl Posterior {
                 let precision = inverses(&settings.own_variances(shape, *grounds));
                 let mut total = Symmetric::diagonal(&precision);
                 total.add(&moments.gram, fade / noise);
-                // The prior precision makes it positive definite; should rounding ever break that, the belief is the prior.
+                // The prior precision makes it positive definite; should rounding ever break that, the belief is the
+                // prior.
                 let inverse = total.inverse().or_else(|| Symmetric::diagonal(&precision).inverse());
                 let (covariance, log_determinant) = inverse.unwrap_or_else(|| (Square::zero(dim), 0.0));
                 let scaled: Vec<f64> = moments.pull.iter().map(|pull| pull * fade / noise).collect();

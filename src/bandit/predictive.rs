@@ -1,16 +1,17 @@
 //! The posterior predictive distribution of a model's correction, laid out so that what depends on the prompt alone is
 //! computed once for all models.
 //!
-//! For `x = [1, l, z, k]` (see [`posterior`](super::posterior)) only the logit `l` is a candidate's own. So with `c = [1, z]`,
-//! and the kind `k` as an index, mean and variance of a correction are
+//! For `x = [1, l, z, k]` (see [`posterior`](super::posterior)) only the logit `l` is a candidate's own. So with `c =
+//! [1, z]`, and the kind `k` as an index, mean and variance of a correction are
 //!
 //! - `m_c . c + m_l l + m_k`
 //! - `c' M_cc c + 2 (l M_l + M_k) . c + l^2 M_ll + 2 l M_kl + M_kk`
 //!
-//! [`PromptTerms`] has `c` and the products `c c'`; [`Predictive`] has a model's numbers in the same order. Then `c' M_cc c` is
-//! one sum of products over a triangle, and only one of the rows for kinds is read: a quarter of the memory, and a fifth of
-//! the multiplications, of `x' M x` over the whole matrix. With fifty models memory traffic is the cost: the full matrices do
-//! not fit into the processor's cache, these do. The triangle is f32, since a spread needs no more than five digits.
+//! [`PromptTerms`] has `c` and the products `c c'`; [`Predictive`] has a model's numbers in the same order. Then `c'
+//! M_cc c` is one sum of products over a triangle, and only one of the rows for kinds is read: a quarter of the memory,
+//! and a fifth of the multiplications, of `x' M x` over the whole matrix. With fifty models memory traffic is the cost:
+//! the full matrices do not fit into the processor's cache, these do. The triangle is f32, since a spread needs no more
+//! than five digits.
 
 use super::matrix::{Square, wide_dot};
 use super::shape::{BASE, Shape};

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// How good an answer was: 0 worst, 1 best. Quality alone; cost and latency are weighed when choosing, not when learning,
-/// so that a new price needs no new feedback.
+/// How good an answer was: 0 worst, 1 best. Quality alone; cost and latency are weighed when choosing, not when
+/// learning, so that a new price needs no new feedback.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[serde(try_from = "f64", into = "f64")]
 pub struct Reward(f64);

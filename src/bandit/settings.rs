@@ -10,9 +10,9 @@ use super::shape::Shape;
 const NEW: f64 = 10.0;
 
 /// Factor on the spread of a model of a weak prior at a kind of work that it was not judged at yet, where models differ
-/// by kind of work. With Thompson's scale it makes up the whole spread of the posterior: other work says little about this
-/// one, and narrower draws left one specialist in fifteen untried for good (`worlds_tests`). Where models do not differ by
-/// kind, it would cost points for nothing (training/RESULTS.md).
+/// by kind of work. With Thompson's scale it makes up the whole spread of the posterior: other work says little about
+/// this one, and narrower draws left one specialist in fifteen untried for good (`worlds_tests`). Where models do not
+/// differ by kind, it would cost points for nothing (training/RESULTS.md).
 const UNSEEN_KIND: f64 = 2.5;
 
 /// Prior variances, forgetting and exploration. The defaults are what did best in `pointsman replay`.
@@ -33,26 +33,28 @@ pub struct Settings {
     pub lean: f64,
     /// Prior standard deviation of a model's correction at one kind of work, beyond its level, for [`Grounds::Fitted`].
     pub kind: f64,
-    /// The largest such standard deviation for weaker grounds; feedback decides how much of it is used (see `posterior`).
-    /// Wide: a kind is one number that tens of ratings determine, while slopes in many features take thousands.
+    /// The largest such standard deviation for weaker grounds; feedback decides how much of it is used (see
+    /// `posterior`). Wide: a kind is one number that tens of ratings determine, while slopes in many features take
+    /// thousands.
     pub weak_kind: f64,
     /// Prior standard deviation of the correction that all models have in common at one kind of work.
     pub common_kind: f64,
-    /// Prior standard deviation of the slope in each feature that all models have in common: some prompts are hard for all
-    /// models, which must not look like a difference between them.
+    /// Prior standard deviation of the slope in each feature that all models have in common: some prompts are hard for
+    /// all models, which must not look like a difference between them.
     pub common_lean: f64,
-    /// Share of the variances of level and slope that all models have in common (users stricter than the benchmark, say),
-    /// 0 to below 1.
+    /// Share of the variances of level and slope that all models have in common (users stricter than the benchmark,
+    /// say), 0 to below 1.
     pub shared: f64,
     /// Factor on the standard deviations of level and slope for [`Grounds::Likened`].
     pub likened: f64,
     /// Factor on the standard deviations of level and slope for [`Grounds::Nothing`].
     pub groundless: f64,
-    /// Factor on the standard deviation of own slopes in features for weaker grounds than [`Grounds::Fitted`], and on that of
-    /// all common effects where no model's prior is fitted. A fitted head has read the features already.
+    /// Factor on the standard deviation of own slopes in features for weaker grounds than [`Grounds::Fitted`], and on
+    /// that of all common effects where no model's prior is fitted. A fitted head has read the features already.
     pub weak: f64,
-    /// Factor on the spread of a model whose prior is fitted, for exploration: 0 = none. Between models that were all measured
-    /// there is less to win by trying than it costs, and the best by the beliefs is learned about anyway, by being chosen.
+    /// Factor on the spread of a model whose prior is fitted, for exploration: 0 = none. Between models that were all
+    /// measured there is less to win by trying than it costs, and the best by the beliefs is learned about anyway, by
+    /// being chosen.
     pub assured: f64,
     /// Factor on the spread of a model for [`Grounds::Likened`], for exploration, besides its eagerness.
     pub supposed: f64,
@@ -91,7 +93,8 @@ impl Default for Settings {
     }
 }
 
-/// When a model counts as changed: a two-sided cumulative sum test (Page 1954) over its rewards, in standard deviations.
+/// When a model counts as changed: a two-sided cumulative sum test (Page 1954) over its rewards, in standard
+/// deviations.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DriftSettings {
@@ -99,11 +102,11 @@ pub struct DriftSettings {
     pub slack: f64,
     /// Threshold of the sums: higher is slower and surer.
     pub threshold: f64,
-    /// Observations of a changed model until it is settled again. Before that its prior counts as [`Grounds::Nothing`]: it was
-    /// fitted to another model.
+    /// Observations of a changed model until it is settled again. Before that its prior counts as [`Grounds::Nothing`]:
+    /// it was fitted to another model.
     pub settled: f64,
-    /// Half-life of an unsettled model's observations, in feedbacks of all models together. So a model that got worse is tried
-    /// again about once in so many, and used again where it has recovered.
+    /// Half-life of an unsettled model's observations, in feedbacks of all models together. So a model that got worse
+    /// is tried again about once in so many, and used again where it has recovered.
     pub recheck: f64,
 }
 
@@ -213,8 +216,8 @@ impl Settings {
         (0..shape.dim()).map(of).collect()
     }
 
-    /// Factor on a model's spread for exploration, after `seen` observations; `of_kind` = those at the prompt's kind of work,
-    /// where that is known; `fields` = how much models differ by kind of work (0 to 1).
+    /// Factor on a model's spread for exploration, after `seen` observations; `of_kind` = those at the prompt's kind of
+    /// work, where that is known; `fields` = how much models differ by kind of work (0 to 1).
     pub(super) fn eager(&self, grounds: Grounds, seen: f64, of_kind: Option<f64>, fields: f64) -> f64 {
         let usual = match grounds {
             Grounds::Fitted => return self.assured,

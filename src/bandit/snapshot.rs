@@ -1,7 +1,7 @@
 //! A policy's parameters at one moment, for choosing and for learning.
 //!
-//! Written and read whole (serde, any format). Beliefs are not stored but computed from the sums; a snapshot whose sums do not
-//! fit together is refused when it is read.
+//! Written and read whole (serde, any format). Beliefs are not stored but computed from the sums; a snapshot whose sums
+//! do not fit together is refused when it is read.
 
 use std::collections::BTreeMap;
 
@@ -238,8 +238,8 @@ impl Snapshot {
         (prior + self.belief(candidate).predictive.correction(&terms, logit(prior))).clamp(0.0, 1.0)
     }
 
-    /// The learned corrections of a candidate's prior for this prompt. Added to the prior they give its quality, before that is
-    /// cut to [0, 1].
+    /// The learned corrections of a candidate's prior for this prompt. Added to the prior they give its quality, before
+    /// that is cut to [0, 1].
     pub fn corrections(&self, context: &Context<'_>, candidate: &Candidate<'_>) -> Corrections {
         let mut x = self.x(context);
         x[1] = logit(candidate.prior);
@@ -249,8 +249,8 @@ impl Snapshot {
         Corrections { level, hardness, leanings, kind: terms.sum() }
     }
 
-    /// Chooses one of `candidates`. `chance` is a uniform draw from [0, 1); without `explore` it is ignored, and the best by
-    /// utility is chosen with probability 1. `None` where there is no candidate.
+    /// Chooses one of `candidates`. `chance` is a uniform draw from [0, 1); without `explore` it is ignored, and the
+    /// best by utility is chosen with probability 1. `None` where there is no candidate.
     pub fn choose(
         &self,
         context: &Context<'_>,

@@ -15,8 +15,8 @@ pub struct Tradeoff {
 }
 
 impl Tradeoff {
-    /// `quality - cost_per_usd x (cost + switching) - latency_per_s x latency`. An unknown latency counts as 0: a model that
-    /// was never measured is not punished for it.
+    /// `quality - cost_per_usd x (cost + switching) - latency_per_s x latency`. An unknown latency counts as 0: a model
+    /// that was never measured is not punished for it.
     pub fn utility(&self, quality: f64, candidate: &Candidate<'_>) -> f64 {
         quality - self.burden(candidate)
     }

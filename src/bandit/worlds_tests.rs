@@ -21,8 +21,8 @@ fn liked(model: usize, kind: usize) -> f64 {
     }
 }
 
-/// The share of its own work that each specialist gets in the last quarter of the visits, of which three in four are judged
-/// and three in twenty taken for other work.
+/// The share of its own work that each specialist gets in the last quarter of the visits, of which three in four are
+/// judged and three in twenty taken for other work.
 fn shares_of_specialists(grounds: Grounds, seed: u64) -> [f64; 3] {
     let models = ["coder", "mather", "linguist", "round", "cheap"].map(ModelName::from);
     let kinds: Vec<String> = (0..KINDS).map(|kind| format!("kind {kind}")).collect();

@@ -115,7 +115,8 @@ fn draw_bar(svg: &mut Svg, bar: &Bar, axis: &Axis, left: f64, origin: f64, top: 
     svg.text("muted", (left + label_at + 5.0, middle + 4.0), "start", &format_number(bar.value));
 }
 
-/// Letters that a name may have left of the bars. A little more, as a name that just fits must not be cut by a rounding error.
+/// Letters that a name may have left of the bars. A little more, as a name that just fits must not be cut by a rounding
+/// error.
 fn room(left: f64) -> usize {
     ((left - 12.0) / 6.6 + 1e-6) as usize
 }

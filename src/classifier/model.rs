@@ -148,8 +148,8 @@ impl Model {
         Ok(tokens)
     }
 
-    /// Loads what `[classifier] head` names: `builtin`, a path, or `none`. The builtin head belongs to the builtin encoder;
-    /// beside another one there is none, and routing rests on what is configured of each model.
+    /// Loads what `[classifier] head` names: `builtin`, a path, or `none`. The builtin head belongs to the builtin
+    /// encoder; beside another one there is none, and routing rests on what is configured of each model.
     ///
     /// # Errors
     ///

@@ -152,7 +152,8 @@ impl Classifier {
     ///
     /// # Errors
     ///
-    /// The classifier is not ready, or the file cannot be read or belongs to another encoder; the old head stays in force.
+    /// The classifier is not ready, or the file cannot be read or belongs to another encoder; the old head stays in
+    /// force.
     pub fn swap_head(&self, name: &str) -> Result<(), LoadError> {
         let state = self.shared.state.load_full();
         let State::Ready(model) = &*state else { return Err(LoadError::NotReady) };

@@ -4,8 +4,8 @@
 //! these rules are set up here, for byte-level pairs (Llama 3, SmolLM2 and others) and for sentence pieces (Llama 2,
 //! TinyLlama). Safetensors come with a `tokenizer.json`, which has all rules itself.
 //!
-//! **What is read.** The beginning token, where the model has one; the turn, or its first and last half of the room where
-//! it is longer; then the end of the context, in what room is left, at most a quarter of all.
+//! **What is read.** The beginning token, where the model has one; the turn, or its first and last half of the room
+//! where it is longer; then the end of the context, in what room is left, at most a quarter of all.
 
 use std::path::Path;
 

@@ -1,8 +1,8 @@
 //! The limit of open files (`RLIMIT_NOFILE`), which counts connections, too.
 //!
 //! Shells and containers often set a soft limit of 1,024, for programs that use `select(2)`, below a hard one that is
-//! many times higher. A gateway holds two connections for each request under way, so it raises the soft limit to the hard
-//! one, as Go's runtime does.
+//! many times higher. A gateway holds two connections for each request under way, so it raises the soft limit to the
+//! hard one, as Go's runtime does.
 
 /// Raises the soft limit to the hard one if possible, and returns it as it is then; `None` = it cannot be read.
 pub(super) fn raise_limit() -> Option<u64> {

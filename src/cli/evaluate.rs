@@ -1,5 +1,5 @@
-//! `pointsman evaluate --data DIR`: how good a head is on recorded outcomes, compared with its baselines; with `--policy`
-//! instead, how good a policy would have been on the decision log ([`super::policies`]).
+//! `pointsman evaluate --data DIR`: how good a head is on recorded outcomes, compared with its baselines; with
+//! `--policy` instead, how good a policy would have been on the decision log ([`super::policies`]).
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -56,8 +56,8 @@ pub(super) struct EvaluateArgs {
     models: Vec<String>,
     #[command(flatten)]
     part: PartArgs,
-    /// Only these tasks, or families of them (the part of a name before the slash), among what is judged; what baselines are
-    /// fitted to stays whole. For a head that was trained --without them
+    /// Only these tasks, or families of them (the part of a name before the slash), among what is judged; what
+    /// baselines are fitted to stays whole. For a head that was trained --without them
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     tasks: Vec<String>,
     /// Write all figures as JSON ("-" = standard output, instead of the tables)

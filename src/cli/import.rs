@@ -17,12 +17,12 @@ use crate::train::dataset::foreign::{Called, Imported, import};
 
 /// Read an export back, or make a data set of other programs' files
 ///
-/// An export of `pointsman export` (JSON lines or Parquet) goes back into the decision log of a gateway that is not running;
-/// entries that are there already stay as they are.
+/// An export of `pointsman export` (JSON lines or Parquet) goes back into the decision log of a gateway that is not
+/// running; entries that are there already stay as they are.
 ///
 /// Other files become a data set for `train`, `evaluate` and `replay` (--dataset DIR): recorded outcomes of this
-/// project, RouterBench and LLMRouterBench tables (CSV, JSON, JSON lines; one column or one row for each model), and request logs
-/// of LiteLLM or in the shape of OpenAI's API, as far as they carry a prompt, a model and a score.
+/// project, RouterBench and LLMRouterBench tables (CSV, JSON, JSON lines; one column or one row for each model), and
+/// request logs of LiteLLM or in the shape of OpenAI's API, as far as they carry a prompt, a model and a score.
 #[derive(Debug, Args)]
 pub(super) struct ImportArgs {
     /// The files to read
@@ -112,8 +112,8 @@ fn into_log(args: &ImportArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Appends what is new in `entries`, and returns the numbers of new and known ones. To a known one an outcome and feedback
-/// may have been added since it was imported.
+/// Appends what is new in `entries`, and returns the numbers of new and known ones. To a known one an outcome and
+/// feedback may have been added since it was imported.
 fn append(store: &Store, entries: Vec<Entry>) -> Result<(u64, u64), StoreError> {
     let (mut decisions, mut outcomes, mut feedback) = (Vec::new(), Vec::new(), Vec::new());
     let mut known = 0;

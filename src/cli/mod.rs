@@ -1,7 +1,7 @@
 //! The command line: one file per subcommand. Exit codes: 0 good, 1 failed, 2 wrong use.
 
-/// Prints a line on standard output. If it cannot be written (a full disk) the program goes on and exits as failed in the
-/// end, where std's macro of this name would panic.
+/// Prints a line on standard output. If it cannot be written (a full disk) the program goes on and exits as failed in
+/// the end, where std's macro of this name would panic.
 macro_rules! println {
     ($($part:tt)*) => { $crate::cli::print(format_args!($($part)*)) };
 }
@@ -80,8 +80,9 @@ enum Command {
 #[error("{0}")]
 struct WrongUse(String);
 
-/// Ends the process silently when the reader of its output goes away (`pointsman config print | head`), as other commands
-/// do; by default Rust makes printing panic. Not for servers: there a closed pipe only means that nobody reads log lines.
+/// Ends the process silently when the reader of its output goes away (`pointsman config print | head`), as other
+/// commands do; by default Rust makes printing panic. Not for servers: there a closed pipe only means that nobody reads
+/// log lines.
 fn end_with_the_reader() {
     // SAFETY: no handler of our own is installed, and no other thread runs yet.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };

@@ -1,5 +1,5 @@
-//! `pointsman evaluate --policy A --against B`: how much more one policy would have earned than another, by the decision
-//! log.
+//! `pointsman evaluate --policy A --against B`: how much more one policy would have earned than another, by the
+//! decision log.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -30,12 +30,12 @@ use crate::tuner::{Lesson, bandit_settings, in_force, of_newest_head};
 pub(super) struct PolicyArgs {
     /// The policy to judge: live, a version, classifier, logged, uniform, model:NAME, or a kind
     ///
-    /// live = the one in force; classifier = predictions alone, nothing learned; logged = the one that really chose; a kind
-    /// (greedy, epsilon_greedy, lin_ucb, thompson, inverse_gap) = the live one's knowledge, exploring in that way. live,
-    /// versions and kinds need the store of a stopped gateway; an export has no policies.
+    /// live = the one in force; classifier = predictions alone, nothing learned; logged = the one that really chose; a
+    /// kind (greedy, epsilon_greedy, lin_ucb, thompson, inverse_gap) = the live one's knowledge, exploring in that way.
+    /// live, versions and kinds need the store of a stopped gateway; an export has no policies.
     ///
-    /// On choices that it has learned from, a policy looks better than it is. So only choices judged after that count, if
-    /// there are at least learning.gate.min_choices; else all count, and a line says how many it has learned from.
+    /// On choices that it has learned from, a policy looks better than it is. So only choices judged after that count,
+    /// if there are at least learning.gate.min_choices; else all count, and a line says how many it has learned from.
     #[arg(long, value_name = "POLICY")]
     policy: Option<String>,
     /// The policy it is compared with, named in the same way

@@ -1,5 +1,5 @@
-//! Progress of long work: on a terminal a bar with the time left, or a count where the total is not known; elsewhere a line
-//! now and then.
+//! Progress of long work: on a terminal a bar with the time left, or a count where the total is not known; elsewhere a
+//! line now and then.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};

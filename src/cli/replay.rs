@@ -27,11 +27,12 @@ use crate::train::replay::{
 ///
 /// Regret is how much more the best single model in hindsight would have earned; a policy that uses the prompt can have
 /// negative regret. It is computed on the prompts that this model was run on. An unknown cost is shown as –; where cost
-/// counts (--cost-weight, --budget), models without any are left out. The learner and the oracle use these two; the best
-/// single model and epsilon-greedy go by rewards alone, and so does regret.
+/// counts (--cost-weight, --budget), models without any are left out. The learner and the oracle use these two; the
+/// best single model and epsilon-greedy go by rewards alone, and so does regret.
 #[derive(Debug, Args)]
 pub(super) struct ReplayArgs {
-    /// The data set: a folder with train/, val/ and test/, or files of JSON lines (which count as train, in a warm start as test)
+    /// The data set: a folder with train/, val/ and test/, or files of JSON lines (which count as train, in a warm
+    /// start as test)
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
     /// Begin with what a head predicts; without it, begin with nothing

@@ -79,8 +79,8 @@ pub(super) fn run(args: RouteArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The store as the last gateway left it, with the guard that hands its files back to their owner; one in memory if there
-/// is none, or it cannot be opened.
+/// The store as the last gateway left it, with the guard that hands its files back to their owner; one in memory if
+/// there is none, or it cannot be opened.
 fn store(config: &Config) -> anyhow::Result<(Option<HandOver>, Store)> {
     let dir = &config.server.data_dir;
     match Store::open_existing(dir, &config.store) {

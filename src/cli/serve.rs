@@ -155,8 +155,8 @@ impl Signals {
 }
 
 /// Serves until a signal: SIGHUP loads the configuration again, SIGTERM and SIGINT drain, a second one ends at once.
-/// A drain cut by its deadline is no failure: the clients got an error event, and a service manager should see an orderly
-/// stop.
+/// A drain cut by its deadline is no failure: the clients got an error event, and a service manager should see an
+/// orderly stop.
 async fn until_stopped(app: App, load: &LoadArgs, signals: &mut Signals) -> anyhow::Result<ExitCode> {
     let Signals { hangup, terminate, interrupt } = signals;
     loop {

@@ -2,8 +2,8 @@
 //!
 //! Debug pages, proxies and some vendors quote a request's headers in their errors, the API key among them. A vendor's
 //! error goes on to the client, so it is searched for the secrets that were sent, both in whole bodies and in events of
-//! a stream. Good answers pass unsearched: they hold the model's words and not the vendor's. Of an event with such words
-//! the other lines (comments, name, id) are searched.
+//! a stream. Good answers pass unsearched: they hold the model's words and not the vendor's. Of an event with such
+//! words the other lines (comments, name, id) are searched.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;

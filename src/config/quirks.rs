@@ -63,8 +63,8 @@ pub struct Quirks {
     pub longest_call_id: Option<usize>,
     /// Top-level fields that it refuses; they are left out.
     pub leave_out: BTreeSet<String>,
-    /// Top-level fields and kinds of parts that it refuses and that change the answer: requests with them go elsewhere. Of
-    /// `tools` and `tool_choice` this means what only OpenAI knows.
+    /// Top-level fields and kinds of parts that it refuses and that change the answer: requests with them go elsewhere.
+    /// Of `tools` and `tool_choice` this means what only OpenAI knows.
     pub cannot: BTreeSet<String>,
 }
 

@@ -21,8 +21,8 @@ pub(super) fn remarks(config: &Config) -> Vec<String> {
     unknown.map(remark).chain(pinned_aliases(config)).chain(unpriced(config)).collect()
 }
 
-/// Pins to default aliases: a rule that is to keep prompts at an own server would send them to a vendor while that server
-/// lists no model of this name.
+/// Pins to default aliases: a rule that is to keep prompts at an own server would send them to a vendor while that
+/// server lists no model of this name.
 fn pinned_aliases(config: &Config) -> impl Iterator<Item = String> {
     let pins = config.rules.iter().enumerate().filter_map(|(index, rule)| Some((index, rule.pin.as_deref()?)));
     let aliases = pins.filter(|(_, pin)| config.default_aliases.contains(*pin) && config.discovers());

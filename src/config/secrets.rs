@@ -24,7 +24,8 @@ pub(super) fn resolve_keys(
     }
 }
 
-/// Resolves the hub's token, and what the hub's usual variables (`HF_HOME`...) say about cache, address and offline mode.
+/// Resolves the hub's token, and what the hub's usual variables (`HF_HOME`...) say about cache, address and offline
+/// mode.
 pub(super) fn resolve_hub(hub: &mut Hub, variables: &BTreeMap<String, String>, dir: &Path, errors: &mut Vec<String>) {
     let given = |name: &str| variables.get(name).filter(|value| !value.is_empty());
     let token = secret("classifier.hub.token", Some(&hub.token_env), hub.token_file.as_deref(), variables, dir);

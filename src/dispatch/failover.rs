@@ -1,8 +1,8 @@
 //! Walks a plan's models until one answers.
 //!
 //! **Worst case.** One request makes at most `dispatch.max_attempts` upstream calls, at most
-//! `dispatch.attempts_per_model` of them to one model (or one to each of its deployments, where it has more of them), and
-//! takes at most `dispatch.total_timeout_ms` until a whole answer is here or a stream begins, which then has
+//! `dispatch.attempts_per_model` of them to one model (or one to each of its deployments, where it has more of them),
+//! and takes at most `dispatch.total_timeout_ms` until a whole answer is here or a stream begins, which then has
 //! `dispatch.stream_timeout_ms` of its own. A repeated call to a deployment that already failed this request waits
 //! first (as long as its vendor asked, up to `dispatch.max_retry_after_ms`), and is paid from the retry budget shared
 //! by all requests; moving on to another deployment or model is free, since it puts no load on the one that is down.

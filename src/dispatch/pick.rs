@@ -36,8 +36,8 @@ pub fn pick(
 
 /// How long each of two deployments would take for one more call, in seconds, with the calls that they have in flight
 /// held against their weights: otherwise the heavier one, which rightly has more of them, would pass for the slower.
-/// Neither passes for faster than the faster one was: a latency that fades while nobody asks would make the lighter one,
-/// which rightly rests longer, the faster.
+/// Neither passes for faster than the faster one was: a latency that fades while nobody asks would make the lighter
+/// one, which rightly rests longer, the faster.
 fn expected_waits_s(pair: [&Arc<Deployment>; 2], now: Instant) -> [f64; 2] {
     let in_flight: usize = pair.iter().map(|deployment| deployment.in_flight()).sum();
     let weight: f64 = pair.iter().map(|deployment| deployment.weight).sum();

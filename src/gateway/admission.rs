@@ -65,8 +65,8 @@ impl Admission {
         self.reporting[decision.0.as_u128() as usize % self.reporting.len()].lock().await
     }
 
-    /// Changes how many requests are answered at once. A lower limit takes hold as running requests end: their permits are
-    /// taken back, ahead of new requests. Within a tokio runtime.
+    /// Changes how many requests are answered at once. A lower limit takes hold as running requests end: their permits
+    /// are taken back, ahead of new requests. Within a tokio runtime.
     pub fn resize(&self, wanted: usize) {
         let mut limit = self.limit.lock();
         let before = std::mem::replace(&mut *limit, wanted);

@@ -1,8 +1,8 @@
-//! Upper bounds for a caller's report of its own call: higher figures are a slip or a lie, and would distort everybody's
-//! choices for long.
+//! Upper bounds for a caller's report of its own call: higher figures are a slip or a lie, and would distort
+//! everybody's choices for long.
 //!
-//! The bounds are generous, so that no honest report meets one: windows grow before the configuration says so, and vendors
-//! charge for more than tokens (searches, priority, long prompts).
+//! The bounds are generous, so that no honest report meets one: windows grow before the configuration says so, and
+//! vendors charge for more than tokens (searches, priority, long prompts).
 
 use super::call_report::CallReport;
 use crate::config::Model;

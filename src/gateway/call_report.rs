@@ -49,8 +49,8 @@ impl CallReport {
 ///
 /// # Errors
 ///
-/// `NotFound` when there is no such decision or model, `InvalidRequest` when the gateway made the call itself or a figure
-/// is below 0 or more than one call can be, `Unavailable` while the store cannot be read in time.
+/// `NotFound` when there is no such decision or model, `InvalidRequest` when the gateway made the call itself or a
+/// figure is below 0 or more than one call can be, `Unavailable` while the store cannot be read in time.
 pub async fn accept(gateway: &Gateway, id: DecisionId, report: CallReport) -> Result<(), ApiError> {
     let accepted = tokio::time::timeout(LOG_TIMEOUT, check_and_record(gateway, id, report)).await;
     accepted.unwrap_or_else(|_| {

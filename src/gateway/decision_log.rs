@@ -25,8 +25,8 @@ impl Gateway {
         done.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))
     }
 
-    /// Waits until the records in the recorder's queue are written: a client may ask for a decision whose id it has just
-    /// been told.
+    /// Waits until the records in the recorder's queue are written: a client may ask for a decision whose id it has
+    /// just been told.
     ///
     /// # Errors
     ///

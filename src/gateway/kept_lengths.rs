@@ -10,7 +10,8 @@ use super::Gateway;
 use crate::route::Lengths;
 use crate::store::Store;
 
-/// The store's key of the lengths. An earlier build kept them as `route.lengths`, without saying which head expected what.
+/// The store's key of the lengths. An earlier build kept them as `route.lengths`, without saying which head expected
+/// what.
 const LENGTHS: &str = "route.lengths_by_head";
 
 /// How often changed lengths are saved.

@@ -171,8 +171,8 @@ pub fn decision(decision: &Decision, asking: Asking<'_>, salt: &Salt, prompts: b
     }
 }
 
-/// Most bytes of a question that are stored: more than the encoder reads of it, and so few that dry runs, which cost their
-/// callers nothing, do not push older entries out of the decision log.
+/// Most bytes of a question that are stored: more than the encoder reads of it, and so few that dry runs, which cost
+/// their callers nothing, do not push older entries out of the decision log.
 const MAX_QUESTION_BYTES: usize = 64 << 10;
 
 /// A question; of one that is too long, its beginning and its end.

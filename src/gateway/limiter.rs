@@ -1,10 +1,11 @@
 //! Rate limits of each API token: requests and tokens per minute, dollars per day. They are token buckets that refill
-//! evenly and hold one minute's worth, or one day's; without a limit a bucket is infinite, so that a limit set later begins
-//! with a full one.
+//! evenly and hold one minute's worth, or one day's; without a limit a bucket is infinite, so that a limit set later
+//! begins with a full one.
 //!
-//! What an answer uses is known only at its end. So the expected use is taken before it begins, or many requests at once
-//! would each find the bucket full, and is corrected at its end ([`Taken`]). Expected money is held, not spent: an answer
-//! may cost a tenth of it, so a request that finds the rest of a day held is told to come back in a moment, not in hours.
+//! What an answer uses is known only at its end. So the expected use is taken before it begins, or many requests at
+//! once would each find the bucket full, and is corrected at its end ([`Taken`]). Expected money is held, not spent: an
+//! answer may cost a tenth of it, so a request that finds the rest of a day held is told to come back in a moment, not
+//! in hours.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -104,8 +105,8 @@ pub struct Amount {
     pub cost_usd: f64,
 }
 
-/// What was taken from a token's buckets for one request. Dropping it gives that back: a request that was refused, found
-/// no model or was cancelled before has used nothing.
+/// What was taken from a token's buckets for one request. Dropping it gives that back: a request that was refused,
+/// found no model or was cancelled before has used nothing.
 #[derive(Debug)]
 pub struct Taken {
     limiter: Arc<Limiter>,
@@ -114,8 +115,8 @@ pub struct Taken {
 }
 
 impl Taken {
-    /// Takes the expected use of an answer, beyond its prompt's tokens. Money is given while any is left; the next request
-    /// waits for what an answer overdraws.
+    /// Takes the expected use of an answer, beyond its prompt's tokens. Money is given while any is left; the next
+    /// request waits for what an answer overdraws.
     ///
     /// # Errors
     ///
@@ -234,8 +235,8 @@ impl Limiter {
         if per_day > 0.0 { (per_day - account.money.left).max(0.0) } else { 0.0 }
     }
 
-    /// Takes money that no answer of this process has spent: before it started (the part of the last day's spending that
-    /// has not refilled), or by callers that call vendors themselves. A negative amount is given back.
+    /// Takes money that no answer of this process has spent: before it started (the part of the last day's spending
+    /// that has not refilled), or by callers that call vendors themselves. A negative amount is given back.
     pub fn owe(&self, token: Option<&Token>, limits: &Limits, usd: f64, now: Instant) {
         let rates = rates(token, limits);
         if rates.usd_per_day > 0.0 {

@@ -1,10 +1,11 @@
 //! The gateway without its listeners: the configuration in force, what was learned, and what is being answered.
 //!
-//! [`Gateway`] holds all of it, for HTTP's handlers and for a program that embeds it. [`live_config`] is the configuration
-//! and what is made of it, [`configuring`] changes it; [`planning`] asks the router, [`ledger`] makes the records of its
-//! decisions and their outcomes, and [`call_report`] takes outcomes from outside. [`admission`] and [`limiter`] bound what
-//! callers may use, [`spending`] charges them. [`monitor`] shows requests as they pass, [`refusals`] counts those that found
-//! no model, [`health`] tells how all are. [`sign_in`] and [`operator_acts`] are for operators.
+//! [`Gateway`] holds all of it, for HTTP's handlers and for a program that embeds it. [`live_config`] is the
+//! configuration and what is made of it, [`configuring`] changes it; [`planning`] asks the router, [`ledger`] makes the
+//! records of its decisions and their outcomes, and [`call_report`] takes outcomes from outside. [`admission`] and
+//! [`limiter`] bound what callers may use, [`spending`] charges them. [`monitor`] shows requests as they pass,
+//! [`refusals`] counts those that found no model, [`health`] tells how all are. [`sign_in`] and [`operator_acts`] are
+//! for operators.
 
 pub mod admission;
 mod call_bounds;
@@ -127,8 +128,8 @@ pub(crate) fn now_s() -> f64 {
     jiff::Timestamp::now().as_millisecond() as f64 / 1e3
 }
 
-/// A new id: a UUID of version 7 whose random part comes from the thread's own generator, where `Uuid::now_v7` would ask
-/// the kernel for every one.
+/// A new id: a UUID of version 7 whose random part comes from the thread's own generator, where `Uuid::now_v7` would
+/// ask the kernel for every one.
 pub(crate) fn fresh_id() -> uuid::Uuid {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
@@ -210,7 +211,8 @@ impl Gateway {
         self.ready.load(Ordering::Relaxed)
     }
 
-    /// Sets whether the gateway serves. `false` also ends the dashboard's endless streams, which the drain would wait for.
+    /// Sets whether the gateway serves. `false` also ends the dashboard's endless streams, which the drain would wait
+    /// for.
     pub fn set_ready(&self, ready: bool) {
         if !ready {
             self.draining.cancel();

@@ -41,8 +41,8 @@ pub fn save_if_ended(store: &Store, was: &Overrides, is: &Overrides) {
 }
 
 impl Gateway {
-    /// Writes a one-time link to the dashboard at `host` into a file of the data directory that only its owner can read,
-    /// and returns the file's path. `None` where no link is due, or (which is logged) the file cannot be written.
+    /// Writes a one-time link to the dashboard at `host` into a file of the data directory that only its owner can
+    /// read, and returns the file's path. `None` where no link is due, or (which is logged) the file cannot be written.
     pub fn leave_link(&self, host: &str) -> Option<PathBuf> {
         let link = self.sign_in.new_link()?;
         let text = format!("http://{host}/dashboard/login?link={link}\n");

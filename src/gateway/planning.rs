@@ -1,5 +1,5 @@
-//! Makes plans: the question that the router is asked, with what this gateway has learned, and what is remembered of its
-//! answer.
+//! Makes plans: the question that the router is asked, with what this gateway has learned, and what is remembered of
+//! its answer.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -102,8 +102,8 @@ impl Gateway {
         sticky.enabled.then(|| prints.into_iter().find_map(find)).flatten()
     }
 
-    /// Notes that the conversation with the fingerprints `prints` is on `model` now, whose answer used `usage`. `is_known`
-    /// = it is surely the one that had these fingerprints before.
+    /// Notes that the conversation with the fingerprints `prints` is on `model` now, whose answer used `usage`.
+    /// `is_known` = it is surely the one that had these fingerprints before.
     pub fn note_stay<P>(&self, prints: P, is_known: bool, model: &ModelName, usage: &Usage)
     where
         P: IntoIterator<Item = Fingerprint> + Clone,

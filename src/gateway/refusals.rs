@@ -1,8 +1,8 @@
-//! Counts requests that no model could answer, by the model they asked for. They are refused before there is a decision,
-//! so the decision log has nothing of them, and without these counts an outage would look like a lull.
+//! Counts requests that no model could answer, by the model they asked for. They are refused before there is a
+//! decision, so the decision log has nothing of them, and without these counts an outage would look like a lull.
 //!
-//! The counts are in memory, as far back as the overview looks (the last day by the minute, the days before by the hour),
-//! and begin anew after a restart.
+//! The counts are in memory, as far back as the overview looks (the last day by the minute, the days before by the
+//! hour), and begin anew after a restart.
 
 use std::collections::BTreeMap;
 

@@ -19,16 +19,16 @@ const DEBTS: &str = "limits.owed";
 /// How often it is saved.
 const SAVE_EVERY: Duration = Duration::from_secs(60);
 
-/// What API tokens had spent of their dollars per day at a time and what had not refilled, by their ids; `None` = callers
-/// without one.
+/// What API tokens had spent of their dollars per day at a time and what had not refilled, by their ids; `None` =
+/// callers without one.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Debts {
     at_ms: i64,
     usd: BTreeMap<Option<String>, f64>,
 }
 
-/// Saves what API tokens owe now and then until `stop`. What is spent after that, while open answers drain, is for another
-/// [`save_debts`].
+/// Saves what API tokens owe now and then until `stop`. What is spent after that, while open answers drain, is for
+/// another [`save_debts`].
 pub async fn keep_debts(gateway: Arc<Gateway>, stop: CancellationToken) {
     let mut is_saved = false;
     while tokio::time::timeout(SAVE_EVERY, stop.cancelled()).await.is_err() {
@@ -66,9 +66,9 @@ impl Gateway {
         }
     }
 
-    /// Charges API tokens what they had spent before this start and what has not refilled yet: a restart must not give them
-    /// a fresh daily limit. That is what they owed at the last stop ([`save_debts`]), or what the last day's decision log adds
-    /// up to, where that is more: after a crash the log is newer, but it has no embeddings.
+    /// Charges API tokens what they had spent before this start and what has not refilled yet: a restart must not give
+    /// them a fresh daily limit. That is what they owed at the last stop ([`save_debts`]), or what the last day's
+    /// decision log adds up to, where that is more: after a crash the log is newer, but it has no embeddings.
     ///
     /// # Errors
     ///
@@ -96,8 +96,8 @@ impl Gateway {
     }
 
     /// What API tokens spent in the last day, by the decision log. An older expense counts for less, as the limit has
-    /// refilled since. Entries of a clock that was ahead are left out: they would be charged again at each restart until
-    /// that time has come.
+    /// refilled since. Entries of a clock that was ahead are left out: they would be charged again at each restart
+    /// until that time has come.
     async fn logged_spending(&self, now_ms: i64) -> Result<BTreeMap<Option<String>, f64>, ApiError> {
         let span = Span { from_ms: Some(now_ms - DAY_MS), ..Span::up_to(now_ms) };
         self.read_store(move |store| {

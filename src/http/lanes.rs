@@ -1,9 +1,9 @@
 //! Threads that each serve connections of their own, from the first byte to the last.
 //!
-//! tokio's shared runtime moves a task to whichever thread is free. For a proxy that is mostly a loss: a request is a few
-//! microseconds of work between waits, and waking another core for each of them costs more than the work. On a lane, a
-//! client's connection, its requests and the calls made for them to vendors all run on one thread. Lanes do not share
-//! work, so a new connection goes to the lane with the fewest open ones.
+//! tokio's shared runtime moves a task to whichever thread is free. For a proxy that is mostly a loss: a request is a
+//! few microseconds of work between waits, and waking another core for each of them costs more than the work. On a
+//! lane, a client's connection, its requests and the calls made for them to vendors all run on one thread. Lanes do not
+//! share work, so a new connection goes to the lane with the fewest open ones.
 
 use std::future::Future;
 use std::io;
@@ -81,8 +81,8 @@ impl Lanes {
 
 /// Wakes a lane once a second, so that setting a request's deadline never has to wake it.
 ///
-/// A timer set for a time before the runtime's next wake-up costs a system call and an idle turn of its loop. Nearly all
-/// deadlines are farther away than a second, so with this tick that is never needed for them.
+/// A timer set for a time before the runtime's next wake-up costs a system call and an idle turn of its loop. Nearly
+/// all deadlines are farther away than a second, so with this tick that is never needed for them.
 async fn ticking() {
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

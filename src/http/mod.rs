@@ -1,10 +1,10 @@
 //! HTTP in, HTTP out (the only home of axum).
 //!
-//! [`routes`] is the API as one table, [`error`] every failure in the dialect of the client that gets it. Before a handler
-//! runs, `middleware` gives the request an id, identifies the caller, and refuses those that may not call; each handler in
-//! `api` serves one endpoint, and all chat endpoints share one road ([`api::chat`]). `admin` is the API for operators, and
-//! [`dashboard`] its pages. [`server`] accepts connections and drains them, each on one of the [`lanes`]. What handlers
-//! reach is the [`Gateway`](crate::gateway::Gateway).
+//! [`routes`] is the API as one table, [`error`] every failure in the dialect of the client that gets it. Before a
+//! handler runs, `middleware` gives the request an id, identifies the caller, and refuses those that may not call; each
+//! handler in `api` serves one endpoint, and all chat endpoints share one road ([`api::chat`]). `admin` is the API for
+//! operators, and [`dashboard`] its pages. [`server`] accepts connections and drains them, each on one of the
+//! [`lanes`]. What handlers reach is the [`Gateway`](crate::gateway::Gateway).
 
 pub mod admin;
 pub mod api;

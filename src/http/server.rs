@@ -1,8 +1,8 @@
 //! Accepts connections, serves them, and ends in order.
 //!
 //! A connection beyond `server.max_connections` gets the slot of an idle one, or waits for it (see
-//! [`slots`](super::slots)). On drain no further connection is accepted, idle ones are closed, and open answers get until
-//! the deadline; those still open then may say why they end, and are cut.
+//! [`slots`](super::slots)). On drain no further connection is accepted, idle ones are closed, and open answers get
+//! until the deadline; those still open then may say why they end, and are cut.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -51,9 +51,10 @@ const CATCH_UP: Duration = Duration::from_millis(1);
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 1024;
 
-/// The kernel's buffer for what a client has not taken yet; Linux doubles it. By itself it grows to megabytes, and as there
-/// is room only once a third of it is free, a steady reader seems to take nothing for long: one of 100 kB/s for 15 s, one
-/// of 20 kB/s for over a minute. With this size it is 2 and 10 s, and still several MB/s pass over long distances.
+/// The kernel's buffer for what a client has not taken yet; Linux doubles it. By itself it grows to megabytes, and as
+/// there is room only once a third of it is free, a steady reader seems to take nothing for long: one of 100 kB/s for
+/// 15 s, one of 20 kB/s for over a minute. With this size it is 2 and 10 s, and still several MB/s pass over long
+/// distances.
 const SEND_BUFFER_BYTES: u32 = 256 << 10;
 
 /// A listener on `address`.
@@ -72,8 +73,8 @@ pub fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// Serves on `lanes` until `shutdown`, then drains; `may_enter` says which networks are allowed, `close` ends the answers
-/// that are not complete by the deadline.
+/// Serves on `lanes` until `shutdown`, then drains; `may_enter` says which networks are allowed, `close` ends the
+/// answers that are not complete by the deadline.
 pub async fn serve(
     listener: TcpListener,
     lanes: &Lanes,
@@ -181,8 +182,8 @@ async fn connection(
     });
     let activity = &slot.activity;
     let mut builder = hyper::server::conn::http1::Builder::new();
-    // hyper's timer runs while a connection is idle, too: a proxy in front that keeps one for longer than that would send
-    // a request into a closed connection.
+    // hyper's timer runs while a connection is idle, too: a proxy in front that keeps one for longer than that would
+    // send a request into a closed connection.
     builder.timer(TokioTimer::new()).header_read_timeout(timeouts.idle.max(timeouts.head));
     // A client of a refused network has nothing more to ask.
     builder.keep_alive(activity.is_allowed());
@@ -217,7 +218,8 @@ async fn connection(
                 if tokio::time::timeout(CATCH_UP, &mut connection).await.is_ok() {
                     return;
                 }
-                // A body that stopped coming is refused first. Its connection is closed if that does not end the request.
+                // A body that stopped coming is refused first. Its connection is closed if that does not end the
+                // request.
                 let is_lost = activity.progress() == progress && activity.may_close_at_once();
                 if is_lost && !activity.refuse_body() {
                     tracing::debug!("A connection without a complete request, or whose client reads no answer, made room for another");

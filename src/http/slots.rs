@@ -1,11 +1,12 @@
-//! The connection slots of a listener: how many connections are served at once, and which one is evicted when more come.
+//! The connection slots of a listener: how many connections are served at once, and which one is evicted when more
+//! come.
 //!
-//! An idle connection costs nothing until a new one finds no free slot; then anybody who opens enough of them would shut
-//! everybody else out. So a newcomer gets the slot of the connection that has been idle for longest, those of refused
-//! networks first, since they get nothing here but a refusal (and `/health`). A connection whose request is being
-//! answered keeps its slot, and so does one that was answered a moment ago: its next request may be on its way, and would
-//! be lost. Where no connection can be evicted, the newcomer waits, and meanwhile every answer is the last one of its
-//! connection.
+//! An idle connection costs nothing until a new one finds no free slot; then anybody who opens enough of them would
+//! shut everybody else out. So a newcomer gets the slot of the connection that has been idle for longest, those of
+//! refused networks first, since they get nothing here but a refusal (and `/health`). A connection whose request is
+//! being answered keeps its slot, and so does one that was answered a moment ago: its next request may be on its way,
+//! and would be lost. Where no connection can be evicted, the newcomer waits, and meanwhile every answer is the last
+//! one of its connection.
 //!
 //! Being slow keeps no slot either. A connection whose request body has stopped coming counts as idle, and is told so
 //! (408) and closed. One that was evicted, has its answer, and reads nothing of it for ten seconds is closed.
@@ -30,8 +31,8 @@ const EVICTION_PAUSE: Duration = Duration::from_millis(50);
 /// A connection that has been idle for less than this is not evicted.
 const MIN_IDLE: Duration = Duration::from_secs(1);
 
-/// An evicted connection that reads nothing of its answer for this many times [`MIN_IDLE`] is closed. The kernel reports
-/// what was read only once a third of its buffer is free: for a slow reader that is seconds late.
+/// An evicted connection that reads nothing of its answer for this many times [`MIN_IDLE`] is closed. The kernel
+/// reports what was read only once a third of its buffer is free: for a slow reader that is seconds late.
 const STUCK_FACTOR: u32 = 10;
 
 /// Stands in place of a time: a request is being answered.
@@ -63,8 +64,8 @@ pub(super) struct Activity {
     /// Whether the client's network is allowed.
     allowed: bool,
     began: Instant,
-    /// When the connection became idle; [`BUSY`] while a request is being answered. An atomic, since it is set twice for
-    /// every request, while the search for the longest idle connection is rare and may look at all of them.
+    /// When the connection became idle; [`BUSY`] while a request is being answered. An atomic, since it is set twice
+    /// for every request, while the search for the longest idle connection is rare and may look at all of them.
     idle_since: AtomicU64,
     has_sent_request: AtomicBool,
     /// The next piece of the request's body is awaited; the connection counts as idle meanwhile.
@@ -117,8 +118,8 @@ impl Activity {
         Busy(Arc::clone(self))
     }
 
-    /// Notes that the next piece of the request's body is awaited: the connection is idle until [`Self::body_resumed`] is
-    /// called with the returned time.
+    /// Notes that the next piece of the request's body is awaited: the connection is idle until [`Self::body_resumed`]
+    /// is called with the returned time.
     fn body_awaited(&self) -> u64 {
         self.awaits_body.store(true, Ordering::Relaxed);
         self.become_idle()
@@ -158,8 +159,8 @@ impl Activity {
             || self.is_abandoned.load(Ordering::Relaxed)
     }
 
-    /// Refuses the rest of a request's body that is awaited, so that the request is answered; `false` = none is, or it was
-    /// refused before.
+    /// Refuses the rest of a request's body that is awaited, so that the request is answered; `false` = none is, or it
+    /// was refused before.
     pub(super) fn refuse_body(&self) -> bool {
         self.awaits_body.load(Ordering::Relaxed) && !self.body_refused.swap(true, Ordering::Relaxed)
     }
@@ -174,7 +175,8 @@ impl Activity {
         self.is_abandoned.store(false, Ordering::Relaxed);
     }
 
-    /// Whether the connection was evicted and has since then, for too long, neither sent its request nor read its answer.
+    /// Whether the connection was evicted and has since then, for too long, neither sent its request nor read its
+    /// answer.
     fn is_overdue(&self, now: Duration, min_idle: Duration) -> bool {
         let at = |time: &AtomicU64| time.load(Ordering::Relaxed);
         let evicted = at(&self.evicted_at);

@@ -86,15 +86,15 @@ pub struct Estimate {
     pub high: f64,
     /// Requests in the log.
     pub requests: usize,
-    /// Effective sample size `(sum w)^2 / sum w^2` (Kish 1965): about as many requests of the evaluated policy itself would
-    /// give the same precision.
+    /// Effective sample size `(sum w)^2 / sum w^2` (Kish 1965): about as many requests of the evaluated policy itself
+    /// would give the same precision.
     pub effective: f64,
     /// Share of weights that were clipped.
     pub clipped: f64,
     /// Largest weight before clipping.
     pub largest_weight: f64,
-    /// Mean weight after clipping. Near 1 where the log covers what the evaluated policy does; less where it rarely took those
-    /// actions, and the estimate rests on the reward model. Of two compared policies, the smaller.
+    /// Mean weight after clipping. Near 1 where the log covers what the evaluated policy does; less where it rarely
+    /// took those actions, and the estimate rests on the reward model. Of two compared policies, the smaller.
     #[serde(default = "whole")]
     pub support: f64,
 }
@@ -105,10 +105,10 @@ fn whole() -> f64 {
 }
 
 impl Estimate {
-    /// Value and interval cut to the range of a mean of rewards, 0 to 1, for display. IPS and the doubly robust estimate can lie
-    /// outside, since a log's weights do not sum to their expectation. A cut interval still holds the truth, and a cut value
-    /// lies nearer to it, but cut values are biased: differences and gates go by the raw ones. For results of [`compare`] use
-    /// [`Estimate::possible_difference`].
+    /// Value and interval cut to the range of a mean of rewards, 0 to 1, for display. IPS and the doubly robust
+    /// estimate can lie outside, since a log's weights do not sum to their expectation. A cut interval still holds the
+    /// truth, and a cut value lies nearer to it, but cut values are biased: differences and gates go by the raw ones.
+    /// For results of [`compare`] use [`Estimate::possible_difference`].
     pub fn possible(&self) -> Self {
         self.within(0.0, 1.0)
     }
@@ -127,9 +127,9 @@ impl Estimate {
 /// Least support for SNIPS, which scales what the log covers up to the whole.
 const MIN_SUPPORT: f64 = 0.1;
 
-/// Estimates the evaluated policy's value. `None` for an empty log, a missing reward model, a propensity that is not positive,
-/// or weights that are all zero (for SNIPS: whose mean is below a tenth). Also for SNIPS with a guaranteed interval, since its
-/// contributions are not independent.
+/// Estimates the evaluated policy's value. `None` for an empty log, a missing reward model, a propensity that is not
+/// positive, or weights that are all zero (for SNIPS: whose mean is below a tenth). Also for SNIPS with a guaranteed
+/// interval, since its contributions are not independent.
 pub fn estimate(log: &[Logged], method: Method, settings: &Settings) -> Option<Estimate> {
     let parts = contributions(log, method, settings)?;
     let mut estimate = finish(parts, &[], method, log, settings);
@@ -142,7 +142,8 @@ pub fn estimate(log: &[Logged], method: Method, settings: &Settings) -> Option<E
     Some(estimate)
 }
 
-/// Variance of the log's rewards over that of rewards of 0 and 1 with the same mean: 1 for right or wrong, less for grades.
+/// Variance of the log's rewards over that of rewards of 0 and 1 with the same mean: 1 for right or wrong, less for
+/// grades.
 fn dispersion(log: &[Logged]) -> f64 {
     let n = log.len() as f64;
     let mean = log.iter().map(|logged| logged.reward).sum::<f64>() / n;
@@ -156,8 +157,8 @@ pub fn compare(one: &[Logged], other: &[Logged], method: Method, settings: &Sett
     compare_beside(one, other, &[], method, settings)
 }
 
-/// [`compare`] with a `known` part of the difference per request, which is added without estimating (a lower cost, say); empty
-/// = none.
+/// [`compare`] with a `known` part of the difference per request, which is added without estimating (a lower cost,
+/// say); empty = none.
 pub fn compare_beside(
     one: &[Logged],
     other: &[Logged],
@@ -196,9 +197,9 @@ fn weight(logged: &Logged, settings: &Settings) -> f64 {
 }
 
 /// Variance correction for few effective requests, doubly robust: the variance of weighted residuals is multiplied by
-/// 1 + this / effective size. Their spread comes out too small more often than not, and Student's quantile, made for equal
-/// weights, does not make up for it. Fitted on recorded outcomes: without it 95 % intervals held in 83 to 96 % of skewed
-/// logs with 20 to 100 effective requests.
+/// 1 + this / effective size. Their spread comes out too small more often than not, and Student's quantile, made for
+/// equal weights, does not make up for it. Fitted on recorded outcomes: without it 95 % intervals held in 83 to 96 % of
+/// skewed logs with 20 to 100 effective requests.
 const FEW: f64 = 15.0;
 /// The variance correction of SNIPS, whose weights are normalised by their own sum.
 const FEW_NORMALISED: f64 = 30.0;
@@ -247,9 +248,9 @@ fn contributions(log: &[Logged], method: Method, settings: &Settings) -> Option<
             let pairs = || log.iter().zip(&weights);
             let value = pairs().map(|(logged, weight)| weight * logged.reward).sum::<f64>()
                 / (mean_weight * log.len() as f64);
-            // The value plus each request's influence on it: the mean is the value, the spread its error. A request with much
-            // of the weight pulls the value towards itself and so looks closer than it is; dividing by the others' share of the
-            // weight undoes that (the jackknife, as HC3 in regression).
+            // The value plus each request's influence on it: the mean is the value, the spread its error. A request
+            // with much of the weight pulls the value towards itself and so looks closer than it is; dividing by the
+            // others' share of the weight undoes that (the jackknife, as HC3 in regression).
             let influence = |(logged, weight): (&Logged, &f64)| {
                 let others = (1.0 - weight / (mean_weight * log.len() as f64)).max(0.1);
                 weight * (logged.reward - value) / (mean_weight * others)

@@ -1,10 +1,10 @@
 //! Confidence intervals of a mean.
 //!
-//! An asymptotic and a guaranteed one. **Student** takes the mean for normal, corrected for skewness (Hall 1992, "On the
-//! Removal of Skewness by Transformation"): narrow, and right for large samples; reports and the gate use it. **Betting**
-//! (Waudby-Smith and Ramdas 2024, "Estimating means of bounded random variables by betting") holds for any number of bounded,
-//! exchangeable values: `evaluate --guaranteed`. It bets on one value after the other, and the log of a gateway that learns
-//! gets better towards its end; shuffling it first makes the values nearly exchangeable.
+//! An asymptotic and a guaranteed one. **Student** takes the mean for normal, corrected for skewness (Hall 1992, "On
+//! the Removal of Skewness by Transformation"): narrow, and right for large samples; reports and the gate use it.
+//! **Betting** (Waudby-Smith and Ramdas 2024, "Estimating means of bounded random variables by betting") holds for any
+//! number of bounded, exchangeable values: `evaluate --guaranteed`. It bets on one value after the other, and the log
+//! of a gateway that learns gets better towards its end; shuffling it first makes the values nearly exchangeable.
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -60,9 +60,9 @@ fn variance(values: &[f64], mean: f64) -> f64 {
     values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (values.len() as f64 - 1.0)
 }
 
-/// Wilson's score interval (1927) around a mean of `effective` rewards in [0, 1], for rewards that spread `dispersion` times
-/// as much as zeros and ones would (the quasi-binomial of McCullagh and Nelder, "Generalized Linear Models", 4.5). It
-/// has a width where all rewards were the same.
+/// Wilson's score interval (1927) around a mean of `effective` rewards in [0, 1], for rewards that spread `dispersion`
+/// times as much as zeros and ones would (the quasi-binomial of McCullagh and Nelder, "Generalized Linear Models",
+/// 4.5). It has a width where all rewards were the same.
 pub(super) fn score(mean: f64, effective: f64, dispersion: f64, confidence: f64) -> (f64, f64) {
     let (mean, n) = (mean.clamp(0.0, 1.0), effective / dispersion);
     let z = normal_quantile(0.5 + confidence.clamp(0.0, 1.0 - 1e-9) / 2.0);
@@ -105,8 +105,8 @@ fn normal_quantile(share: f64) -> f64 {
 }
 
 /// The smallest mean of values in [0, 1] that a gambler betting on a larger one has not made implausible. The gambler's
-/// capital under a wrong mean grows; once it passes `2 / miss`, that mean is out (Ville's inequality). Bets are predictable
-/// plug-ins of what was seen before.
+/// capital under a wrong mean grows; once it passes `2 / miss`, that mean is out (Ville's inequality). Bets are
+/// predictable plug-ins of what was seen before.
 fn least_plausible(values: impl Iterator<Item = f64> + Clone, miss: f64) -> f64 {
     let goal = (2.0 / miss).ln();
     let beaten = |guess: f64| {

@@ -40,9 +40,9 @@ impl Usage {
     }
 
     /// Takes over what `newer` knows better: streams report usage in pieces (Anthropic's `message_start`, then
-    /// `message_delta`), each count cumulative. The prompt's counts are parts of one number and go together: some servers
-    /// tell the whole prompt first and later which part of it was cached. Counts above [`MAX_PLAUSIBLE_TOKENS`] are not
-    /// believed.
+    /// `message_delta`), each count cumulative. The prompt's counts are parts of one number and go together: some
+    /// servers tell the whole prompt first and later which part of it was cached. Counts above [`MAX_PLAUSIBLE_TOKENS`]
+    /// are not believed.
     pub fn absorb(&mut self, newer: &Usage) {
         let is_plausible = newer.prompt_tokens() <= MAX_PLAUSIBLE_TOKENS;
         if is_plausible && newer.prompt_tokens() >= self.prompt_tokens() {

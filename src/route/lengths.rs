@@ -294,7 +294,8 @@ mod tests {
     fn ratios_to_what_another_head_expected_say_nothing() {
         let (lengths, model) = (Lengths::default(), ModelName::from("a"));
         let by = |space: &str, tokens: f64| Expected { space: space.into(), ..free(tokens) };
-        // Each answer has 190 tokens. Nobody reads the prompts; then a head does that is right, though not in time for all.
+        // Each answer has 190 tokens. Nobody reads the prompts; then a head does that is right, though not in time for
+        // all.
         (0..200).for_each(|_| lengths.observe(&model, &free(400.0), 190, false));
         let lengths = Lengths::of(lengths.kept());
         assert_eq!(lengths.expect(&model, &by("one", 190.0)), 190.0);

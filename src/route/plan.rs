@@ -213,8 +213,8 @@ pub struct Decision {
     pub prompt_tokens: u32,
     /// Names of the static rules that matched, in order.
     pub rules: Vec<String>,
-    /// The question's language, as the rules read it: an ISO 639-3 code, `und` where too little tells it; absent where no
-    /// rule asked.
+    /// The question's language, as the rules read it: an ISO 639-3 code, `und` where too little tells it; absent where
+    /// no rule asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub language: Option<&'static str>,
     /// Models that could have been chosen, in the order of trying.

@@ -1,5 +1,5 @@
-//! The audit: every act of an operator, and every rollback by a guard rail. A retune's version that the gate promotes is not an
-//! act; its snapshot's record tells of it. Acts are kept as long as the decision log.
+//! The audit: every act of an operator, and every rollback by a guard rail. A retune's version that the gate promotes
+//! is not an act; its snapshot's record tells of it. Acts are kept as long as the decision log.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

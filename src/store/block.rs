@@ -1,8 +1,8 @@
 //! Many decisions as one value: the database's overhead for each value is larger than a packed decision.
 //!
-//! A **block** has decisions in order of their ids, each with its outcome where that is known: those of one round of the
-//! writer, or what [`compact`](super::compact) put together later. Its key is the id of its first decision. Blocks never
-//! overlap, so the only block that can have a decision is the last one that does not begin after it.
+//! A **block** has decisions in order of their ids, each with its outcome where that is known: those of one round of
+//! the writer, or what [`compact`](super::compact) put together later. Its key is the id of its first decision. Blocks
+//! never overlap, so the only block that can have a decision is the last one that does not begin after it.
 //!
 //! ```text
 //! version (1 byte: 3)  decisions (u16)  id of the last (16 bytes)  zstd frame, with the dictionary, of:
@@ -24,8 +24,8 @@ const VERSION: u8 = 3;
 /// Most decisions in a block. Reading one of them unpacks them all, and more would not pack better.
 pub(super) const MAX_DECISIONS: usize = 64;
 
-/// Unpacked bytes of records from which a block is full. sled writes a page of up to 16 values at once and keeps pages beyond
-/// an eighth of a megabyte in files of their own.
+/// Unpacked bytes of records from which a block is full. sled writes a page of up to 16 values at once and keeps pages
+/// beyond an eighth of a megabyte in files of their own.
 const FULL_BYTES: usize = 24 << 10;
 
 /// Bytes before the frame.

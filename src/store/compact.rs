@@ -1,22 +1,24 @@
 //! Compaction: single records move into blocks once they have settled, and small blocks are merged into full ones.
 //!
-//! A decision that came alone, and an outcome that came after its decision was written, are single records at first (see
-//! `Store::append`), and each costs the database as much as a whole block. Ten seconds after a decision most answers are
-//! complete, after two minutes nearly all, after twenty minutes also the slowest agent's: so three [`Pass`]es follow the log
-//! at these distances. Each continues where it stopped, in order of ids, one slice at a time:
+//! A decision that came alone, and an outcome that came after its decision was written, are single records at first
+//! (see `Store::append`), and each costs the database as much as a whole block. Ten seconds after a decision most
+//! answers are complete, after two minutes nearly all, after twenty minutes also the slowest agent's: so three
+//! [`Pass`]es follow the log at these distances. Each continues where it stopped, in order of ids, one slice at a time:
 //!
-//! 1. The next **source** is a block with all single records within its range, or the single records of one id between blocks.
-//! 2. The sources' rows fill a **group**; a full group is written as one block, which replaces its sources. A block that is
-//!    full enough, without single records within its range, ends the group and stays as it is.
+//! 1. The next **source** is a block with all single records within its range, or the single records of one id between
+//!    blocks.
+//! 2. The sources' rows fill a **group**; a full group is written as one block, which replaces its sources. A block
+//!    that is full enough, without single records within its range, ends the group and stays as it is.
 //! 3. The last group is not full yet: its sources stay, and the next slice begins with them.
 //! 4. The new blocks are flushed, and only then the single records are deleted.
 //!
-//! **Crashes** between the two leave a record in both places with the same content; the pass handles it again, since its
-//! position is saved last. **Readers** that walk the log would miss records that move meanwhile: while there is one, compaction
-//! waits for its next turn ([`Store::try_to_move`]). A look-up of one decision reads single records first and finds it in
-//! either place.
+//! **Crashes** between the two leave a record in both places with the same content; the pass handles it again, since
+//! its position is saved last. **Readers** that walk the log would miss records that move meanwhile: while there is
+//! one, compaction waits for its next turn ([`Store::try_to_move`]). A look-up of one decision reads single records
+//! first and finds it in either place.
 //!
-//! Outcomes without a decision stay single records, and so do records that cannot be unpacked, until a reader sets them aside.
+//! Outcomes without a decision stay single records, and so do records that cannot be unpacked, until a reader sets them
+//! aside.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -325,8 +327,8 @@ impl Slice {
         Ok(())
     }
 
-    /// Leaves the last group to the next slice, unless its first rows are of a source that this slice replaces: then it is
-    /// written.
+    /// Leaves the last group to the next slice, unless its first rows are of a source that this slice replaces: then it
+    /// is written.
     fn end(&mut self) -> Result<(), StoreError> {
         if self.group.sources > 0 {
             self.from = self.group.from;

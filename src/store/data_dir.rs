@@ -1,8 +1,8 @@
 //! The data directory: private to its owner, since the decision log in it may hold prompts.
 //!
-//! Operators run `token`, `import`, `export` and others as root beside a service that runs as another user. Files that root
-//! makes in the service's directory are given to the directory's owner, or the service could not read them any more. The
-//! commands stay root meanwhile: files that they read or write elsewhere may be root's alone.
+//! Operators run `token`, `import`, `export` and others as root beside a service that runs as another user. Files that
+//! root makes in the service's directory are given to the directory's owner, or the service could not read them any
+//! more. The commands stay root meanwhile: files that they read or write elsewhere may be root's alone.
 
 use std::fs::{self, DirBuilder};
 use std::io::{self, Write};
@@ -38,7 +38,8 @@ pub(super) fn private() -> fs::OpenOptions {
     options
 }
 
-/// Writes a file in the data directory `dir` that only its owner can read, replacing one of that name; returns its path.
+/// Writes a file in the data directory `dir` that only its owner can read, replacing one of that name; returns its
+/// path.
 ///
 /// # Errors
 ///
@@ -73,11 +74,11 @@ fn await_closed(dir: &Path) {
     let _ = when_free(is_free);
 }
 
-/// Gives `path`, and its contents if it is a directory, to the owner of `dir`. Only root can and needs to; a failure changes
-/// nothing, and a process that then cannot read the file reports that.
+/// Gives `path`, and its contents if it is a directory, to the owner of `dir`. Only root can and needs to; a failure
+/// changes nothing, and a process that then cannot read the file reports that.
 ///
-/// The owner may be hostile and rename files meanwhile. So ownership changes by the opened descriptor, after it was checked,
-/// and never through a link.
+/// The owner may be hostile and rename files meanwhile. So ownership changes by the opened descriptor, after it was
+/// checked, and never through a link.
 #[cfg(unix)]
 pub(super) fn give_to_owner_of(dir: &Path, path: &Path) {
     use std::os::fd::AsRawFd;
@@ -102,8 +103,8 @@ pub(super) fn give_to_owner_of(dir: &Path, path: &Path) {
 #[cfg(not(unix))]
 pub(super) fn give_to_owner_of(_: &Path, _: &Path) {}
 
-/// On drop, gives the decision log in a data directory to the directory's owner: for commands that may open it as root. It must
-/// be made before the store, so that it is dropped after it.
+/// On drop, gives the decision log in a data directory to the directory's owner: for commands that may open it as root.
+/// It must be made before the store, so that it is dropped after it.
 #[derive(Debug)]
 pub struct HandOver(PathBuf);
 

@@ -100,10 +100,11 @@ struct Shared {
     /// The highest version given to a snapshot. In memory, since a database that is replaced while running forgets it.
     version: AtomicU64,
     rollup: Mutex<Rollup>,
-    /// [`Rollup::complete_since_ms`], 0 for `None`: the lock beside it is held while the log is written, which may hang.
+    /// [`Rollup::complete_since_ms`], 0 for `None`: the lock beside it is held while the log is written, which may
+    /// hang.
     complete_since_ms: AtomicI64,
-    /// Held for reading during walks over the trees, for writing by [`compact`](super::compact), which moves records between
-    /// them.
+    /// Held for reading during walks over the trees, for writing by [`compact`](super::compact), which moves records
+    /// between them.
     still: RwLock<()>,
 }
 
@@ -120,11 +121,12 @@ impl std::fmt::Debug for Store {
 }
 
 impl Store {
-    /// Opens the store in the directory `dir`, and creates it where there is none. A broken database is renamed with `now_ms`.
+    /// Opens the store in the directory `dir`, and creates it where there is none. A broken database is renamed with
+    /// `now_ms`.
     ///
     /// # Errors
-    /// When another process has it open for longer than a second, or a later program wrote it: both are for the operator to
-    /// settle. Damage and a directory that cannot be written are no errors, see [`OpenReport`].
+    /// When another process has it open for longer than a second, or a later program wrote it: both are for the
+    /// operator to settle. Damage and a directory that cannot be written are no errors, see [`OpenReport`].
     pub fn open(dir: &Path, settings: &config::Store, now_ms: i64) -> Result<(Self, OpenReport), OpenError> {
         let (trees, report) = match open_when_free(dir, settings, now_ms) {
             Ok(opened) => opened,
@@ -137,7 +139,8 @@ impl Store {
         Ok((Self::with(dir, settings, trees, report.clone())?, report))
     }
 
-    /// Opens the store in `dir` only if there is one, for commands that read. A store that cannot be read is left unchanged.
+    /// Opens the store in `dir` only if there is one, for commands that read. A store that cannot be read is left
+    /// unchanged.
     ///
     /// # Errors
     /// When there is none, another process has it open, a later program wrote it, or it cannot be read.
@@ -259,7 +262,8 @@ impl Store {
         self.shared.still.read()
     }
 
-    /// The permission to move records, if no walk is under way. It never waits: a waiting writer would block new readers.
+    /// The permission to move records, if no walk is under way. It never waits: a waiting writer would block new
+    /// readers.
     pub(super) fn try_to_move(&self) -> Option<RwLockWriteGuard<'_, ()>> {
         self.shared.still.try_write()
     }
@@ -308,13 +312,14 @@ impl Store {
         }
     }
 
-    /// Reopens a closed database. `false` while it cannot be opened (or a reader still holds the old one). Only the writer
-    /// calls it; readers meanwhile get [`StoreError::Down`].
+    /// Reopens a closed database. `false` while it cannot be opened (or a reader still holds the old one). Only the
+    /// writer calls it; readers meanwhile get [`StoreError::Down`].
     pub fn revive(&self, now_ms: i64) -> bool {
         if self.shared.trees.read().is_some() {
             return true;
         }
-        // sled holds a lock of the whole process while it flushes: beside a database that never closes, another one hangs.
+        // sled holds a lock of the whole process while it flushes: beside a database that never closes, another one
+        // hangs.
         let closing = || self.shared.closer.lock().as_ref().is_some_and(|closer| !closer.is_finished());
         for _ in 0..50 {
             if closing() {
@@ -417,8 +422,8 @@ impl Store {
     }
 }
 
-/// Closes the trees on a thread of its own, once no reader has them: sled flushes while it is dropped, and where its files
-/// are gone that may never end.
+/// Closes the trees on a thread of its own, once no reader has them: sled flushes while it is dropped, and where its
+/// files are gone that may never end.
 fn close_apart(trees: Arc<Trees>) -> Option<JoinHandle<()>> {
     let close = move || {
         while Arc::strong_count(&trees) > 1 {
@@ -525,8 +530,8 @@ mod tests {
         assert!(!revived.revive(0), "another database would hang, too");
     }
 
-    /// Breaks the database so that a flush never ends: large values are files of their own, and sled gives up writing when
-    /// it comes upon one that is missing. Returns the error.
+    /// Breaks the database so that a flush never ends: large values are files of their own, and sled gives up writing
+    /// when it comes upon one that is missing. Returns the error.
     fn break_it(store: &Store, dir: &Path) -> StoreError {
         let trees = store.trees().unwrap();
         let write = |round: u8| {

@@ -1,8 +1,8 @@
 //! The zstd dictionary: field names and values that most records have in common.
 //!
-//! **Part of the format.** A record can only be unpacked with the same dictionary it was packed with. So nothing here may
-//! change: a better dictionary would get a version byte of its own in [`encoding`](super::encoding), and this one would stay
-//! for existing records. Names of later fields are written out, which costs a few bytes and breaks nothing.
+//! **Part of the format.** A record can only be unpacked with the same dictionary it was packed with. So nothing here
+//! may change: a better dictionary would get a version byte of its own in [`encoding`](super::encoding), and this one
+//! would stay for existing records. Names of later fields are written out, which costs a few bytes and breaks nothing.
 
 /// Names of fields and common values, in the order in which records have them.
 const WORDS: &[&str] = &[

@@ -1,11 +1,12 @@
 //! Records as bytes: one version byte, then MessagePack with field names, packed by zstd.
 //!
-//! Field names make a record readable by an older or a newer program: unknown fields are skipped, missing ones take their
-//! default. So a new field needs no migration; only a field that changes its meaning does, and then the version byte tells
-//! which meaning it has. MessagePack and not JSON because features and propensities must come back bit for bit.
+//! Field names make a record readable by an older or a newer program: unknown fields are skipped, missing ones take
+//! their default. So a new field needs no migration; only a field that changes its meaning does, and then the version
+//! byte tells which meaning it has. MessagePack and not JSON because features and propensities must come back bit for
+//! bit.
 //!
-//! Field names are most of a record, and the same in all of them. zstd has them in a [`dictionary`] and writes each as a
-//! reference (RFC 8878, section 5), which leaves about a third for the database to hold and to move.
+//! Field names are most of a record, and the same in all of them. zstd has them in a [`dictionary`] and writes each as
+//! a reference (RFC 8878, section 5), which leaves about a third for the database to hold and to move.
 
 use std::cell::RefCell;
 use std::sync::LazyLock;

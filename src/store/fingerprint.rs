@@ -4,8 +4,8 @@ use sha2::{Digest, Sha256};
 
 use super::record::Fingerprint;
 
-/// A store's secret key, made once and kept in its settings. A plain hash of a short prompt could be found by hashing guesses;
-/// a keyed one cannot, not even by the holder of an export.
+/// A store's secret key, made once and kept in its settings. A plain hash of a short prompt could be found by hashing
+/// guesses; a keyed one cannot, not even by the holder of an export.
 #[derive(Clone, Copy)]
 pub struct Salt([u8; 16]);
 

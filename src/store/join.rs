@@ -44,8 +44,8 @@ pub(super) fn key_at(ms: i64) -> [u8; 16] {
 }
 
 impl Span {
-    /// Everything up to `now_ms`. Entries that a wrong clock dated further ahead are left out, or they would stay the newest
-    /// until the clock has caught up.
+    /// Everything up to `now_ms`. Entries that a wrong clock dated further ahead are left out, or they would stay the
+    /// newest until the clock has caught up.
     pub fn up_to(now_ms: i64) -> Self {
         Self { until_ms: Some(now_ms + AHEAD_MS), ..Self::default() }
     }
@@ -61,7 +61,8 @@ impl Span {
         };
         let until = self.until_ms.map(|ms| key_at(ms).to_vec());
         let before = self.before.map(|id| id.0.as_bytes().to_vec());
-        // The smallest key after all that belong to the id: an outcome's key equals the decision's, a feedback's is longer.
+        // The smallest key after all that belong to the id: an outcome's key equals the decision's, a feedback's is
+        // longer.
         let up_to =
             self.until_id.and_then(|id| id.0.as_u128().checked_add(1)).map(|next| next.to_be_bytes().to_vec());
         let before = match (before, up_to) {
@@ -143,7 +144,8 @@ struct Decisions<'a> {
     open: Option<(Arc<Block>, Range<usize>)>,
 }
 
-/// A decision's single record, or its row in a block. It has both where it was written again; then the single record counts.
+/// A decision's single record, or its row in a block. It has both where it was written again; then the single record
+/// counts.
 struct Found {
     id: block::Key,
     alone: Option<sled::IVec>,
@@ -229,8 +231,8 @@ impl<'a> Decisions<'a> {
 }
 
 impl Store {
-    /// Walks over the entries of `span`, calling `visit` with each until it returns `false`. Entries whose decision cannot be
-    /// read are set aside and skipped.
+    /// Walks over the entries of `span`, calling `visit` with each until it returns `false`. Entries whose decision
+    /// cannot be read are set aside and skipped.
     ///
     /// # Errors
     /// When the database fails.
@@ -241,7 +243,8 @@ impl Store {
         if Span::is_empty(&bounds) {
             return Ok(());
         }
-        // A feedback's key is longer than its decision's, so an excluded lower bound does not exclude it; the merge skips it.
+        // A feedback's key is longer than its decision's, so an excluded lower bound does not exclude it; the merge
+        // skips it.
         let mut decisions = Decisions::new(self, &trees, &bounds, order)?;
         let mut outcomes = Cursor::new(&trees.outcomes, &bounds, order)?;
         let mut feedback = Cursor::new(&trees.feedback, &bounds, order)?;
@@ -275,8 +278,8 @@ impl Store {
         Ok(all)
     }
 
-    /// Walks over the entries before `before` that have feedback, newest first, calling `visit` with each until it returns
-    /// `false`. Where few are judged this is far quicker than a walk over all.
+    /// Walks over the entries before `before` that have feedback, newest first, calling `visit` with each until it
+    /// returns `false`. Where few are judged this is far quicker than a walk over all.
     ///
     /// # Errors
     /// When the database fails.

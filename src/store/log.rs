@@ -1,9 +1,9 @@
 //! Writing the decision log, and reading one entry of it.
 //!
-//! **What goes into blocks.** The decisions of one call, in order, as many to a [`block`] as fit, each with its outcome if that
-//! is of the same call. Blocks must not overlap, and a single record must be newer than what a block has under the same id. So
-//! a decision becomes a single record if its id lies before the end of an earlier block (ids of one millisecond are in no
-//! order), and so do all decisions of a block if single records of one of them exist.
+//! **What goes into blocks.** The decisions of one call, in order, as many to a [`block`] as fit, each with its outcome
+//! if that is of the same call. Blocks must not overlap, and a single record must be newer than what a block has under
+//! the same id. So a decision becomes a single record if its id lies before the end of an earlier block (ids of one
+//! millisecond are in no order), and so do all decisions of a block if single records of one of them exist.
 
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
@@ -33,8 +33,8 @@ pub enum Stored {
 pub const FEEDBACK_ID_BYTES: usize = 200;
 
 impl Store {
-    /// Appends to the log, decisions first, so that a feedback may be about a decision of the same call. Returns the result
-    /// for each feedback, in order. Nothing is surely on disk before the next [`Store::flush`].
+    /// Appends to the log, decisions first, so that a feedback may be about a decision of the same call. Returns the
+    /// result for each feedback, in order. Nothing is surely on disk before the next [`Store::flush`].
     ///
     /// An outcome that is reported again replaces the one before; a feedback does not.
     ///
@@ -219,8 +219,8 @@ impl<'a> Round<'a> {
         Ok(())
     }
 
-    /// Writes the builder's decisions as a block; as single records where there is only one, or where older single records
-    /// would hide the block's rows.
+    /// Writes the builder's decisions as a block; as single records where there is only one, or where older single
+    /// records would hide the block's rows.
     fn close_block(&mut self, trees: &Trees) -> Result<(), StoreError> {
         let members = std::mem::take(&mut self.members);
         if members.len() < 2 || are_known(trees, &members)? {

@@ -1,4 +1,5 @@
-//! The log against a plain map: whatever comes together or late, twice or out of order, reads give what was written last.
+//! The log against a plain map: whatever comes together or late, twice or out of order, reads give what was written
+//! last.
 
 use std::collections::BTreeMap;
 

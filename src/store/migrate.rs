@@ -1,8 +1,8 @@
 //! Migration of an older database to the schema of this program.
 //!
-//! The settings have the schema version. A step rewrites record by record, can be repeated after a crash (migrated records are
-//! skipped), and raises the version only when all is on disk. Records that it cannot read stay, and the first reader sets them
-//! aside.
+//! The settings have the schema version. A step rewrites record by record, can be repeated after a crash (migrated
+//! records are skipped), and raises the version only when all is on disk. Records that it cannot read stay, and the
+//! first reader sets them aside.
 //!
 //! | version | what changed |
 //! | --- | --- |

@@ -2,17 +2,17 @@
 //!
 //! **Layout.** One sled database in `<data_dir>/log`, a tree per kind of record. Decisions and outcomes are keyed by
 //! the decision's UUIDv7, so keys stand in order of time; feedback by decision and feedback id. Values are one version
-//! byte and MessagePack ([`encoding`]). Decisions that are written together form a [`block`], one value for many records.
-//! Decisions that came alone or late, and outcomes that came after their decision was written, are single records until
-//! [`compact`] moves them into blocks. A single record is newer than what a block has under the same id.
+//! byte and MessagePack ([`encoding`]). Decisions that are written together form a [`block`], one value for many
+//! records. Decisions that came alone or late, and outcomes that came after their decision was written, are single
+//! records until [`compact`] moves them into blocks. A single record is newer than what a block has under the same id.
 //!
-//! **Writing.** One thread (`tuner::Recorder`) writes; any thread may read. Durable are: a feedback once it is acknowledged, a
-//! snapshot once it is promoted, decisions and outcomes within half a second.
+//! **Writing.** One thread (`tuner::Recorder`) writes; any thread may read. Durable are: a feedback once it is
+//! acknowledged, a snapshot once it is promoted, decisions and outcomes within half a second.
 //!
-//! **When things break** ([`Store::open`], [`db`]): a record that cannot be read is set aside and counted; a database that
-//! cannot be read is set aside as a whole (renamed to `log.broken-<time>`) and a fresh one begun; a directory that cannot
-//! be written gives a store in memory, and [`Health`] says so; a database that fails while it runs (full disk) is closed and
-//! reopened every few seconds, and records lost meanwhile are counted. None of it stops an answer.
+//! **When things break** ([`Store::open`], [`db`]): a record that cannot be read is set aside and counted; a database
+//! that cannot be read is set aside as a whole (renamed to `log.broken-<time>`) and a fresh one begun; a directory that
+//! cannot be written gives a store in memory, and [`Health`] says so; a database that fails while it runs (full disk)
+//! is closed and reopened every few seconds, and records lost meanwhile are counted. None of it stops an answer.
 //!
 //! API tokens are *not* in here: they are a file of hashes beside it (`tokens`), so that a broken database never locks
 //! clients out.

@@ -1,7 +1,8 @@
 //! Pages of decisions, searched in the decision log, for the dashboard and the API.
 //!
-//! A query walks the log from the newest decision back and stops when its time is over, so that a rare match in a large log is
-//! found in parts and never stalls: a page says where the next one begins. Sums over time come from [`rollup`](super::rollup).
+//! A query walks the log from the newest decision back and stops when its time is over, so that a rare match in a large
+//! log is found in parts and never stalls: a page says where the next one begins. Sums over time come from
+//! [`rollup`](super::rollup).
 
 use std::time::{Duration, Instant};
 
@@ -102,8 +103,8 @@ pub struct Page {
 }
 
 impl Store {
-    /// The decisions that pass `filter`, newest first, at most `limit`, older than `before`. A page may be short or even empty
-    /// and still have a `next`, when its time was over.
+    /// The decisions that pass `filter`, newest first, at most `limit`, older than `before`. A page may be short or
+    /// even empty and still have a `next`, when its time was over.
     ///
     /// # Errors
     /// When the database fails.
@@ -135,8 +136,8 @@ impl Store {
         Ok(page)
     }
 
-    /// A decision with its outcome and feedback, and among the outcome's signals `asked_again` where the log has the question
-    /// again; on a busy log it may be missing, since it is not looked for long.
+    /// A decision with its outcome and feedback, and among the outcome's signals `asked_again` where the log has the
+    /// question again; on a busy log it may be missing, since it is not looked for long.
     ///
     /// # Errors
     /// When the database fails.

@@ -1,10 +1,11 @@
 //! Rates of signals: how often answers of each model have a signal, compared with all other models.
 //!
-//! Signals exist for bad answers only; a good answer that nobody rated has none. Taken at face value they would count against
-//! the model that is used most, whatever its *rate*. So a signal's reward follows from the model's excess rate: the share of
-//! answers by which it has the signal more often than the others, beyond chance ([`Rates::excess`]). The reward moves from the
-//! expected quality towards the signal's value by that share ([`Rates::reward`]). Equal rates teach nothing, and neither does
-//! a single model. The expected quality is the prior, corrected by the model's mean judgement where people have judged it.
+//! Signals exist for bad answers only; a good answer that nobody rated has none. Taken at face value they would count
+//! against the model that is used most, whatever its *rate*. So a signal's reward follows from the model's excess rate:
+//! the share of answers by which it has the signal more often than the others, beyond chance ([`Rates::excess`]). The
+//! reward moves from the expected quality towards the signal's value by that share ([`Rates::reward`]). Equal rates
+//! teach nothing, and neither does a single model. The expected quality is the prior, corrected by the model's mean
+//! judgement where people have judged it.
 
 use std::collections::HashMap;
 
@@ -22,8 +23,9 @@ struct Count {
 }
 
 impl Count {
-    /// The rate and its squared standard error; one answer with and one without are added, so that few say little (Agresti
-    /// and Caffo, "Simple and Effective Confidence Intervals for Proportions and Differences of Proportions", 2000).
+    /// The rate and its squared standard error; one answer with and one without are added, so that few say little
+    /// (Agresti and Caffo, "Simple and Effective Confidence Intervals for Proportions and Differences of Proportions",
+    /// 2000).
     fn rate(self) -> (f64, f64) {
         let count = self.could + 2.0;
         let rate = (self.had + 1.0) / count;
@@ -67,8 +69,8 @@ impl Rates {
         *count += 1.0;
     }
 
-    /// The reward, in [0, 1], of an answer of `model` that has this signal, whose nominal value is `value`; `None` where the
-    /// model has no excess of the signal.
+    /// The reward, in [0, 1], of an answer of `model` that has this signal, whose nominal value is `value`; `None`
+    /// where the model has no excess of the signal.
     pub fn reward(&self, model: &ModelName, signal: Signal, prior: f64, value: f64) -> Option<f64> {
         let excess = self.excess(model, signal);
         let above = self.judged.get(model).map_or(0.0, |(above, count)| above / count);
@@ -76,7 +78,8 @@ impl Rates {
         (excess > 0.0).then(|| (expected + excess * (value - expected)).clamp(0.0, 1.0))
     }
 
-    /// The share of answers by which `model` has the signal more often than all other models, beyond chance; 0 if it does not.
+    /// The share of answers by which `model` has the signal more often than all other models, beyond chance; 0 if it
+    /// does not.
     pub fn excess(&self, model: &ModelName, signal: Signal) -> f64 {
         let at = SIGNALS.iter().position(|it| *it == signal);
         let Some((at, counts)) = at.zip(self.models.get(model)) else { return 0.0 };
@@ -87,8 +90,8 @@ impl Rates {
     }
 }
 
-/// The signals that an entry's answer could have had, and whether it had them; `again` = whether its question was soon asked
-/// again, where that is known.
+/// The signals that an entry's answer could have had, and whether it had them; `again` = whether its question was soon
+/// asked again, where that is known.
 pub fn chances(entry: &Entry, again: Option<bool>) -> Vec<(Signal, bool)> {
     let Some(outcome) = &entry.outcome else { return Vec::new() };
     let had = |signal| outcome.signals.contains(&signal);

@@ -1,12 +1,12 @@
 //! The records of the decision log: a decision, how its request ended, and the feedback on it.
 //!
-//! The three are written at different times and share only the [`DecisionId`]: a decision when the model is chosen, an outcome
-//! when the answer really ended, any number of feedbacks minutes or days later (or even before the outcome). [`Entry`] joins
-//! the three.
+//! The three are written at different times and share only the [`DecisionId`]: a decision when the model is chosen, an
+//! outcome when the answer really ended, any number of feedbacks minutes or days later (or even before the outcome).
+//! [`Entry`] joins the three.
 //!
-//! A record has what is needed to explain a choice and to learn from it again: features, candidates, propensities, policy
-//! version. It has no text of a prompt or an answer, unless `store.prompts` is on; questions and conversations are identified
-//! by keyed [`Fingerprint`]s, which cannot be guessed without the store's secret.
+//! A record has what is needed to explain a choice and to learn from it again: features, candidates, propensities,
+//! policy version. It has no text of a prompt or an answer, unless `store.prompts` is on; questions and conversations
+//! are identified by keyed [`Fingerprint`]s, which cannot be guessed without the store's secret.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -128,8 +128,8 @@ pub struct CandidateRecord {
     pub prior: Option<f64>,
     /// Probability of a good answer as the choice used it, in [0, 1].
     pub quality: f64,
-    /// Where `quality` is from: `posterior` where feedback has corrected the prior, else what the prior rests on: `head`,
-    /// `like <model>`, `score` or `default`.
+    /// Where `quality` is from: `posterior` where feedback has corrected the prior, else what the prior rests on:
+    /// `head`, `like <model>`, `score` or `default`.
     pub quality_source: String,
     /// What the prior rests on.
     #[serde(default)]
@@ -139,12 +139,12 @@ pub struct CandidateRecord {
     /// Expected seconds until the answer is complete; absent = never measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency_s: Option<f64>,
-    /// Saving by the vendor's prompt cache, already taken off `cost_usd`, US dollars; absent where the conversation was not on
-    /// this model, and in records of earlier programs, which have it as `switching_usd` of the other candidates.
+    /// Saving by the vendor's prompt cache, already taken off `cost_usd`, US dollars; absent where the conversation was
+    /// not on this model, and in records of earlier programs, which have it as `switching_usd` of the other candidates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cached_usd: Option<f64>,
-    /// Saving of `cost_usd` that its prompt cache would have given if the conversation, which was on another model, had been on
-    /// this one, US dollars.
+    /// Saving of `cost_usd` that its prompt cache would have given if the conversation, which was on another model, had
+    /// been on this one, US dollars.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cacheable_usd: Option<f64>,
     /// Cost beyond `cost_usd` of filling this model's prompt cache, had the conversation moved to it, US dollars.

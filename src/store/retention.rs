@@ -1,14 +1,14 @@
 //! Retention: the decision log is limited in age and in bytes; the oldest entries are deleted first.
 //!
-//! [`Store::forget_some`] deletes one slice, so that the writer can go on between slices. A slice ends at a decision and
-//! deletes everything up to that decision's key: outcomes and feedback, orphans too. A block is deleted as a whole, once all
-//! its decisions may be.
+//! [`Store::forget_some`] deletes one slice, so that the writer can go on between slices. A slice ends at a decision
+//! and deletes everything up to that decision's key: outcomes and feedback, orphans too. A block is deleted as a whole,
+//! once all its decisions may be.
 //!
-//! **A wrong clock must not empty the log.** Age is measured by [`Clock`], which starts at the wall clock and then counts the
-//! process's running time, so a jump while the process runs changes nothing. Its time is saved for the next start, as the
-//! newest record may have been written by a clock that had jumped. A start more than half the maximal age after the saved time
-//! is doubted: until processes have run for a day with it, nothing is deleted for its age and no time is saved, so that the
-//! clock can be corrected.
+//! **A wrong clock must not empty the log.** Age is measured by [`Clock`], which starts at the wall clock and then
+//! counts the process's running time, so a jump while the process runs changes nothing. Its time is saved for the next
+//! start, as the newest record may have been written by a clock that had jumped. A start more than half the maximal age
+//! after the saved time is doubted: until processes have run for a day with it, nothing is deleted for its age and no
+//! time is saved, so that the clock can be corrected.
 
 use std::time::Duration;
 
@@ -47,8 +47,8 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// A clock that read `start_ms` (Unix) when the process began; `last_ms` = the time that the process before saved, or of the
-    /// newest record where there is none.
+    /// A clock that read `start_ms` (Unix) when the process began; `last_ms` = the time that the process before saved,
+    /// or of the newest record where there is none.
     pub fn new(start_ms: i64, last_ms: Option<i64>) -> Self {
         Self { start_ms, last_ms, doubted: Duration::ZERO }
     }
@@ -61,8 +61,8 @@ impl Clock {
         (!is_doubted).then(|| self.start_ms + running.as_millis() as i64)
     }
 
-    /// Decisions before this moment (Unix milliseconds) are older than `max_age_days` when the process has run for `running`;
-    /// `None` while none may be deleted for its age.
+    /// Decisions before this moment (Unix milliseconds) are older than `max_age_days` when the process has run for
+    /// `running`; `None` while none may be deleted for its age.
     pub fn cutoff_ms(&self, max_age_days: u32, running: Duration) -> Option<i64> {
         let max_age = i64::from(max_age_days) * DAY_MS;
         self.now_ms(max_age_days, running).filter(|_| max_age > 0).map(|now_ms| now_ms - max_age)
@@ -77,8 +77,8 @@ pub struct LogSize {
 }
 
 impl Store {
-    /// Deletes the oldest slice if it is before `cutoff_ms` or the log is larger than `max_bytes` (0 = no limit); the number of
-    /// decisions deleted, 0 = nothing is due.
+    /// Deletes the oldest slice if it is before `cutoff_ms` or the log is larger than `max_bytes` (0 = no limit); the
+    /// number of decisions deleted, 0 = nothing is due.
     ///
     /// # Errors
     /// When the database fails.
@@ -141,7 +141,8 @@ impl Store {
         }
         trees.blocks.apply_batch(gone)?;
         self.note_freed(freed);
-        // Saved at once: a process that dies between two slices must not restart with the old size, and delete too much.
+        // Saved at once: a process that dies between two slices must not restart with the old size, and delete too
+        // much.
         self.save_log_size()?;
         Ok(count)
     }
@@ -181,8 +182,8 @@ impl Store {
         LogSize { bytes: self.log_bytes() }
     }
 
-    /// Saves the size for the next start; retention and compaction call it. What a killed process wrote since is missing until
-    /// the next one counts ([`Store::recount_log`]).
+    /// Saves the size for the next start; retention and compaction call it. What a killed process wrote since is
+    /// missing until the next one counts ([`Store::recount_log`]).
     ///
     /// # Errors
     /// When the database fails.

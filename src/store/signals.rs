@@ -10,9 +10,9 @@
 //! | `format_violated` | JSON was asked for, and the answer is no JSON |
 //! | `asked_again` | the same question came again in the same conversation, soon after |
 //!
-//! An error that is the request's own fault (too long, malformed, refused for lack of credit or permission) is no signal.
-//! `asked_again` is known only when the next question comes, so it is in no record: [`AskedAgain`] finds it while walking the
-//! log, and [`Store::entry_with_sequel`](super::Store::entry_with_sequel) for one decision.
+//! An error that is the request's own fault (too long, malformed, refused for lack of credit or permission) is no
+//! signal. `asked_again` is known only when the next question comes, so it is in no record: [`AskedAgain`] finds it
+//! while walking the log, and [`Store::entry_with_sequel`](super::Store::entry_with_sequel) for one decision.
 
 use std::collections::HashMap;
 
@@ -65,16 +65,17 @@ pub fn signals(seen: &Seen<'_>) -> Vec<Signal> {
     found
 }
 
-/// Whether a text is one JSON value. A value in a Markdown fence, as models like to write, is none: clients cannot parse it.
+/// Whether a text is one JSON value. A value in a Markdown fence, as models like to write, is none: clients cannot
+/// parse it.
 fn is_json(text: &str) -> bool {
     serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
 }
 
 /// Finds questions that were asked again, in one walk from the newest decision back.
 ///
-/// Only within a known conversation: named by the caller, or past its first turn (two people may begin with the same words).
-/// And only after a complete answer: a client that gave up waiting or asks several times at once does not complain of an
-/// answer, and neither does a dry run.
+/// Only within a known conversation: named by the caller, or past its first turn (two people may begin with the same
+/// words). And only after a complete answer: a client that gave up waiting or asks several times at once does not
+/// complain of an answer, and neither does a dry run.
 #[derive(Debug, Default)]
 pub struct AskedAgain {
     later: HashMap<(Fingerprint, Fingerprint), i64>,
@@ -114,7 +115,8 @@ impl Asked {
         self.of.and(self.answered_ms).map(|answered_ms| answered_ms + AGAIN_WITHIN_MS)
     }
 
-    /// Whether `later`, the next entry with the same question, is a complaint of the answer; `None` where it has another.
+    /// Whether `later`, the next entry with the same question, is a complaint of the answer; `None` where it has
+    /// another.
     pub(super) fn again_in(&self, later: &Self) -> Option<bool> {
         (self.of? == later.of?).then(|| self.answered_ms.is_some_and(|at_ms| is_soon(at_ms, later.at_ms)))
     }
@@ -135,8 +137,8 @@ impl AskedAgain {
         told
     }
 
-    /// Takes the next older entry; whether its question was asked again soon after its answer, `None` where that is unknown, or
-    /// not known yet.
+    /// Takes the next older entry; whether its question was asked again soon after its answer, `None` where that is
+    /// unknown, or not known yet.
     pub fn take(&mut self, asked: &Asked) -> Option<bool> {
         let newest_ms = *self.newest_ms.get_or_insert(asked.at_ms);
         let later = self.later.insert(asked.of?, asked.at_ms);

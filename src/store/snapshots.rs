@@ -1,9 +1,9 @@
 //! Policy snapshots, and which of them is in force.
 //!
-//! A snapshot is two values under its version: a small [`SnapshotRecord`] (when, why, what was estimated) and the policy
-//! itself, in the learner's own form. Publishing has two steps, each flushed: first both values are written, then the `live`
-//! pointer is set. A crash between them leaves the old policy in force and an unused snapshot; a crash within the first step
-//! leaves nothing that is ever read.
+//! A snapshot is two values under its version: a small [`SnapshotRecord`] (when, why, what was estimated) and the
+//! policy itself, in the learner's own form. Publishing has two steps, each flushed: first both values are written,
+//! then the `live` pointer is set. A crash between them leaves the old policy in force and an unused snapshot; a crash
+//! within the first step leaves nothing that is ever read.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -117,7 +117,8 @@ impl Store {
         self.flush()
     }
 
-    /// Puts `version` in force; on disk when it returns. The caller must have made sure that it is stored ([`Store::policy`]).
+    /// Puts `version` in force; on disk when it returns. The caller must have made sure that it is stored
+    /// ([`Store::policy`]).
     ///
     /// # Errors
     /// When the database fails; then the version before stays in force.

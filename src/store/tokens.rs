@@ -1,7 +1,7 @@
 //! API tokens: a file of their hashes.
 //!
-//! Apart from the database, so that a broken database never locks clients out, and so that `pointsman token` works while a
-//! server runs. A token has 160 random bits, so a plain SHA-256 protects it: it cannot be guessed.
+//! Apart from the database, so that a broken database never locks clients out, and so that `pointsman token` works
+//! while a server runs. A token has 160 random bits, so a plain SHA-256 protects it: it cannot be guessed.
 //!
 //! The file is replaced as a whole (written beside, then renamed), so a reader never sees half of it.
 
@@ -347,8 +347,8 @@ fn hash(text: &str) -> String {
     hex(&Sha256::digest(text.as_bytes()))
 }
 
-/// Bytes in hexadecimal, by a table: this runs for every request with a token, and formatting each byte took longer than the
-/// hash.
+/// Bytes in hexadecimal, by a table: this runs for every request with a token, and formatting each byte took longer
+/// than the hash.
 fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|half| char::from(DIGITS[usize::from(half)])).collect()

@@ -1,7 +1,7 @@
 //! The directory of a temporary database, which is to be deleted with its process.
 //!
-//! sled's "temporary" databases are files too, which any user of the machine may read and which a killed process leaves behind.
-//! This directory is readable by its owner alone, and the next temporary database deletes leftovers.
+//! sled's "temporary" databases are files too, which any user of the machine may read and which a killed process leaves
+//! behind. This directory is readable by its owner alone, and the next temporary database deletes leftovers.
 
 use std::fs::{self, DirBuilder, TryLockError};
 use std::io;
@@ -13,7 +13,8 @@ use uuid::Uuid;
 /// Prefix of the directories' names.
 const PREFIX: &str = "pointsman-";
 
-/// Age from which an unlocked directory counts as a leftover; a younger one may belong to a database that is being opened.
+/// Age from which an unlocked directory counts as a leftover; a younger one may belong to a database that is being
+/// opened.
 const MIN_AGE: Duration = Duration::from_secs(60);
 
 /// Makes a new directory: in memory (`/dev/shm`) where the system has that, else among the temporary files.

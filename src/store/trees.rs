@@ -108,7 +108,8 @@ impl From<sled::Error> for Failure {
             // sled has no error kind for this.
             sled::Error::Io(io) if io.to_string().contains("could not acquire lock") => Self::Locked,
             sled::Error::Io(io) => match io.kind() {
-                // A file that ends too early or is invalid is damage to the database; other errors come from the system.
+                // A file that ends too early or is invalid is damage to the database; other errors come from the
+                // system.
                 std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::InvalidData => {
                     Self::Broken(error.to_string())
                 }
@@ -131,8 +132,8 @@ impl Failure {
     }
 }
 
-/// Calls `open`, and again for a second while another process has the files locked: sled's threads hold the lock a moment
-/// longer than the last handle, and a restarted gateway may still be closing.
+/// Calls `open`, and again for a second while another process has the files locked: sled's threads hold the lock a
+/// moment longer than the last handle, and a restarted gateway may still be closing.
 pub(super) fn when_free<T>(open: impl Fn() -> Result<T, Failure>) -> Result<T, Failure> {
     const TRIES: u32 = 50;
     const PAUSE: Duration = Duration::from_millis(20);

@@ -1,13 +1,14 @@
 //! The reward of an entry: whose answer it was, how good, and how much that counts.
 //!
-//! Everything that learns from the decision log uses this map, so that a retune and an offline training mean the same by
-//! "good".
+//! Everything that learns from the decision log uses this map, so that a retune and an offline training mean the same
+//! by "good".
 
 use super::record::{Entry, OutcomeStatus, Signal};
 use crate::config::RewardMap;
 use crate::protocol::ModelName;
 
-/// The model that a judgement is about; `None` where the request failed: an outage must not teach that a model is stupid.
+/// The model that a judgement is about; `None` where the request failed: an outage must not teach that a model is
+/// stupid.
 pub fn judged_model(entry: &Entry) -> Option<&ModelName> {
     match &entry.outcome {
         // Early feedback, or the outcome was lost: the chosen model is the best guess.
@@ -24,13 +25,13 @@ pub struct Worth {
     pub value: f64,
     /// How much it counts.
     pub weight: f64,
-    /// The signal that `value` is of, where nobody judged. Signals exist for bad answers only, so the value must be weighed by
-    /// [`Rates`](super::Rates).
+    /// The signal that `value` is of, where nobody judged. Signals exist for bad answers only, so the value must be
+    /// weighed by [`Rates`](super::Rates).
     pub signal: Option<Signal>,
 }
 
-/// The reward of an entry; `None` where it has neither feedback nor a signal that teaches. `again` = its question was soon
-/// asked again.
+/// The reward of an entry; `None` where it has neither feedback nor a signal that teaches. `again` = its question was
+/// soon asked again.
 pub fn worth(entry: &Entry, again: bool, map: &RewardMap) -> Option<Worth> {
     if let Some(value) = entry.verdict() {
         let judged = Worth { value, weight: map.feedback_weight, signal: None };

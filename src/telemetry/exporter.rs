@@ -1,8 +1,8 @@
 //! Sends spans to a collector.
 //!
-//! The exporter's HTTP client needs tokio, but the SDK's own batching runs the exporter on a thread without a runtime. So
-//! spans wait here in a bounded queue, and a task sends them in batches. A collector that is slow or gone costs spans,
-//! which are counted, and never a request.
+//! The exporter's HTTP client needs tokio, but the SDK's own batching runs the exporter on a thread without a runtime.
+//! So spans wait here in a bounded queue, and a task sends them in batches. A collector that is slow or gone costs
+//! spans, which are counted, and never a request.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};

@@ -58,7 +58,8 @@ impl Line {
         self.texts.get(from as usize..to as usize).unwrap_or_default()
     }
 
-    /// Appends the line as a JSON object and a newline: `timestamp` (RFC 3339), `level`, `message`, its fields, `target`.
+    /// Appends the line as a JSON object and a newline: `timestamp` (RFC 3339), `level`, `message`, its fields,
+    /// `target`.
     pub(super) fn write_json(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"timestamp\":\"");
         // Writing to memory does not fail.
@@ -211,8 +212,8 @@ impl Visit for LineBuilder {
     }
 }
 
-/// Appends a text, which began at `from`, up to [`MAX_CHARS`] characters. Characters are counted only once there are more
-/// bytes than that.
+/// Appends a text, which began at `from`, up to [`MAX_CHARS`] characters. Characters are counted only once there are
+/// more bytes than that.
 struct Short<'a> {
     texts: &'a mut String,
     from: usize,

@@ -68,7 +68,8 @@ pub fn init(settings: &Telemetry) -> Result<Guard, TelemetryError> {
         LogFormat::Text => (Some(writer), None),
         LogFormat::Json => (None, Some(writer)),
     };
-    // Pushed only if present: an absent (`None`) layer would enable everything, all libraries' spans and trace lines too.
+    // Pushed only if present: an absent (`None`) layer would enable everything, all libraries' spans and trace lines
+    // too.
     let mut layers = Vec::new();
     if let Some(writer) = text {
         let plain = std::env::var_os("NO_COLOR").is_some() || std::env::var_os("TERM").is_some_and(|it| it == "dumb");
@@ -100,8 +101,8 @@ pub fn init(settings: &Telemetry) -> Result<Guard, TelemetryError> {
 
 /// The filter of log lines by `telemetry.log`.
 ///
-/// It has a maximum level as a hint. Without that every library's lines would be built and then refused: sled has dozens
-/// for a record, and refusing one costs some hundred instructions.
+/// It has a maximum level as a hint. Without that every library's lines would be built and then refused: sled has
+/// dozens for a record, and refusing one costs some hundred instructions.
 fn lines<S: Subscriber>(settings: &Telemetry) -> Result<impl Filter<S> + use<S>, ParseError> {
     let events = FilterFn::new(is_no_span as fn(&Metadata<'_>) -> bool).with_max_level_hint(LevelFilter::TRACE);
     let loud = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).parse(&settings.log)?;
@@ -113,8 +114,8 @@ fn is_no_span(meta: &Metadata<'_>) -> bool {
     meta.is_event() || meta.target() != SPAN_TARGET
 }
 
-/// Checks a filter for likely mistakes: a bare word that is no level would be taken for the name of a module, and no line
-/// would ever match it.
+/// Checks a filter for likely mistakes: a bare word that is no level would be taken for the name of a module, and no
+/// line would ever match it.
 ///
 /// # Errors
 ///
@@ -154,8 +155,8 @@ fn provider(endpoint: &str, service: &str) -> Result<SdkTracerProvider, Telemetr
     Ok(SdkTracerProvider::builder().with_span_processor(queue).with_resource(resource).build())
 }
 
-/// The URL that spans are posted to; `endpoint` is the collector's address, with or without `/v1/traces`, perhaps with a
-/// query that holds a key.
+/// The URL that spans are posted to; `endpoint` is the collector's address, with or without `/v1/traces`, perhaps with
+/// a query that holds a key.
 fn traces_url(endpoint: &str) -> String {
     let (address, query) = endpoint.split_at(endpoint.find('?').unwrap_or(endpoint.len()));
     let address = address.trim_end_matches('/');

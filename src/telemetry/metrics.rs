@@ -390,8 +390,8 @@ impl Metrics {
         out
     }
 
-    /// All metrics in Prometheus' older text format, the only one that some scrapers read: there a counter is declared with
-    /// its sample's name (`_total`), and there are no `# UNIT` and `# EOF` lines.
+    /// All metrics in Prometheus' older text format, the only one that some scrapers read: there a counter is declared
+    /// with its sample's name (`_total`), and there are no `# UNIT` and `# EOF` lines.
     pub fn render_older(&self) -> String {
         let text = self.render();
         let described = |line: &str| line.starts_with("# TYPE ") || line.starts_with("# HELP ");

@@ -1,6 +1,7 @@
 //! The last log lines, for the dashboard: a bounded ring in memory, and every new line for those who watch.
 //!
-//! There is one for the process, as there is one logger. What log lines must not hold (prompts, keys) is not here either.
+//! There is one for the process, as there is one logger. What log lines must not hold (prompts, keys) is not here
+//! either.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;

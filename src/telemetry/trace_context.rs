@@ -16,8 +16,8 @@ pub fn record_words(span: &Span, key: &'static str, words: &[&'static str]) {
     span.set_attribute(key, Value::Array(Array::String(words)));
 }
 
-/// Makes a span part of the client's trace, if the request's headers name one (W3C "Trace Context"). To be called before
-/// the span is entered.
+/// Makes a span part of the client's trace, if the request's headers name one (W3C "Trace Context"). To be called
+/// before the span is entered.
 pub fn join_trace(span: &Span, headers: &HeaderMap) {
     let sent = |name: &str| Some((name.to_owned(), headers.get(name)?.to_str().ok()?.to_owned()));
     let sent: HashMap<String, String> = ["traceparent", "tracestate"].into_iter().filter_map(sent).collect();

@@ -1,9 +1,9 @@
 //! Writes log lines to standard error, off the threads that answer requests.
 //!
 //! A line costs its request no system call, and with JSON not even the formatting: a thread of its own writes the lines
-//! gathered since the last time at once. The queue is bounded. When standard error cannot keep up (a full disk, a stopped
-//! terminal), lines are dropped and counted rather than requests held up, and the count is written once there is room
-//! again.
+//! gathered since the last time at once. The queue is bounded. When standard error cannot keep up (a full disk, a
+//! stopped terminal), lines are dropped and counted rather than requests held up, and the count is written once there
+//! is room again.
 
 use std::io::{self, Write};
 use std::sync::Arc;

@@ -1,16 +1,16 @@
 //! A new head beside the one in force: is it worth taking over?
 //!
-//! Both predict the outcomes of val, on which the new head was calibrated; the one in force may have been, too, or may even
-//! have been fitted to these prompts, which nothing here can tell. So the new head is measured twice: as it was written,
-//! which flatters it, and with each half of val predicted by the calibration that the other half gives, which is fair
-//! against a head that never saw val and hard against one that did. It is called better where it is so in the second
-//! way, and worse where it is so even in the first. (It is flattered a little in both: the epochs of its trunk and the
-//! opinions that it mixes were chosen on all of val.)
+//! Both predict the outcomes of val, on which the new head was calibrated; the one in force may have been, too, or may
+//! even have been fitted to these prompts, which nothing here can tell. So the new head is measured twice: as it was
+//! written, which flatters it, and with each half of val predicted by the calibration that the other half gives, which
+//! is fair against a head that never saw val and hard against one that did. It is called better where it is so in the
+//! second way, and worse where it is so even in the first. (It is flattered a little in both: the epochs of its trunk
+//! and the opinions that it mixes were chosen on all of val.)
 //!
 //! Differences are the new head's figure less that of the one in force, with paired bootstrap intervals: both heads see
-//! the same drawn prompts. On a handful of prompts the interval says nothing (on one it has no width), so that there is no
-//! verdict on fewer than [`FEWEST`]. Nothing is compared where the head in force has not measured every model of the data, as
-//! priors would then be compared with measurements; `pointsman evaluate` shows how it does on those.
+//! the same drawn prompts. On a handful of prompts the interval says nothing (on one it has no width), so that there is
+//! no verdict on fewer than [`FEWEST`]. Nothing is compared where the head in force has not measured every model of the
+//! data, as priors would then be compared with measurements; `pointsman evaluate` shows how it does on those.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -184,8 +184,8 @@ fn routed_score(record: &Record, quality: &[f32]) -> f64 {
     sum / count
 }
 
-/// Why the head in force cannot be compared fairly on `rows`, if so: it has not measured some of their models, or may have
-/// been fitted to these very prompts.
+/// Why the head in force cannot be compared fairly on `rows`, if so: it has not measured some of their models, or may
+/// have been fitted to these very prompts.
 pub(super) fn unfair(dataset: &Dataset, rows: &[usize], abilities: &[Known]) -> Option<String> {
     let run = rows.iter().flat_map(|row| dataset.records[*row].outcomes.iter().map(|it| it.arm as usize));
     let run: BTreeSet<usize> = run.collect();

@@ -41,8 +41,8 @@ impl Known {
         known
     }
 
-    /// Looks the arm up by source and name, else by the name alone, with or without the vendor before it. Also tells its
-    /// score on train.
+    /// Looks the arm up by source and name, else by the name alone, with or without the vendor before it. Also tells
+    /// its score on train.
     fn of(head: &Head, dataset: &Dataset, arm: usize) -> (Self, Option<f64>) {
         let Arm { source, model } = &dataset.arms[arm];
         let own = format!("{}/{model}", dataset.sources[*source as usize]);

@@ -1,7 +1,7 @@
 //! The offline jobs: recorded outcomes -> fit -> report, and policies replayed over recorded outcomes.
 //!
-//! A training [`job`] writes a head and its report, which says how the head does beside baselines and beside the head in
-//! force ([`in_force`]). It takes nothing into use: an operator does, with `classifier.head`.
+//! A training [`job`] writes a head and its report, which says how the head does beside baselines and beside the head
+//! in force ([`in_force`]). It takes nothing into use: an operator does, with `classifier.head`.
 
 pub mod dataset;
 pub mod error;

@@ -1,7 +1,7 @@
 //! The budgets' price: how much quality a dollar is worth now, so that spending stays within what is configured.
 //!
-//! One [`Pacer`] per budget, fed with the cost of each answer; their prices add up, since each is the multiplier of its own
-//! constraint. The pacers' state is saved in the store, so that a restart does not begin by overspending.
+//! One [`Pacer`] per budget, fed with the cost of each answer; their prices add up, since each is the multiplier of its
+//! own constraint. The pacers' state is saved in the store, so that a restart does not begin by overspending.
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};

@@ -1,8 +1,8 @@
-//! Cross-fitting: two models with the same settings, each fitted without one half of the evidence and asked only about that
-//! half, so that neither is asked about a reward that it has seen.
+//! Cross-fitting: two models with the same settings, each fitted without one half of the evidence and asked only about
+//! that half, so that neither is asked about a reward that it has seen.
 //!
-//! Pure. The half of a lesson follows from a hash of its decision's id. Alternating by position would put two alternating
-//! kinds of work into one half each, and each model would be asked about a kind that it has never seen.
+//! Pure. The half of a lesson follows from a hash of its decision's id. Alternating by position would put two
+//! alternating kinds of work into one half each, and each model would be asked about a kind that it has never seen.
 
 use std::collections::HashSet;
 
@@ -24,8 +24,8 @@ impl CrossFit {
         Self::fitted(settings, |side| evidence.clone().into_iter().filter(|it| side_of(it.id) != side).collect())
     }
 
-    /// The policy trained on `learned`, without one half of the `unseen` lessons. The settings stay as they are: a model that
-    /// forgot or noticed changes otherwise would be another policy.
+    /// The policy trained on `learned`, without one half of the `unseen` lessons. The settings stay as they are: a
+    /// model that forgot or noticed changes otherwise would be another policy.
     pub fn of_policy(learned: &[Lesson], unseen: &HashSet<DecisionId>, settings: Settings) -> Option<Self> {
         let is_in = |id: DecisionId, side| side_of(id) == side && unseen.contains(&id);
         Self::fitted(settings, |side| learned.iter().filter(|it| !is_in(it.id, side)).collect())

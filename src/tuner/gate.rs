@@ -1,19 +1,21 @@
-//! Whether a new policy may take over: its estimated gain over the live one on the choices in the log, with an interval.
+//! Whether a new policy may take over: its estimated gain over the live one on the choices in the log, with an
+//! interval.
 //!
 //! Pure off-policy evaluation. Every judged choice that was sampled (its propensity is known) is evidence about another
-//! policy; where too few are judged, the signals of unjudged answers are the evidence instead ([`evidence`]). For each choice
-//! the new and the live policy give their probabilities ([`ope::Logged`]), and the two are compared on the same choices
-//! ([`ope::compare`], doubly robust): where they agree the difference is exactly 0, whatever the rewards, so the interval is
-//! narrow when little changes. Differences of cost and latency are computed, not estimated, and added to each choice's.
+//! policy; where too few are judged, the signals of unjudged answers are the evidence instead ([`evidence`]). For each
+//! choice the new and the live policy give their probabilities ([`ope::Logged`]), and the two are compared on the same
+//! choices ([`ope::compare`], doubly robust): where they agree the difference is exactly 0, whatever the rewards, so
+//! the interval is narrow when little changes. Differences of cost and latency are computed, not estimated, and added
+//! to each choice's.
 //!
 //! The reward model is cross-fitted: two models, each fitted to one half of the evidence and asked about the other
-//! ([`CrossFit`]). Of actions that the log hardly ever took, the estimate would rest on the reward model alone: then the new
-//! policy waits (low [`Gain::support`]). The rule looks at the interval's lower end, not at the mean.
+//! ([`CrossFit`]). Of actions that the log hardly ever took, the estimate would rest on the reward model alone: then
+//! the new policy waits (low [`Gain::support`]). The rule looks at the interval's lower end, not at the mean.
 //!
-//! A policy looks better than it is on judgements that it was trained on. Where the live policy has learned from a judgement
-//! too, both sides are flattered alike. Where it has not ([`Knowledge`]), the new policy is replaced by one trained without
-//! one half of the judgements that the live one has not seen. So the estimate is nearer to the gain from half of the unseen
-//! judgements than to what the whole log seems to promise.
+//! A policy looks better than it is on judgements that it was trained on. Where the live policy has learned from a
+//! judgement too, both sides are flattered alike. Where it has not ([`Knowledge`]), the new policy is replaced by one
+//! trained without one half of the judgements that the live one has not seen. So the estimate is nearer to the gain
+//! from half of the unseen judgements than to what the whole log seems to promise.
 
 use std::collections::HashSet;
 
@@ -32,8 +34,8 @@ use crate::protocol::DecisionId;
 pub struct Gain {
     /// The kind of evidence.
     pub rests_on: Evidence,
-    /// Whether it is recorded which judgements the live policy was trained on; where not, the live policy alone may look
-    /// better than it is.
+    /// Whether it is recorded which judgements the live policy was trained on; where not, the live policy alone may
+    /// look better than it is.
     #[serde(skip)]
     pub is_fair: bool,
     /// Choices that the gain is estimated from.
@@ -50,8 +52,8 @@ pub struct Gain {
     pub effective: f64,
     /// Share of importance weights that were clipped.
     pub clipped: f64,
-    /// How much of what the policies do the log covers, see [`Estimate::support`]: the lower of the two policies', or the
-    /// new one's where the live one has learned from nothing.
+    /// How much of what the policies do the log covers, see [`Estimate::support`]: the lower of the two policies', or
+    /// the new one's where the live one has learned from nothing.
     pub support: f64,
     /// The gain by each method: IPS, SNIPS, doubly robust. The rule goes by the last.
     pub methods: Vec<Estimate>,
@@ -61,8 +63,9 @@ pub struct Gain {
     pub live: Vec<Estimate>,
 }
 
-/// The answers to estimate a gain from: judged ones alone, since answers with a signal are all bad and would bias them. Where
-/// fewer than `least` judged choices exist and signals teach anything: all unjudged answers, with a signal or without.
+/// The answers to estimate a gain from: judged ones alone, since answers with a signal are all bad and would bias them.
+/// Where fewer than `least` judged choices exist and signals teach anything: all unjudged answers, with a signal or
+/// without.
 pub fn evidence<'a>(learned: &'a [Lesson], unjudged: &'a [Lesson], least: usize) -> (Evidence, Vec<&'a Lesson>) {
     let judged: Vec<&Lesson> = learned.iter().filter(|lesson| lesson.signal.is_none()).collect();
     let choices = judged.iter().filter(|lesson| lesson.choice.is_some()).count();
@@ -76,8 +79,9 @@ pub fn evidence<'a>(learned: &'a [Lesson], unjudged: &'a [Lesson], least: usize)
 /// Which judgements in the log the live policy has learned from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Knowledge {
-    /// The answers that its version was trained on. `None` where that was not recorded: then it counts as having learned from
-    /// none of them: a takeover that comes a little late does less harm than one by a policy that only looked better.
+    /// The answers that its version was trained on. `None` where that was not recorded: then it counts as having
+    /// learned from none of them: a takeover that comes a little late does less harm than one by a policy that only
+    /// looked better.
     pub trained_on: Option<TrainedOn>,
     /// Judgements learnable after this moment (Unix milliseconds) were taken in online...
     pub since_ms: i64,
@@ -118,8 +122,8 @@ pub enum Ruling {
     Refuse,
 }
 
-/// Estimates the gain of `new`, which was trained on `learned`, over `live`, which has learned what `knowledge` says; `None`
-/// where the evidence allows no estimate.
+/// Estimates the gain of `new`, which was trained on `learned`, over `live`, which has learned what `knowledge` says;
+/// `None` where the evidence allows no estimate.
 pub fn gain(
     (rests_on, lessons): (Evidence, &[&Lesson]),
     (live, knowledge): (&Snapshot, &Knowledge),
@@ -146,8 +150,8 @@ pub fn gain(
     let each =
         |log: &[Logged]| methods.into_iter().filter_map(|method| ope::estimate(log, method, &settings)).collect();
     let of_new: Vec<Estimate> = each(&by_new);
-    // A live policy that has learned from nothing may never have chosen (beside an imported log, say): then the log need not
-    // cover what it would do.
+    // A live policy that has learned from nothing may never have chosen (beside an imported log, say): then the log
+    // need not cover what it would do.
     let alone = of_new.iter().find(|one| one.method == Method::DoublyRobust).filter(|_| live.learned_from() == 0);
     let support = alone.map_or(difference.support, |one| one.support);
     Some(Gain {
@@ -225,8 +229,8 @@ const LEAST_SUPPORT: f64 = 0.8;
 const LITTLE_MOVED: f64 = 0.05;
 
 /// Support from which a gain whose whole interval is above 0 is believed, given an effective sample of
-/// `SURE_CHOICES x min_choices`: after traffic has moved, half of the log is of another time, and a log of one model alone
-/// never covers everything.
+/// `SURE_CHOICES x min_choices`: after traffic has moved, half of the log is of another time, and a log of one model
+/// alone never covers everything.
 const SURE_SUPPORT: f64 = 0.5;
 const SURE_CHOICES: f64 = 3.0;
 

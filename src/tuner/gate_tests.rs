@@ -280,8 +280,8 @@ fn two_kinds_of_work_in_turn_are_no_halves() {
     }
 }
 
-/// What `count` unrated requests teach: `a` is the better model at both kinds of work, with fewer empty answers, and mostly
-/// asked for the one that is hard.
+/// What `count` unrated requests teach: `a` is the better model at both kinds of work, with fewer empty answers, and
+/// mostly asked for the one that is hard.
 fn unrated(count: u64, seed: u64, empty: [[f64; 2]; 2]) -> lesson::Lessons {
     use crate::store::{Entry, Signal};
     use crate::tuner::lesson::tests::{decision, outcome};
@@ -307,8 +307,8 @@ fn unrated(count: u64, seed: u64, empty: [[f64; 2]; 2]) -> lesson::Lessons {
     collected.finish()
 }
 
-/// What signals say that a policy that was made of them gains over one that knows nothing: as the gate has it, and as the
-/// policy itself does on this log.
+/// What signals say that a policy that was made of them gains over one that knows nothing: as the gate has it, and as
+/// the policy itself does on this log.
 fn by_signals(lessons: &lesson::Lessons) -> Option<(Gain, Gain)> {
     let live = Snapshot::new(Settings::default()).unwrap();
     let mut new = live.clone();

@@ -4,9 +4,9 @@
 //! mean cost of a request, and the mean judgement. Each difference must also exceed two standard errors, so that chance
 //! alone rolls nothing back: a few long answers can be a good part of the whole cost.
 //!
-//! The cause may be the world instead of the policy: a model that changed, a vendor that is down, harder questions. Then the
-//! version before would do no better, and knows less. So its counterfactual figures on the same requests are estimated
-//! ([`Hindsight`]), and a policy is rolled back only if going back would undo a good part of the harm.
+//! The cause may be the world instead of the policy: a model that changed, a vendor that is down, harder questions.
+//! Then the version before would do no better, and knows less. So its counterfactual figures on the same requests are
+//! estimated ([`Hindsight`]), and a policy is rolled back only if going back would undo a good part of the harm.
 
 use super::hindsight::Hindsight;
 use super::tally::Tally;
@@ -115,8 +115,8 @@ mod tests {
         }
     }
 
-    /// What the version before would have done with what surely went to `went_to`: what `a` and `b` get, and the judgements
-    /// it expects of them.
+    /// What the version before would have done with what surely went to `went_to`: what `a` and `b` get, and the
+    /// judgements it expects of them.
     fn would(went_to: &str, a: (f64, f64), b: (f64, f64)) -> Counterfactual {
         let share = |model: &str, (probability, expected)| Share {
             model: model.into(),
@@ -132,8 +132,8 @@ mod tests {
     fn a_policy_that_left_a_model_when_it_fell_is_not_taken_back_to_it() {
         let guard = Guard::default();
         let before = tally(200, 4, 0.01, 0.9);
-        // The version before asked `b` for nearly all, which gave 0.9, as it knew. So did what is in force; then `b` fell to
-        // 0.1, and it has asked `a` alone since, which gives 0.6.
+        // The version before asked `b` for nearly all, which gave 0.9, as it knew. So did what is in force; then `b`
+        // fell to 0.1, and it has asked `a` alone since, which gives 0.6.
         let taken_back = |fallen: u32| {
             let by = |went_to| would(went_to, (0.05, 0.6), (0.95, 0.9));
             let (mut after, mut instead) = (Tally::of(500), Hindsight::default());
@@ -150,8 +150,9 @@ mod tests {
     fn a_policy_that_leaves_only_what_is_hard_to_the_good_model_is_taken_back_to_it() {
         let guard = Guard::default();
         let before = tally(200, 4, 0.01, 0.9);
-        // The version before asked `b` for everything, which gives 0.97 where it is easy and 0.5 where it is hard, and knew
-        // it. What is in force asks it for what is hard, and `a` for the rest, which gives 0.5. Neither tries out much.
+        // The version before asked `b` for everything, which gives 0.97 where it is easy and 0.5 where it is hard, and
+        // knew it. What is in force asks it for what is hard, and `a` for the rest, which gives 0.5. Neither tries out
+        // much.
         let taken_back = |good: u32| {
             let (mut after, mut instead) = (Tally::of(500), Hindsight::default());
             rated("b", &would("b", (0.001, 0.5), (0.999, 0.5)), 75, good, &mut instead, &mut after);
@@ -165,8 +166,8 @@ mod tests {
     #[test]
     fn a_fall_of_all_models_is_not_charged_to_a_policy_that_asks_one_of_them_alone() {
         let guard = Guard::default();
-        // The version before mostly asked `a`, which it expects 0.8 of; what is in force asks `b` alone, which was 0.92. Since
-        // then users judge all answers by a quarter less.
+        // The version before mostly asked `a`, which it expects 0.8 of; what is in force asks `b` alone, which was
+        // 0.92. Since then users judge all answers by a quarter less.
         let (mut after, mut instead) = (Tally::of(500), Hindsight::default());
         rated("b", &would("b", (0.8, 0.8), (0.2, 0.92)), 200, 134, &mut instead, &mut after);
         assert_eq!(objection(&tally(200, 4, 0.01, 0.82), &after, &instead, &guard), None);

@@ -1,16 +1,18 @@
-//! Counterfactual figures: how the requests under the live policy would have gone under another one, the version before it.
+//! Counterfactual figures: how the requests under the live policy would have gone under another one, the version before
+//! it.
 //!
-//! Pure. **Failures and costs**, by importance weighting: each request is weighted by the other policy's probability of its
-//! model over the live one's. Where the live policy hardly asks a model that the other would ask often, the weighted
-//! requests cover little of that model's share; the rest is taken to go like them, or, where there are only a handful, like
-//! the requests before.
+//! Pure. **Failures and costs**, by importance weighting: each request is weighted by the other policy's probability of
+//! its model over the live one's. Where the live policy hardly asks a model that the other would ask often, the
+//! weighted requests cover little of that model's share; the rest is taken to go like them, or, where there are only a
+//! handful, like the requests before.
 //!
-//! **Judgements**, doubly robust by model (Dudík, Langford and Li 2011): where both policies choose alike nothing changes.
-//! Where the other would have moved probability from one model to another, its own expectations for both models are used (a
-//! policy may leave a model only the hard questions, so the answers of that model are no fair sample), corrected by how far
-//! the newest judgements of each model lie from what it expected of these very answers. The newest, since a model may have
-//! become worse while the live policy was in force. A model that is hardly asked any more may have become worse with the
-//! others (users are stricter) or not (only the others are worse): half of the others' fall is assumed for it, up to a limit.
+//! **Judgements**, doubly robust by model (Dudík, Langford and Li 2011): where both policies choose alike nothing
+//! changes. Where the other would have moved probability from one model to another, its own expectations for both
+//! models are used (a policy may leave a model only the hard questions, so the answers of that model are no fair
+//! sample), corrected by how far the newest judgements of each model lie from what it expected of these very answers.
+//! The newest, since a model may have become worse while the live policy was in force. A model that is hardly asked any
+//! more may have become worse with the others (users are stricter) or not (only the others are worse): half of the
+//! others' fall is assumed for it, up to a limit.
 //!
 //! A request of a conversation that stays on its model was not sampled; it counts as the conversation's opening would.
 
@@ -31,12 +33,12 @@ const MIN_REQUESTS: f64 = 5.0;
 /// Newest judgements of a model that count as what it is like now, at least.
 const NEWEST: usize = 20;
 
-/// Share of the asked models' fall that is assumed for models that are not asked: it cannot be told whether the models fell or
-/// users became stricter.
+/// Share of the asked models' fall that is assumed for models that are not asked: it cannot be told whether the models
+/// fell or users became stricter.
 const COMMON_SHARE: f64 = 0.5;
 
-/// Largest fall that is assumed for models that are not asked: stricter users take something off every answer, while a model
-/// that breaks loses all.
+/// Largest fall that is assumed for models that are not asked: stricter users take something off every answer, while a
+/// model that breaks loses all.
 const MAX_COMMON_FALL: f64 = 0.1;
 
 /// What another policy would have done with one request.
@@ -56,7 +58,8 @@ pub struct Share {
     pub model: ModelName,
     /// The other policy's probability of choosing the model.
     pub probability: f64,
-    /// That probability less what the model had: the live policy's probability, or 1 and 0 for a conversation that stays.
+    /// That probability less what the model had: the live policy's probability, or 1 and 0 for a conversation that
+    /// stays.
     pub more: f64,
     /// The judgement that the other policy expects of the model's answer; `None` where unknown.
     pub expected: Option<f64>,
@@ -89,7 +92,8 @@ impl Counterfactual {
         };
         let Some(wanted) = wanted else { return Self::default() };
         let weight = wanted.propensities[drawn.chosen] / had;
-        // A request that stays was not sampled, so it counts once at most, however firmly the other policy holds to its model.
+        // A request that stays was not sampled, so it counts once at most, however firmly the other policy holds to its
+        // model.
         let most = if stays { 1.0 } else { MAX_WEIGHT };
         if !weight.is_finite() {
             // Neither policy would have opened the conversation on this model.
@@ -133,7 +137,8 @@ pub struct Hindsight {
 /// Evidence on one model.
 #[derive(Debug, Clone, Default, PartialEq)]
 struct OfModel {
-    /// Requests that the model got and that the other policy might have given it too, unweighted. Only the counts are used.
+    /// Requests that the model got and that the other policy might have given it too, unweighted. Only the counts are
+    /// used.
     asked: Tally,
     /// The same requests, importance-weighted.
     weighted: Tally,
@@ -191,8 +196,8 @@ impl Hindsight {
         self.models.get(model).is_none_or(|of| of.judged.len() < NEWEST)
     }
 
-    /// Estimate of `figure` under the other policy over the `all` requests that `count` counts; `was` = the figure before
-    /// them, assumed where nothing is known.
+    /// Estimate of `figure` under the other policy over the `all` requests that `count` counts; `was` = the figure
+    /// before them, assumed where nothing is known.
     pub fn figure(&self, all: f64, was: f64, count: fn(&Tally) -> f64, figure: fn(&Tally) -> f64) -> f64 {
         let (mut sum, mut covered) = (0.0, 0.0);
         for model in self.models.values() {
@@ -209,8 +214,8 @@ impl Hindsight {
         (sum + rest * was) / (covered + rest)
     }
 
-    /// Estimate of the mean judgement under the other policy over `all` judged requests, whose own mean `is` this; `was` =
-    /// the mean before them.
+    /// Estimate of the mean judgement under the other policy over `all` judged requests, whose own mean `is` this;
+    /// `was` = the mean before them.
     pub fn rating(&self, all: f64, was: f64, is: f64) -> f64 {
         let fall = (COMMON_SHARE * self.common_fall()).max(-MAX_COMMON_FALL);
         let gained = self.models.values().map(|model| model.expected + model.more * model.bias().unwrap_or(fall));
@@ -218,7 +223,8 @@ impl Hindsight {
         (is + gained.sum::<f64>() / all + unknown * (was - is)).clamp(0.0, 1.0)
     }
 
-    /// Mean difference between judgements and what the other policy expected, over the models with enough of them; 0 or less.
+    /// Mean difference between judgements and what the other policy expected, over the models with enough of them; 0 or
+    /// less.
     fn common_fall(&self) -> f64 {
         let known = self.models.values().filter_map(|model| Some((model.judged.len() as f64, model.bias()?)));
         let (sum, count) =
@@ -228,13 +234,15 @@ impl Hindsight {
 }
 
 impl OfModel {
-    /// Mean difference between the model's judgements and what the other policy expected of them; `None` for a handful. Where
-    /// the model would have got fewer requests, all judgements count alike; where more, the newest by importance weight.
+    /// Mean difference between the model's judgements and what the other policy expected of them; `None` for a handful.
+    /// Where the model would have got fewer requests, all judgements count alike; where more, the newest by importance
+    /// weight.
     fn bias(&self) -> Option<f64> {
         if (self.judged.len() as f64) < MIN_REQUESTS {
             return None;
         }
-        // A model that is asked all the time has enough for a longer mean; one that fell was left by the policy soon after.
+        // A model that is asked all the time has enough for a longer mean; one that fell was left by the policy soon
+        // after.
         let newest = NEWEST.max(self.judged.len() / 3);
         let counted = if self.more < 0.0 { self.judged.len() } else { newest };
         let (mut sum, mut weights) = (0.0, 0.0);
@@ -252,8 +260,8 @@ mod tests {
     use super::*;
 
     impl Hindsight {
-        /// For the guard's tests: one model `m` with these weighted sums, which the other policy would have given `more`
-        /// judged requests; the judgements that it expects of them sum to `expected`.
+        /// For the guard's tests: one model `m` with these weighted sums, which the other policy would have given
+        /// `more` judged requests; the judgements that it expects of them sum to `expected`.
         pub(in crate::tuner) fn knowing(weighted: Tally, (more, expected): (f64, f64)) -> Self {
             let of = OfModel { weighted, more, expected, ..OfModel::default() };
             Self { models: BTreeMap::from([("m".into(), of)]), known: f64::INFINITY }

@@ -1,10 +1,10 @@
 //! The hold after a rollback: a time in which no other version takes over.
 //!
-//! It is as long as it was to be, however the clock is set meanwhile: within a process it is measured by the monotonic clock.
-//! On disk is when it ends by the wall clock, for the next start; this follows the clock once it was set.
+//! It is as long as it was to be, however the clock is set meanwhile: within a process it is measured by the monotonic
+//! clock. On disk is when it ends by the wall clock, for the next start; this follows the clock once it was set.
 //!
-//! At a start the wall clock may be wrong. If it is behind, the hold lasts its full length again at most. If it is ahead, the
-//! hold seems to be over, and goes on once the clock is set back.
+//! At a start the wall clock may be wrong. If it is behind, the hold lasts its full length again at most. If it is
+//! ahead, the hold seems to be over, and goes on once the clock is set back.
 
 use std::time::{Duration, Instant};
 
@@ -39,8 +39,8 @@ impl Switches {
         Duration::from_millis(left_ms.try_into().unwrap_or(0))
     }
 
-    /// What they have to be at `now_ms`, if it is something else: the hold's end as the clock tells it now. Before the clock
-    /// `is_settled`, an end is only put off: the clock may be behind, and the next process knows better.
+    /// What they have to be at `now_ms`, if it is something else: the hold's end as the clock tells it now. Before the
+    /// clock `is_settled`, an end is only put off: the clock may be behind, and the next process knows better.
     pub(super) fn corrected(self, longest: Duration, now_ms: i64, is_settled: bool) -> Option<Self> {
         let until_ms = self.hold_until_ms?;
         let Some(ends) = self.hold_ends else {

@@ -1,5 +1,5 @@
-//! Retention as a background task: keeps the decision log within its age and size, one slice at a time, and the audit within
-//! the log's age.
+//! Retention as a background task: keeps the decision log within its age and size, one slice at a time, and the audit
+//! within the log's age.
 
 use std::time::{Duration, Instant};
 
@@ -7,8 +7,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::store::{Clock, Store, StoreError};
 
-/// Deletes what is too old or too much, every `store.retention_interval_s` seconds, until `stop` is cancelled; then saves the
-/// clock and the log's size.
+/// Deletes what is too old or too much, every `store.retention_interval_s` seconds, until `stop` is cancelled; then
+/// saves the clock and the log's size.
 pub async fn keep_house(store: Store, stop: CancellationToken) {
     let start_ms = jiff::Timestamp::now().as_millisecond();
     let clock = store.clock(start_ms).unwrap_or_else(|_| Clock::new(start_ms, None));
@@ -50,8 +50,8 @@ pub async fn keep_house(store: Store, stop: CancellationToken) {
     }
 }
 
-/// Deletes what is due; the number of decisions deleted. `stopped` is asked between slices, so that a stop waits for one
-/// slice only.
+/// Deletes what is due; the number of decisions deleted. `stopped` is asked between slices, so that a stop waits for
+/// one slice only.
 fn tidy(store: &Store, clock: Clock, running: Duration, stopped: impl Fn() -> bool) -> Result<usize, StoreError> {
     let settings = store.settings();
     let cutoff_ms = clock.cutoff_ms(settings.max_age_days, running);

@@ -1,7 +1,7 @@
 //! The handle to the learner: which policy is in force, and operators' commands to change it.
 //!
-//! A request takes the policy once ([`Learner::live`]), so that its choice and the logged propensity agree. All changes go
-//! through one queue to one task ([`LearnerTask`]), so that no two of them overlap.
+//! A request takes the policy once ([`Learner::live`]), so that its choice and the logged propensity agree. All changes
+//! go through one queue to one task ([`LearnerTask`]), so that no two of them overlap.
 
 use std::sync::Arc;
 

@@ -1,12 +1,13 @@
 //! What the decision log teaches: judged answers, each with the choice that led to it.
 //!
-//! A [`Lesson`] is one answer with its reward and with everything that the choice looked at, so that a policy can learn from
-//! it and another policy's choice can be computed. An answer without feedback or signal makes no lesson: missing is missing,
-//! not zero. Neither does a failed request: an outage must not teach that a model is stupid. After a failover the lesson is
-//! about the model that answered, not about the chosen one.
+//! A [`Lesson`] is one answer with its reward and with everything that the choice looked at, so that a policy can learn
+//! from it and another policy's choice can be computed. An answer without feedback or signal makes no lesson: missing
+//! is missing, not zero. Neither does a failed request: an outage must not teach that a model is stupid. After a
+//! failover the lesson is about the model that answered, not about the chosen one.
 //!
-//! Signals stand in where nobody rated, but exist for bad answers only. A signal teaches by how much more often a model has
-//! it than the others ([`Rates`]), which takes the whole log: [`Collected`] takes in entries and gives the lessons at the end.
+//! Signals stand in where nobody rated, but exist for bad answers only. A signal teaches by how much more often a model
+//! has it than the others ([`Rates`]), which takes the whole log: [`Collected`] takes in entries and gives the lessons
+//! at the end.
 //!
 //! To evaluate a policy by signals, answers with and without one are needed; [`Lessons::unjudged`] has both.
 
@@ -28,8 +29,8 @@ const MAX_READ: usize = 100_000;
 /// Most unjudged answers kept, the newest: enough to tell rates apart, and a few megabytes.
 const MAX_UNJUDGED: usize = 4_000;
 
-/// Longest time from a judgement's arrival until it is in the log, milliseconds. A retune may miss judgements that arrived
-/// within this time before it.
+/// Longest time from a judgement's arrival until it is in the log, milliseconds. A retune may miss judgements that
+/// arrived within this time before it.
 pub(super) const ARRIVAL_MS: i64 = 10_000;
 
 /// Lessons of a stretch of the log.
@@ -128,8 +129,8 @@ impl LoggedCandidate {
 }
 
 impl Lesson {
-    /// The lesson of `entry`, if it has one; `again` = its question was soon asked again. A signal's reward is its nominal
-    /// value, not yet weighed against how often other models have it.
+    /// The lesson of `entry`, if it has one; `again` = its question was soon asked again. A signal's reward is its
+    /// nominal value, not yet weighed against how often other models have it.
     pub fn of(entry: &Entry, again: bool, map: &RewardMap) -> Option<Self> {
         let worth = worth(entry, again, map)?;
         Self::of_worth(entry, |_| worth)
@@ -187,7 +188,8 @@ impl Lesson {
         Context { features: &self.features, space: &self.space, kind: &self.kind }
     }
 
-    /// Whether a policy of the feature space `space` can learn from it: both are of the same head, or one of them of none.
+    /// Whether a policy of the feature space `space` can learn from it: both are of the same head, or one of them of
+    /// none.
     pub fn fits(&self, space: &str) -> bool {
         self.features.is_empty() || space.is_empty() || self.space == space
     }

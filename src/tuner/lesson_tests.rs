@@ -168,8 +168,8 @@ fn who_gave_up_waiting_or_only_asked_which_model_complains_of_nothing() {
     }
 }
 
-/// A log in which of every hundred answers of `a` so many are empty, and so many of every hundred of `b`, which has every
-/// tenth request.
+/// A log in which of every hundred answers of `a` so many are empty, and so many of every hundred of `b`, which has
+/// every tenth request.
 fn unrated(count: u64, empty: [u64; 2]) -> Lessons {
     let map = RewardMap::default();
     let mut collected = Collected::new(&map, 20_000);

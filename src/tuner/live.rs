@@ -1,7 +1,7 @@
 //! The live policy: in memory for choosing, and in the store for the next start.
 //!
-//! **Order.** A snapshot is written and flushed before the pointer to it, and the pointer before any choice is made by it. So
-//! after a crash at any moment, the store's live policy is a whole one that was promoted.
+//! **Order.** A snapshot is written and flushed before the pointer to it, and the pointer before any choice is made by
+//! it. So after a crash at any moment, the store's live policy is a whole one that was promoted.
 
 use std::collections::{BTreeSet, HashSet};
 use std::time::Instant;
@@ -40,8 +40,8 @@ impl LivePolicy {
     }
 }
 
-/// Which judgements the live policy has taken in. The next retune takes in the log's others, however they were missed: they
-/// were queued at a stop, the queue was full, another head was in use.
+/// Which judgements the live policy has taken in. The next retune takes in the log's others, however they were missed:
+/// they were queued at a stop, the queue was full, another head was in use.
 #[derive(Debug, Clone, Default)]
 pub(super) struct TakenIn {
     /// Those learnable up to this moment, Unix milliseconds: taken in, or not to be taken in.
@@ -63,8 +63,8 @@ const REPLACED: &str = "policy.replaced_state";
 /// Prefix of the settings that hold policies as they were when they were replaced; the version follows.
 const REPLACED_OF: &str = "policy.replaced_state.";
 
-/// A replaced policy with all that it had taken in, for a rollback. One is kept for each stored version, so that going back
-/// twice restores what each of them knew.
+/// A replaced policy with all that it had taken in, for a rollback. One is kept for each stored version, so that going
+/// back twice restores what each of them knew.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Replaced {
     policy: Snapshot,
@@ -249,7 +249,8 @@ pub(super) fn under(policy: Snapshot, settings: Settings) -> Snapshot {
     policy.with_settings(settings).unwrap_or(policy)
 }
 
-/// Puts a stored version in force; on disk when it returns. The record of a version that is in force already stays as it is.
+/// Puts a stored version in force; on disk when it returns. The record of a version that is in force already stays as
+/// it is.
 ///
 /// # Errors
 ///

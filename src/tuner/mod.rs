@@ -3,10 +3,12 @@
 //! 1. [`Recorder`] is the one writer of the decision log: decisions and outcomes go in without waiting, feedback is
 //!    acknowledged once it is on disk. [`keep_house`] deletes the oldest entries beyond the log's age and size.
 //! 2. A judged answer is a [`Lesson`]. The live policy takes in each at once: an online update ([`take_in`]).
-//! 3. A retune folds the whole log into a new policy ([`propose`]), which takes over only if the [`gate`] says that it is
-//!    no worse than the live one (off-policy evaluation with [`cross_fit`] models). [`guard`] rails roll a policy back
-//!    whose requests go worse than those before it, unless the version before would have done no better ([`hindsight`]).
-//! 4. [`Learner`] is the handle: which policy is in force, and operators' commands. [`LearnerTask`] is the task behind it.
+//! 3. A retune folds the whole log into a new policy ([`propose`]), which takes over only if the [`gate`] says that it
+//!    is no worse than the live one (off-policy evaluation with [`cross_fit`] models). [`guard`] rails roll a policy
+//!    back whose requests go worse than those before it, unless the version before would have done no better
+//!    ([`hindsight`]).
+//! 4. [`Learner`] is the handle: which policy is in force, and operators' commands. [`LearnerTask`] is the task behind
+//!    it.
 //! 5. [`Budgets`] keep spending within the configured budgets by a price per dollar.
 //!
 //! What it leaves out: choosing (`route`, `bandit`), and learning offline (`train`).

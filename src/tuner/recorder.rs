@@ -2,14 +2,14 @@
 //!
 //! Decisions and outcomes are handed over without waiting: when the queue is full, or the database is down, they are
 //! dropped and counted, and the answer they belong to goes on. A feedback waits for its acknowledgement, which comes
-//! after it is on disk: the thread takes all that waits in the queue, writes it, flushes once, and acknowledges all feedback
-//! of the round together. So many feedbacks at once cost one flush.
+//! after it is on disk: the thread takes all that waits in the queue, writes it, flushes once, and acknowledges all
+//! feedback of the round together. So many feedbacks at once cost one flush.
 //!
-//! When the database fails, the thread closes it, tries to reopen it every two seconds, counts the records lost meanwhile,
-//! and answers feedback with "unavailable": the sender tries again, and the feedback's id makes that safe.
+//! When the database fails, the thread closes it, tries to reopen it every two seconds, counts the records lost
+//! meanwhile, and answers feedback with "unavailable": the sender tries again, and the feedback's id makes that safe.
 //!
-//! A panic while writing (sled asserts on damage) loses and counts that round, as if the database had failed; the thread goes
-//! on.
+//! A panic while writing (sled asserts on damage) loses and counts that round, as if the database had failed; the
+//! thread goes on.
 //!
 //! The queue keeps order, so a feedback that arrives right behind its decision finds it.
 
@@ -38,12 +38,12 @@ const MAX_BATCH: usize = 2048;
 /// How long the thread waits for a record before it looks at the database and the compaction.
 const IDLE: Duration = Duration::from_millis(250);
 
-/// How long records gather once the first is there. A round wakes the database's own threads some dozen times, so a round for
-/// each record would cost more than the request itself. A round with a feedback is written at once.
+/// How long records gather once the first is there. A round wakes the database's own threads some dozen times, so a
+/// round for each record would cost more than the request itself. A round with a feedback is written at once.
 const GATHER: Duration = Duration::from_millis(64);
 
-/// How often the queue is emptied while records gather. The thread sleeps instead of waiting on the queue, so that senders need
-/// not wake it for each record.
+/// How often the queue is emptied while records gather. The thread sleeps instead of waiting on the queue, so that
+/// senders need not wake it for each record.
 const NAP: Duration = Duration::from_millis(4);
 
 /// How often settled records are moved into blocks.
@@ -146,8 +146,8 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Writes what waits, flushes, and ends the thread. Later records are dropped and counted. Blocks, for ten seconds at
-    /// most: a database whose files are gone may never answer.
+    /// Writes what waits, flushes, and ends the thread. Later records are dropped and counted. Blocks, for ten seconds
+    /// at most: a database whose files are gone may never answer.
     pub fn close(self) {
         self.close_within(CLOSE_TIMEOUT);
     }
@@ -172,8 +172,8 @@ impl Writer {
 }
 
 impl Recorder {
-    /// Starts the thread that writes to `store`. The receiver gets the decisions from which there is something to learn: those
-    /// that were judged, whose outcome has a signal, or whose outcome came after a judgement.
+    /// Starts the thread that writes to `store`. The receiver gets the decisions from which there is something to
+    /// learn: those that were judged, whose outcome has a signal, or whose outcome came after a judgement.
     ///
     /// # Errors
     /// When the operating system gives no thread.
@@ -213,8 +213,8 @@ impl Recorder {
     /// Hands over a feedback and waits until it is on disk.
     ///
     /// # Errors
-    /// When there is no such decision, the value or id is invalid, or the store cannot take it now. A store in memory takes
-    /// none, since an acknowledged feedback must survive the process.
+    /// When there is no such decision, the value or id is invalid, or the store cannot take it now. A store in memory
+    /// takes none, since an acknowledged feedback must survive the process.
     pub async fn feedback(&self, record: FeedbackRecord) -> Result<Ack, FeedbackError> {
         if !record.kind.is_valid() {
             return Err(FeedbackError::Invalid("a score is from 0 to 1, a rating from 1 to 5"));

@@ -1,13 +1,14 @@
 //! One retune: the whole log folded into a new policy, evaluated against the live one.
 //!
-//! Pure and deterministic: lessons and settings in, a proposal out. Between retunes the live policy takes in judgements one by
-//! one ([`take_in`]); a retune starts from nothing, so that changed judgements and an edited reward map hold for the past, too.
+//! Pure and deterministic: lessons and settings in, a proposal out. Between retunes the live policy takes in judgements
+//! one by one ([`take_in`]); a retune starts from nothing, so that changed judgements and an edited reward map hold for
+//! the past, too.
 //!
-//! **Another head.** A policy learns how much better or worse a model is than its prior, and the log has the priors of the
-//! classifier's head at the time. Another head has other priors: corrections learned against the old ones and added to the new
-//! ones would count twice what the new head was trained on. So only lessons of the newest head count ([`of_newest_head`]),
-//! also those of an earlier time in which it was in use, and the live policy begins anew when the head changes
-//! ([`begin_anew`]).
+//! **Another head.** A policy learns how much better or worse a model is than its prior, and the log has the priors of
+//! the classifier's head at the time. Another head has other priors: corrections learned against the old ones and added
+//! to the new ones would count twice what the new head was trained on. So only lessons of the newest head count
+//! ([`of_newest_head`]), also those of an earlier time in which it was in use, and the live policy begins anew when the
+//! head changes ([`begin_anew`]).
 
 use std::borrow::Cow;
 
@@ -41,7 +42,8 @@ impl Proposal {
     }
 }
 
-/// Trains a new policy on the lessons, oldest first, and evaluates it against `live`, which has learned what `knowledge` says.
+/// Trains a new policy on the lessons, oldest first, and evaluates it against `live`, which has learned what
+/// `knowledge` says.
 ///
 /// # Errors
 ///
@@ -82,8 +84,8 @@ pub fn take_in(live: &LivePolicy, lessons: &[Lesson]) -> LivePolicy {
     LivePolicy::new(policy, live.revision + taken_in)
 }
 
-/// A fresh policy for the feature space `space` in place of a live one that learned with another head; `None` where the live
-/// one learned with this head, or with none.
+/// A fresh policy for the feature space `space` in place of a live one that learned with another head; `None` where the
+/// live one learned with this head, or with none.
 pub fn begin_anew(live: &LivePolicy, space: &str, features: usize) -> Option<LivePolicy> {
     let policy = &live.policy;
     if policy.space().is_empty() || policy.space() == space {
@@ -99,8 +101,8 @@ pub fn of_newest_head(lessons: &[Lesson]) -> Cow<'_, [Lesson]> {
     of_head(lessons, newest_read(lessons).map_or("", |newest| &newest.space))
 }
 
-/// The lessons of the head that makes features in `space`; all of them where `space` is empty. Lessons whose prompts were not
-/// read belong to no known head: those after the last lesson of another head count.
+/// The lessons of the head that makes features in `space`; all of them where `space` is empty. Lessons whose prompts
+/// were not read belong to no known head: those after the last lesson of another head count.
 pub fn of_head<'a>(lessons: &'a [Lesson], space: &str) -> Cow<'a, [Lesson]> {
     let other = lessons.iter().rposition(|lesson| !lesson.fits(space));
     let Some(other) = other else { return Cow::Borrowed(lessons) };

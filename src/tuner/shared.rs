@@ -1,5 +1,5 @@
-//! What the handle ([`Learner`](super::Learner)) and the task ([`LearnerTask`](super::LearnerTask)) share: the state that the
-//! handle reads and the task changes, and the commands that go from one to the other.
+//! What the handle ([`Learner`](super::Learner)) and the task ([`LearnerTask`](super::LearnerTask)) share: the state
+//! that the handle reads and the task changes, and the commands that go from one to the other.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! Sums over requests: how many failed, what they cost, how they were judged.
 //!
-//! Pure. [`guard`](super::guard) compares the sums before and under a policy; [`hindsight`](super::hindsight) weights each
-//! request by how probably another policy would have chosen the same model.
+//! Pure. [`guard`](super::guard) compares the sums before and under a policy; [`hindsight`](super::hindsight) weights
+//! each request by how probably another policy would have chosen the same model.
 
 use crate::store::{DecisionRecord, Entry, Mode, OutcomeRecord, OutcomeStatus};
 
@@ -27,8 +27,8 @@ pub struct Part<'a> {
 }
 
 impl<'a> Part<'a> {
-    /// End and judgement of a request whose model the policy chose. Dry runs count if their caller reported the outcome or
-    /// a judgement (all calls of a program that embeds the gateway are such); `None` for a mere preview.
+    /// End and judgement of a request whose model the policy chose. Dry runs count if their caller reported the outcome
+    /// or a judgement (all calls of a program that embeds the gateway are such); `None` for a mere preview.
     pub fn of(entry: &'a Entry) -> Option<Self> {
         let (outcome, verdict) = (entry.outcome.as_ref(), entry.verdict());
         let is_told = outcome.is_some() || verdict.is_some();
@@ -42,8 +42,8 @@ impl<'a> Part<'a> {
 }
 
 impl Tally {
-    /// An empty tally with room for `window` ends and as many judgements, counted apart: where few answers are judged, the
-    /// judgements reach further back.
+    /// An empty tally with room for `window` ends and as many judgements, counted apart: where few answers are judged,
+    /// the judgements reach further back.
     pub fn of(window: usize) -> Self {
         Self { window: window as f64, ..Self::default() }
     }

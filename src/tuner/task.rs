@@ -1,7 +1,7 @@
 //! The learner's one task: takes in judgements, retunes, checks the guard rails, executes commands.
 //!
-//! One job after the other, each on a blocking thread: the live policy has one writer. A long job (a retune walks the log)
-//! delays other jobs, and no request.
+//! One job after the other, each on a blocking thread: the live policy has one writer. A long job (a retune walks the
+//! log) delays other jobs, and no request.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -48,8 +48,8 @@ const MAX_BATCH: usize = 512;
 /// Most decisions that a check of the guard rails reads.
 const MAX_READ: usize = 20_000;
 
-/// How long after the start saved times ahead of now are left alone. Later they count as times of a clock that was ahead; until
-/// then the clock may be behind, as that of a machine without a battery is until the network sets it.
+/// How long after the start saved times ahead of now are left alone. Later they count as times of a clock that was
+/// ahead; until then the clock may be behind, as that of a machine without a battery is until the network sets it.
 const CLOCK_SETTLES_AFTER: Duration = Duration::from_secs(600);
 
 /// Newest decisions that are searched for one whose prompt was read.
@@ -64,8 +64,8 @@ pub struct LearnerTask {
 /// The task's state. It moves to a blocking thread for each job, and back.
 struct Worker {
     shared: Arc<Shared>,
-    /// Which judgements the live policy has taken in. Signals do not count: a rating of an answer that had only a signal is
-    /// new.
+    /// Which judgements the live policy has taken in. Signals do not count: a rating of an answer that had only a
+    /// signal is new.
     taken_in: TakenIn,
     /// Judgements since the last retune.
     new: u64,
@@ -239,14 +239,15 @@ impl Worker {
         let (before_ms, at) = std::mem::replace(&mut self.clock, (now_ms, Instant::now()));
         let set_by_ms = now_ms - before_ms - at.elapsed().as_millis() as i64;
         if set_by_ms > AHEAD_MS {
-            // All that is judged so far lies before the clock was set. The version in force has it, or is not to have it.
+            // All that is judged so far lies before the clock was set. The version in force has it, or is not to have
+            // it.
             self.taken_in.until_ms = self.taken_in.until_ms.max(now_ms - 1);
         }
         self.shared.keep_hold(now_ms, self.is_clock_settled())
     }
 
-    /// Maintenance every few seconds: restores the policy after the database was replaced, corrects times of a wrong clock,
-    /// follows a change of head, and saves what must survive a crash.
+    /// Maintenance every few seconds: restores the policy after the database was replaced, corrects times of a wrong
+    /// clock, follows a change of head, and saves what must survive a crash.
     fn maintain(&mut self, budgets: &Budgets, now_ms: i64) -> Result<(), StoreError> {
         let health = self.shared.store.health();
         if health.revivals != self.revivals {
@@ -267,8 +268,8 @@ impl Worker {
         self.save_state(SAVE_EVERY)
     }
 
-    /// Makes a retune due where `asked_again` teaches and the log has grown: repeated questions are found only by walking the
-    /// log.
+    /// Makes a retune due where `asked_again` teaches and the log has grown: repeated questions are found only by
+    /// walking the log.
     fn notice_repeated_questions(&mut self) {
         let settings = self.shared.settings.load();
         let teaches = settings.reward.asked_again.is_some() && settings.reward.signal_weight > 0.0;
@@ -288,7 +289,8 @@ impl Worker {
         for id in once {
             let Some(entry) = self.shared.store.entry(*id)? else { continue };
             if entry.outcome.is_none() && !entry.decision.request.dry_run {
-                // Judged before the request ended: which model answers is not known yet. Its end will come as another change.
+                // Judged before the request ended: which model answers is not known yet. Its end will come as another
+                // change.
                 continue;
             }
             let Some(lesson) = Lesson::of(&entry, false, &settings.reward) else { continue };
@@ -320,8 +322,8 @@ impl Worker {
         self.shared.live.store(Arc::new(live));
     }
 
-    /// Lets the live policy begin anew where the newest prompts were read by another head than the one it learned with. A
-    /// retune then takes in what the log has of the new head.
+    /// Lets the live policy begin anew where the newest prompts were read by another head than the one it learned with.
+    /// A retune then takes in what the log has of the new head.
     fn follow_head(&mut self, now_ms: i64) -> Result<(), StoreError> {
         let (mut newest, mut looked_at) = (None, 0);
         self.shared.store.walk(&Span::up_to(now_ms), Order::Newest, |entry| {
@@ -348,8 +350,8 @@ impl Worker {
         Ok(())
     }
 
-    /// The newest version that was in force with the same head as `anew`, and until when it had read the log: the head may
-    /// have been in use before.
+    /// The newest version that was in force with the same head as `anew`, and until when it had read the log: the head
+    /// may have been in use before.
     fn known_beside(&self, anew: &LivePolicy) -> Result<Option<(LivePolicy, i64)>, StoreError> {
         let store = &self.shared.store;
         for record in store.snapshots()?.iter().filter(|record| record.state == SnapshotState::Promoted) {
@@ -478,8 +480,8 @@ impl Worker {
         Ok((newest == *policy).then_some(version))
     }
 
-    /// What a policy has learned from: the answers that its version was trained on, and the judgements taken in since. A version
-    /// made while the clock was ahead has taken in the first of all other judgements.
+    /// What a policy has learned from: the answers that its version was trained on, and the judgements taken in since.
+    /// A version made while the clock was ahead has taken in the first of all other judgements.
     fn knowledge_of(&self, live: &LivePolicy, now_ms: i64) -> Result<Knowledge, StoreError> {
         let store = &self.shared.store;
         if live.policy.learned_from() <= live.revision {
@@ -534,8 +536,9 @@ impl Worker {
         self.move_to(now_ms, |shared| shared.roll_back("tuner", &why, now_ms))
     }
 
-    /// Whether a version has made as many choices with a known end or judgement as the guard rails need. If versions were
-    /// replaced sooner, the guard rails would start over with each and never have enough; meanwhile the version learns online.
+    /// Whether a version has made as many choices with a known end or judgement as the guard rails need. If versions
+    /// were replaced sooner, the guard rails would start over with each and never have enough; meanwhile the version
+    /// learns online.
     fn is_proven(&self, version: u64) -> Result<bool, StoreError> {
         let guard = self.shared.settings.load().guard;
         let (mode, rollout) = self.shared.mode();

@@ -32,8 +32,8 @@ fn failures_take_a_version_back_and_hold_the_next() {
     assert_eq!(worker.shared.live.load().revision, held_revision + 1);
 }
 
-/// `count` requests from `at_ms` on that the policy in force decides, each judged and learned from at once; `liked` = how
-/// often which model's answers are. Looks at the guard rails now and then.
+/// `count` requests from `at_ms` on that the policy in force decides, each judged and learned from at once; `liked` =
+/// how often which model's answers are. Looks at the guard rails now and then.
 fn go_on(worker: &mut Worker, at_ms: i64, count: u64, rng: &mut SmallRng, liked: impl Fn(&str) -> f64) {
     for number in 0..count {
         let mut decision = decision(at_ms as u64 + number);

@@ -1,7 +1,7 @@
 //! The answers that a version was trained on; all others in the log are unseen by it.
 //!
-//! A time alone would not do: an import of older judgements would count as seen. So a retune stores the decisions beside the
-//! version that it makes, as a hash of four bytes each.
+//! A time alone would not do: an import of older judgements would count as seen. So a retune stores the decisions
+//! beside the version that it makes, as a hash of four bytes each.
 
 use std::collections::HashSet;
 
@@ -45,8 +45,8 @@ impl TrainedOn {
         marks.contains(&mark(id))
     }
 
-    /// The answers that the version of `policy` was trained on; `None` where an earlier build made it, or where the policy
-    /// has begun anew with another head.
+    /// The answers that the version of `policy` was trained on; `None` where an earlier build made it, or where the
+    /// policy has begun anew with another head.
     pub(super) fn load(store: &Store, policy: &Snapshot) -> Result<Option<Self>, StoreError> {
         let saved = store.setting::<Self>(&format!("{TRAINED_ON}{}", policy.version))?;
         Ok(saved.filter(|saved| saved.space.is_empty() || saved.space == policy.space()))

@@ -26,8 +26,8 @@ impl Shared {
         Ok(())
     }
 
-    /// Writes a proposal as a version, and puts it in force if it was promoted. `read_at_ms` = when the log was read for it:
-    /// later judgements it does not have.
+    /// Writes a proposal as a version, and puts it in force if it was promoted. `read_at_ms` = when the log was read
+    /// for it: later judgements it does not have.
     pub(super) fn publish(
         &self,
         proposal: &mut Proposal,
@@ -57,8 +57,8 @@ impl Shared {
         live::forget_gone(&self.store)
     }
 
-    /// Puts a stored version in force, with the state it had when it was replaced. The live one's state is saved for a way
-    /// back.
+    /// Puts a stored version in force, with the state it had when it was replaced. The live one's state is saved for a
+    /// way back.
     pub(super) fn put_in_force(
         &self,
         version: u64,
@@ -90,8 +90,8 @@ impl Shared {
         Ok(())
     }
 
-    /// Puts the version before the live one in force, with the state it had when it was replaced, and holds new versions for
-    /// `learning.guard.hold_minutes`.
+    /// Puts the version before the live one in force, with the state it had when it was replaced, and holds new
+    /// versions for `learning.guard.hold_minutes`.
     pub(super) fn roll_back(&self, who: &str, why: &str, now_ms: i64) -> Result<(), LearnError> {
         let live = self.version();
         let target = self.before(live)?.ok_or(LearnError::NothingBefore)?;
@@ -128,8 +128,8 @@ impl Shared {
         Ok(Some(Replaced::load(&self.store, version)?.unwrap_or_else(|| LivePolicy::new(made, 0))))
     }
 
-    /// The version that a rollback from `version` goes to: the one that it replaced, else its parent, else the newest older
-    /// one that was in force.
+    /// The version that a rollback from `version` goes to: the one that it replaced, else its parent, else the newest
+    /// older one that was in force.
     pub(super) fn predecessor_of(&self, version: u64) -> Result<Option<u64>, StoreError> {
         let all = self.store.snapshots()?;
         let itself = all.iter().find(|record| record.version == version);
@@ -142,16 +142,16 @@ impl Shared {
         Ok(replaced.or_else(parent).or_else(newest).map(|record| record.version))
     }
 
-    /// Since when a version has been in force, Unix milliseconds; `None` for one that followed no other, which has nothing to
-    /// be compared with.
+    /// Since when a version has been in force, Unix milliseconds; `None` for one that followed no other, which has
+    /// nothing to be compared with.
     pub(super) fn tried_since_ms(&self, version: u64) -> Result<Option<i64>, StoreError> {
         let followed = |record: &SnapshotRecord| record.parent > 0 || record.replaced > 0;
         let record = self.store.snapshot(version)?.filter(followed);
         Ok(record.map(|record| record.promoted_at_ms.unwrap_or(record.made_at_ms)))
     }
 
-    /// Corrects a time that a clock that was ahead has left behind, which would block the learner until the clock has caught
-    /// up: no version may have come into force in the future.
+    /// Corrects a time that a clock that was ahead has left behind, which would block the learner until the clock has
+    /// caught up: no version may have come into force in the future.
     pub(super) fn set_times_right(&self, now_ms: i64) -> Result<(), StoreError> {
         let version = self.version();
         let is_ahead = |record: &SnapshotRecord| record.promoted_at_ms.is_some_and(|at| at > now_ms + AHEAD_MS);
@@ -162,7 +162,8 @@ impl Shared {
         Ok(())
     }
 
-    /// Writes the live policy and the switches to a database that broke and was begun anew. Returns whether that was needed.
+    /// Writes the live policy and the switches to a database that broke and was begun anew. Returns whether that was
+    /// needed.
     pub(super) fn restore_after_revival(&self, now_ms: i64) -> Result<bool, StoreError> {
         let live = self.live.load_full();
         let version = live.policy.version;

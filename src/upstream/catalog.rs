@@ -132,7 +132,8 @@ impl Catalog {
                 }
             }
         }
-        // A listed model, under Ollama's `name:latest` too, comes before a default alias, not before the operator's own.
+        // A listed model, under Ollama's `name:latest` too, comes before a default alias, not before the operator's
+        // own.
         let listed = |name: &str| {
             let names = [ModelName::from(name), ModelName::from(format!("{name}:latest"))];
             names.into_iter().find(|name| models.contains_key(name)).filter(|_| !is_own_alias(name))

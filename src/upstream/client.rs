@@ -185,8 +185,8 @@ impl CallError {
     }
 }
 
-/// Longest wait that is told on. Some servers put a point in time (seconds since 1970) where seconds are expected, and a
-/// client told to wait for decades would. A limit by the week is worth asking about once a day.
+/// Longest wait that is told on. Some servers put a point in time (seconds since 1970) where seconds are expected, and
+/// a client told to wait for decades would. A limit by the week is worth asking about once a day.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
 
 /// The wait that a vendor asks for, [`MAX_RETRY_AFTER`] at most; `None` = it names none.
@@ -381,7 +381,8 @@ impl Answer {
         next.map_err(CallError::from_reqwest)
     }
 
-    /// The whole body. A large one waits for its place among other large ones, and keeps it until its bytes are dropped.
+    /// The whole body. A large one waits for its place among other large ones, and keeps it until its bytes are
+    /// dropped.
     ///
     /// # Errors
     ///

@@ -100,8 +100,8 @@ pub enum Refused {
 }
 
 impl Refused {
-    /// The kind of error that a client gets when nothing else can answer. During the vendor's pause that is the kind that
-    /// the request got which brought the pause about.
+    /// The kind of error that a client gets when nothing else can answer. During the vendor's pause that is the kind
+    /// that the request got which brought the pause about.
     pub fn kind(self) -> ErrorKind {
         match self {
             Self::Resting(kind) => kind,
@@ -224,8 +224,8 @@ impl Deployment {
         self.health.in_flight.load(Ordering::Relaxed)
     }
 
-    /// Expected wait for one more call, in seconds, where `fair` calls in flight would be its share, and no latency below
-    /// `least_s` is believed.
+    /// Expected wait for one more call, in seconds, where `fair` calls in flight would be its share, and no latency
+    /// below `least_s` is believed.
     pub fn expected_wait_s(&self, fair: f64, least_s: f64, now: Instant) -> f64 {
         let in_flight = self.in_flight();
         let inner = self.health.inner.lock();

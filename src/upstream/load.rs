@@ -1,10 +1,10 @@
 //! How busy a deployment is: peak-EWMA, the expected wait for one more call.
 //!
 //! It is a moving average of latency, which rises at once with a slow answer and falls slowly, times the calls in
-//! flight (Finagle's "peak EWMA" balancer). So a deployment that turns slow is avoided before it fails, and so is one that
-//! answers none of its callers for longer than that. An unmeasured one counts as fast, so that a new deployment gets its
-//! first calls. Calls in flight count relative to the deployment's fair share of them: one of weight 9 beside one of
-//! weight 1 is not busy because it holds nine of ten.
+//! flight (Finagle's "peak EWMA" balancer). So a deployment that turns slow is avoided before it fails, and so is one
+//! that answers none of its callers for longer than that. An unmeasured one counts as fast, so that a new deployment
+//! gets its first calls. Calls in flight count relative to the deployment's fair share of them: one of weight 9 beside
+//! one of weight 1 is not busy because it holds nine of ten.
 
 use std::time::{Duration, Instant};
 

@@ -130,8 +130,8 @@ fn unusable(settings: &config::Provider) -> Option<String> {
     None
 }
 
-/// Parts of words that mark a header's name as a secret's (`apikey`, `x-authn`, `passwd`). The values of other headers may
-/// be common words, which must stay readable in error messages.
+/// Parts of words that mark a header's name as a secret's (`apikey`, `x-authn`, `passwd`). The values of other headers
+/// may be common words, which must stay readable in error messages.
 const SECRET_WORDS: [&str; 9] =
     ["auth", "cookie", "credential", "key", "pass", "pwd", "secret", "signature", "token"];
 

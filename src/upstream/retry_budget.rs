@@ -1,8 +1,8 @@
 //! The retry budget: retries may be only a share of the traffic.
 //!
-//! When a vendor is down every request wants to try again, and the retries alone can keep it down. So each first attempt
-//! deposits a fraction of a retry, each retry withdraws a whole one, and what is deposited is forgotten after ten
-//! seconds. A small allowance per second lets a quiet gateway retry at all.
+//! When a vendor is down every request wants to try again, and the retries alone can keep it down. So each first
+//! attempt deposits a fraction of a retry, each retry withdraws a whole one, and what is deposited is forgotten after
+//! ten seconds. A small allowance per second lets a quiet gateway retry at all.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};

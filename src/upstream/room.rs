@@ -2,8 +2,8 @@
 //!
 //! Each answer has a limit of its own (`dispatch.max_answer_mb`), and yet many at once could take all of a machine's
 //! memory. So whole answers larger than [`SMALL_BYTES`], which hardly any is, share a room of
-//! `dispatch.large_answers_mb`. Such an answer takes as much of it at once as it may grow to: if each took more while it
-//! grows, all could wait for each other. What it did not need it gives back at its end, the rest when its bytes are
+//! `dispatch.large_answers_mb`. Such an answer takes as much of it at once as it may grow to: if each took more while
+//! it grows, all could wait for each other. What it did not need it gives back at its end, the rest when its bytes are
 //! dropped. An answer that is translated is dropped once it is read.
 
 use std::sync::Arc;
@@ -32,8 +32,8 @@ impl Room {
         Self { free_mebibytes: Arc::new(Semaphore::new(mebibytes as usize)), mebibytes }
     }
 
-    /// Waits until there is room for this many bytes, all of it at most: what is larger than the room has it for itself.
-    /// `None` = the deadline has passed.
+    /// Waits until there is room for this many bytes, all of it at most: what is larger than the room has it for
+    /// itself. `None` = the deadline has passed.
     pub(super) async fn take(&self, bytes: usize, deadline: Instant) -> Option<Place> {
         let free = Arc::clone(&self.free_mebibytes);
         let place = free.acquire_many_owned(in_mebibytes(bytes).min(self.mebibytes));

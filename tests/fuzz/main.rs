@@ -1,9 +1,9 @@
 //! A fuzzer for what strangers send: request bodies, upstream answers, upstream streams.
 //!
-//! It mutates seeds, and keeps a mutant as a further seed when the codecs said something about it that they had not said
-//! before. That is a guess at coverage, not a measurement of it: it needs no nightly compiler and no instrumented build,
-//! so it runs with every `cargo test`, for some seconds. `POINTSMAN_FUZZ_SECONDS=3600 cargo test --release --test fuzz`
-//! looks longer, `POINTSMAN_FUZZ_SEED=...` elsewhere. A failure prints the input as a Rust byte string.
+//! It mutates seeds, and keeps a mutant as a further seed when the codecs said something about it that they had not
+//! said before. That is a guess at coverage, not a measurement of it: it needs no nightly compiler and no instrumented
+//! build, so it runs with every `cargo test`, for some seconds. `POINTSMAN_FUZZ_SECONDS=3600 cargo test --release
+//! --test fuzz` looks longer, `POINTSMAN_FUZZ_SEED=...` elsewhere. A failure prints the input as a Rust byte string.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a panic here is the failure report
 

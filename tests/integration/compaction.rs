@@ -1,8 +1,8 @@
 //! `kill -9` in the middle of compaction: what was acknowledged is there, and the log reads as it did before.
 //!
 //! A gateway compacts ten milliseconds in every hundred, and only what has settled, so killing one rarely meets it
-//! (`crash` does that). Here a process of its own does nothing else: this test, started again with a folder. It says each
-//! step before it takes it and when it is over, so the parent knows that its kill came in between.
+//! (`crash` does that). Here a process of its own does nothing else: this test, started again with a folder. It says
+//! each step before it takes it and when it is over, so the parent knows that its kill came in between.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -92,8 +92,8 @@ fn compact(dir: &Path) {
     say("done");
 }
 
-/// Starts the process and kills it `delay` after the beginning of its first step. Decision and id of the feedback that it
-/// acknowledged, and whether the kill came before compaction was over.
+/// Starts the process and kills it `delay` after the beginning of its first step. Decision and id of the feedback that
+/// it acknowledged, and whether the kill came before compaction was over.
 fn killed(dir: &Path, delay: Duration) -> (Option<(String, String)>, bool) {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", NAME, "--nocapture"])
@@ -164,7 +164,8 @@ fn a_kill_in_the_middle_of_compaction_changes_nothing() {
         let before = walked(&store);
         assert_eq!(before.len() as u64, u64::from(kill + 2) * DECISIONS);
         drop(store);
-        // Another moment of a step each time: from where it reads to where blocks are on disk and what stood alone goes.
+        // Another moment of a step each time: from where it reads to where blocks are on disk and what stood alone
+        // goes.
         let (said, within) = killed(dir.path(), step * (kill * 3 % KILLS) / KILLS);
         told.extend(said);
         met += u32::from(within);
@@ -182,8 +183,8 @@ fn a_kill_in_the_middle_of_compaction_changes_nothing() {
     check(&before, &walked(&store), &told);
 }
 
-/// Whether the log is what it was, but for feedback, and has all feedback that was acknowledged. Some may be there that was
-/// not: its acknowledgement was on the way.
+/// Whether the log is what it was, but for feedback, and has all feedback that was acknowledged. Some may be there that
+/// was not: its acknowledgement was on the way.
 fn check(before: &BTreeMap<DecisionId, Entry>, now: &BTreeMap<DecisionId, Entry>, told: &[(String, String)]) {
     for (decision, id) in told {
         let entry = &now[&decision.parse::<DecisionId>().unwrap()];

@@ -1,5 +1,5 @@
-//! `kill -9`, again and again, in the middle of load, feedback and retunes: what was acknowledged is there, the store opens,
-//! and the policy in force is one that was promoted.
+//! `kill -9`, again and again, in the middle of load, feedback and retunes: what was acknowledged is there, the store
+//! opens, and the policy in force is one that was promoted.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -24,7 +24,8 @@ const CALLERS: usize = 4;
 /// Feedbacks acknowledged between two kills, however slow the machine.
 const LEAST_ACKNOWLEDGED: usize = 3;
 
-/// Kills before which a policy is put in force for sure. The longer the log, the longer a retune: later ones meet what they meet.
+/// Kills before which a policy is put in force for sure. The longer the log, the longer a retune: later ones meet what
+/// they meet.
 const SURE_SWAPS: u64 = 8;
 
 /// A feedback that was acknowledged: its decision, and its own id.
@@ -103,8 +104,8 @@ async fn call(http: reqwest::Client, proxy: String, stop: Arc<AtomicBool>, noted
     }
 }
 
-/// Retunes without pause, and puts in force what came of it: the gate would refuse most of what chance ratings teach, and
-/// kills are to meet swaps.
+/// Retunes without pause, and puts in force what came of it: the gate would refuse most of what chance ratings teach,
+/// and kills are to meet swaps.
 async fn retune(http: reqwest::Client, admin: String, stop: Arc<AtomicBool>, promoted: Arc<AtomicUsize>) {
     let policy = format!("http://{admin}/api/admin/policy");
     while !stop.load(Ordering::Relaxed) {

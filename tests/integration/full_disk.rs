@@ -1,8 +1,8 @@
-//! A disk without room: answers go on, what cannot be kept is counted, no feedback is acknowledged that is not there, and
-//! with room again everything is as before.
+//! A disk without room: answers go on, what cannot be kept is counted, no feedback is acknowledged that is not there,
+//! and with room again everything is as before.
 //!
-//! The disk is a small one in memory, in a mount namespace of the server's own; where the kernel gives none to this user,
-//! nothing is tried.
+//! The disk is a small one in memory, in a mount namespace of the server's own; where the kernel gives none to this
+//! user, nothing is tried.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

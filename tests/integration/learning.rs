@@ -14,8 +14,8 @@ use crate::support::{TestGateway, settle};
 /// A strong one, a thinker, and two that are weaker at nearly everything.
 const MODELS: [&str; 4] = ["gpt-6-sol", "deepseek-r1", "gpt-4o-mini", "claude-3-haiku"];
 
-/// Quality alone, so that the users' liking is the whole truth; a policy that learns from every rating at once; patience enough
-/// for a busy machine, since who is late is taken for worse.
+/// Quality alone, so that the users' liking is the whole truth; a policy that learns from every rating at once;
+/// patience enough for a busy machine, since who is late is taken for worse.
 const CONFIG: &str = "
 [dispatch]
 first_byte_timeout_ms = 20000
@@ -90,8 +90,8 @@ impl Town {
         };
         body["decision_id"] = json!(decision);
         assert_eq!(self.gateway.post("/api/feedback", body).await.status(), 200);
-        // Learning comes a moment later; on a busy machine a retune may hold it up for hundreds of visits. What comes while a
-        // retune reads the log may wait for the next one.
+        // Learning comes a moment later; on a busy machine a retune may hold it up for hundreds of visits. What comes
+        // while a retune reads the log may wait for the next one.
         let rated = self.rated.fetch_add(1, Ordering::Relaxed) + 1;
         let learner = &self.gateway.app.gateway.learner;
         settle(|| learner.status().learned_from + 10 >= rated, "ratings were not learned from").await;

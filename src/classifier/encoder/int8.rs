@@ -9,8 +9,8 @@
 //! weights are stored with 128 added, and 128 times the activations' sum is subtracted again, by starting the sum from
 //! there.
 //!
-//! **Kernels** are chosen when the program runs ([`Isa`]): AVX-512 VNNI, AVX2 with 16-bit products, or plain code. A tile
-//! is [`BLOCK`] outputs by up to [`TILE`] tokens; its sums stay in registers.
+//! **Kernels** are chosen when the program runs ([`Isa`]): AVX-512 VNNI, AVX2 with 16-bit products, or plain code. A
+//! tile is [`BLOCK`] outputs by up to [`TILE`] tokens; its sums stay in registers.
 //!
 //! The `unsafe` here is pointers into slices whose lengths are checked before.
 

@@ -1,8 +1,9 @@
 //! The forward pass against `transformers`: fixtures made by `training/parity_fixtures.py`, and files made here.
 //!
-//! Tolerances, as the largest distance of two states over the length of the reference: 1e-4 where both compute in 32-bit
-//! floats from the same weights; 0.03 with eight-bit products (each rounds to about 0.5 % of what it multiplies). Pooled
-//! vectors agree to a cosine of 0.999 with eight bits (0.9999 over many tokens), and 0.99999 without.
+//! Tolerances, as the largest distance of two states over the length of the reference: 1e-4 where both compute in
+//! 32-bit floats from the same weights; 0.03 with eight-bit products (each rounds to about 0.5 % of what it
+//! multiplies). Pooled vectors agree to a cosine of 0.999 with eight bits (0.9999 over many tokens), and 0.99999
+//! without.
 
 use std::collections::HashMap;
 use std::path::PathBuf;

@@ -444,8 +444,8 @@ fn whole(content: &Content, reader: &mut dyn ReadSeek) -> Result<(), EncoderErro
     }
 }
 
-/// A layer's tensor that nothing is done with, such as a bias, a further norm, an expert or a scale: what is read without
-/// it comes out wrong. `unused` begins the names of those that a file may have for others.
+/// A layer's tensor that nothing is done with, such as a bias, a further norm, an expert or a scale: what is read
+/// without it comes out wrong. `unused` begins the names of those that a file may have for others.
 fn foreign<'a>(
     names: impl Iterator<Item = &'a str>,
     layers: &str,

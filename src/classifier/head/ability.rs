@@ -7,9 +7,9 @@
 //!   *how good* it is.
 //! - A model with a **score** alone gets the mean of all arms, shifted in the same way.
 //!
-//! Models that are chosen among stand on **common ground** ([`Head::on_common_ground`]). How hard a source's models find a
-//! prompt says something about the prompt, and nothing about which of two models is better that borrow from different
-//! sources.
+//! Models that are chosen among stand on **common ground** ([`Head::on_common_ground`]). How hard a source's models
+//! find a prompt says something about the prompt, and nothing about which of two models is better that borrow from
+//! different sources.
 
 use serde::{Deserialize, Serialize};
 

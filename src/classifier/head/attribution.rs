@@ -111,7 +111,8 @@ impl Traces {
         for (arm, weight) in &ability.parts {
             let (level, common, own) = parts.arms.weights(*arm);
             let shelf = parts.memory.shelves.iter().find(|shelf| shelf.arms.contains(arm));
-            // What an opinion adds: its own weight on this arm's, and what is left of the common one on all of the source's.
+            // What an opinion adds: its own weight on this arm's, and what is left of the common one on all of the
+            // source's.
             let counted = |opinion: usize, of: &dyn Fn(usize) -> f32| {
                 let alike = shelf.map_or(0.0, |shelf| mean_of(shelf, of));
                 own[opinion] * of(*arm) + (common[opinion] - own[opinion]) * alike
@@ -209,8 +210,8 @@ mod tests {
     use super::*;
     use crate::classifier::stats::TextStats;
 
-    /// The tests' head with a bent trunk, statistics that count, a task that is told by both states, and two tasks of the
-    /// source, of which the first state tells; what is common and what is a model's own count differently.
+    /// The tests' head with a bent trunk, statistics that count, a task that is told by both states, and two tasks of
+    /// the source, of which the first state tells; what is common and what is a model's own count differently.
     fn bent() -> Head {
         let plain = head();
         let mut parts = plain.parts().clone();

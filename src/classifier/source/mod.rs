@@ -12,8 +12,8 @@ pub use manifest::{Artifact, Manifest, NOT_STATED};
 
 use crate::config;
 
-/// The builtin encoder. It is part of the binary, so that the gateway works from anywhere with nothing set up; its pages
-/// are read when they are used.
+/// The builtin encoder. It is part of the binary, so that the gateway works from anywhere with nothing set up; its
+/// pages are read when they are used.
 static ENCODER: &[u8] = include_bytes!("../../../models/builtin/encoder.gguf");
 
 /// The builtin head, which belongs to that encoder.

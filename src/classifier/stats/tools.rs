@@ -46,8 +46,8 @@ pub(super) fn apart(prompt: &str) -> (&str, &str) {
     }
 }
 
-/// The statistics of a question and its tools, all 0 where there are none. Counts as `ln(1 + n)`, shares in 0..1, flags 0
-/// or 1.
+/// The statistics of a question and its tools, all 0 where there are none. Counts as `ln(1 + n)`, shares in 0..1, flags
+/// 0 or 1.
 pub(super) fn of(question: &str, tools: &str) -> [f32; COUNT] {
     if tools.is_empty() {
         return [0.0; COUNT];

@@ -29,7 +29,8 @@ pub(super) const GROUPS: usize = 16;
 /// Longer words are in no group.
 pub(super) const LONGEST_WORD: usize = 14;
 
-/// The word list. A word is in one group; words that are common in English text are there to tell English from the rest.
+/// The word list. A word is in one group; words that are common in English text are there to tell English from the
+/// rest.
 pub(super) static WORDS: LazyLock<HashMap<&'static [u8], Group>> = LazyLock::new(|| {
     let groups: [(Group, &'static str); GROUPS] = [
         (

@@ -6,8 +6,8 @@
 //! 2. [`judge`] is the head's trunk again, as tensors: demands, difficulty, abilities. It first learns alone, on the
 //!    states as they are, so that its large first errors do not change the encoder, and then both learn together.
 //! 3. A step's gradient is summed over small lots of prompts, so memory does not grow with the batch.
-//! 4. [`write()`] puts `B A` into the weights and writes a GGUF file of the layers that are read, which serving loads like
-//!    any other; then a head of the usual kind is fitted to its states.
+//! 4. [`write()`] puts `B A` into the weights and writes a GGUF file of the layers that are read, which serving loads
+//!    like any other; then a head of the usual kind is fitted to its states.
 //!
 //! Embeddings and norms stay as they are. All random numbers come from one seed.
 

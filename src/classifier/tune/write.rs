@@ -40,8 +40,8 @@ pub struct Written {
     pub license: Option<String>,
 }
 
-/// Writes `tuner`'s encoder to `out`. `base` is what it was opened from; what was not tuned is taken from there byte for byte.
-/// Tuned products are written with eight bits, because four would round away much of what was learned.
+/// Writes `tuner`'s encoder to `out`. `base` is what it was opened from; what was not tuned is taken from there byte
+/// for byte. Tuned products are written with eight bits, because four would round away much of what was learned.
 ///
 /// # Errors
 ///

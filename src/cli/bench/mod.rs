@@ -1,6 +1,6 @@
-//! `pointsman bench`: the cost of the gateway in latency, throughput and memory. Each figure is shown beside that of the
-//! same load sent directly to the same upstream; the two are measured in turns, so that fluctuations of the machine affect
-//! both.
+//! `pointsman bench`: the cost of the gateway in latency, throughput and memory. Each figure is shown beside that of
+//! the same load sent directly to the same upstream; the two are measured in turns, so that fluctuations of the machine
+//! affect both.
 //!
 //! The upstream is [`FixedUpstream`], here in this process; the gateway is a process of its own with API tokens, rules,
 //! rate limits, metrics and JSON log lines to a file.

@@ -1,9 +1,9 @@
 //! `pointsman demo`: the whole thing at work, with nothing to set up.
 //!
-//! A [`Stage`] is stand-in vendors, a gateway and its dashboard, in a temporary directory. For some minutes the simulated
-//! users of [`World::demo`] ask questions, and some of them rate answers, late. Half-way one model gets worse and begins
-//! to fail, at two thirds the price of another trebles. In the end a [`report`] compares the gateway with a random choice,
-//! the best single model, and an oracle.
+//! A [`Stage`] is stand-in vendors, a gateway and its dashboard, in a temporary directory. For some minutes the
+//! simulated users of [`World::demo`] ask questions, and some of them rate answers, late. Half-way one model gets worse
+//! and begins to fail, at two thirds the price of another trebles. In the end a [`report`] compares the gateway with a
+//! random choice, the best single model, and an oracle.
 
 mod report;
 mod stage;

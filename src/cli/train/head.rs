@@ -1,5 +1,5 @@
-//! `pointsman train --data DIR --log FILE --out DIR`: trains a head from recorded outcomes, an export of a decision log, or
-//! both, and writes a report.
+//! `pointsman train --data DIR --log FILE --out DIR`: trains a head from recorded outcomes, an export of a decision
+//! log, or both, and writes a report.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -31,7 +31,8 @@ pub(in crate::cli) struct HeadArgs {
     /// Data set: a folder with train, val and test, or JSON Lines files
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Export of a decision log (JSON lines or Parquet) with `store.prompts` on: its judged answers, alone or with --data
+    /// Export of a decision log (JSON lines or Parquet) with `store.prompts` on: its judged answers, alone or with
+    /// --data
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
     /// Where head.safetensors, report.html and report.json go
@@ -48,8 +49,8 @@ pub(in crate::cli) struct HeadArgs {
     /// Task families that are left out of train and val and then tested alone: work the head has not seen
     #[arg(long, value_delimiter = ',')]
     without: Vec<String>,
-    /// Fine-tune the last N layers that are read, before the head is fitted; `[finetune]` in the recipe says how. The encoder
-    /// must be a GGUF file
+    /// Fine-tune the last N layers that are read, before the head is fitted; `[finetune]` in the recipe says how. The
+    /// encoder must be a GGUF file
     #[arg(long, value_name = "N")]
     finetune: Option<usize>,
     /// Leave test alone: take val for test, and three in ten of train's questions for val. For choosing settings

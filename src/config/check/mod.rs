@@ -1,5 +1,5 @@
-//! What the values of a configuration must be before anything starts: within range, of the right form, and references to
-//! what exists.
+//! What the values of a configuration must be before anything starts: within range, of the right form, and references
+//! to what exists.
 
 mod addresses;
 mod amounts;

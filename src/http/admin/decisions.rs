@@ -23,8 +23,8 @@ const MAX_PAGE: usize = 200;
 pub struct Query {
     /// Not before this, Unix milliseconds.
     pub from_ms: Option<i64>,
-    /// Before this; a minute from now if absent, since entries of a clock that was ahead would else stay the newest until
-    /// that time has come.
+    /// Before this; a minute from now if absent, since entries of a clock that was ahead would else stay the newest
+    /// until that time has come.
     pub until_ms: Option<i64>,
     /// This model was chosen or answered.
     pub model: String,
@@ -134,8 +134,8 @@ pub async fn one(gateway: &Gateway, id: &str) -> Result<Entry, ApiError> {
     let read = || gateway.read_store(move |store| store.entry_with_sequel(id));
     let mut entry = read().await?;
     if entry.is_none() {
-        // The decision may be a moment old and still wait to be written. Where the recorder is down, the second read tells
-        // the same as the first.
+        // The decision may be a moment old and still wait to be written. Where the recorder is down, the second read
+        // tells the same as the first.
         let _written_or_not = gateway.flush_log().await;
         entry = read().await?;
     }

@@ -1,5 +1,5 @@
-//! `GET /api/admin/learning`: how well the learning works, by the decision log: how answers were liked over time, whether
-//! predictions come true, and which model is good at what.
+//! `GET /api/admin/learning`: how well the learning works, by the decision log: how answers were liked over time,
+//! whether predictions come true, and which model is good at what.
 //!
 //! Only the newest decisions are read, which the store keeps in memory: a long log takes no longer.
 
@@ -131,8 +131,8 @@ fn note(glance: &Glance<'_>, ability: &mut BTreeMap<String, BTreeMap<String, Abi
     Some(Judged { at_ms: glance.at_ms, verdict: glance.verdict?, predicted, policy_version: glance.policy_version })
 }
 
-/// Splits the judged answers into stretches of one length, from the newest back: if one is shorter it is the oldest, not
-/// the last, which shows how answers are liked now.
+/// Splits the judged answers into stretches of one length, from the newest back: if one is shorter it is the oldest,
+/// not the last, which shows how answers are liked now.
 fn curve(judged: &[Judged]) -> Vec<Stretch> {
     let mut stretches: Vec<Stretch> = judged.rchunks(judged.len().div_ceil(MAX_POINTS).max(5)).map(stretch).collect();
     stretches.reverse();

@@ -1,7 +1,7 @@
 //! Endless streams of server-sent events for the dashboard: what is there already, then every new item.
 //!
-//! A stream ends when the gateway drains, and when the watcher's session ends or its token is revoked. A watcher that is
-//! too slow is told how many events it missed (`event: missed`).
+//! A stream ends when the gateway drains, and when the watcher's session ends or its token is revoked. A watcher that
+//! is too slow is told how many events it missed (`event: missed`).
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -17,8 +17,8 @@ use tokio::sync::broadcast::error::RecvError;
 use crate::gateway::Gateway;
 use crate::http::middleware::caller::{Caller, may_stay};
 
-/// How often a silent stream sends an `alive` event. Proxies give up on a stream that is silent for long, and the page takes
-/// a silence for a lost connection; a comment would do for proxies alone, since browsers hide it.
+/// How often a silent stream sends an `alive` event. Proxies give up on a stream that is silent for long, and the page
+/// takes a silence for a lost connection; a comment would do for proxies alone, since browsers hide it.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
 /// The answer of such an endpoint: events, and a header that makes a reverse proxy pass on each as it comes.

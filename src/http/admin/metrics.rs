@@ -22,8 +22,8 @@ fn wants_older(headers: &HeaderMap) -> bool {
     names("text/plain") && !names("application/openmetrics-text")
 }
 
-/// All metrics in OpenMetrics' text format, or in Prometheus' older one where only that is accepted. No token is needed,
-/// as scrapers expect, only an allowed network.
+/// All metrics in OpenMetrics' text format, or in Prometheus' older one where only that is accepted. No token is
+/// needed, as scrapers expect, only an allowed network.
 pub async fn metrics(State(gateway): State<Arc<Gateway>>, _: Passer, headers: HeaderMap) -> Response {
     let live = gateway.live();
     let now = Instant::now();

@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use crate::http::middleware::caller::Passer;
 
-/// The description, of three files: the clients' endpoints and the basic ones for operators, those for the dashboard, and
-/// those of the learned policy.
+/// The description, of three files: the clients' endpoints and the basic ones for operators, those for the dashboard,
+/// and those of the learned policy.
 static SPEC: LazyLock<Value> = LazyLock::new(|| {
     let mut spec: Value = serde_json::from_str(include_str!("openapi.json")).unwrap_or_default();
     for part in [include_str!("openapi_dashboard.json"), include_str!("openapi_policy.json")] {

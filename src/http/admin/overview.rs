@@ -52,8 +52,8 @@ pub struct Overview {
     pub best_single: Option<Alternative>,
     /// Always the cheapest model.
     pub cheapest: Option<Alternative>,
-    /// Requests that no model could answer, by the model they asked for, since the gateway started: they have no decision
-    /// and are in no other figure.
+    /// Requests that no model could answer, by the model they asked for, since the gateway started: they have no
+    /// decision and are in no other figure.
     pub refused: BTreeMap<String, u64>,
 }
 

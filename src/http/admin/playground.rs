@@ -1,5 +1,5 @@
-//! `POST /api/admin/chat`, `/api/admin/route`, `/api/admin/feedback`: `/api/chat`, `/api/route` and `/api/feedback` for users
-//! of the dashboard, who have a session and no API token.
+//! `POST /api/admin/chat`, `/api/admin/route`, `/api/admin/feedback`: `/api/chat`, `/api/route` and `/api/feedback` for
+//! users of the dashboard, who have a session and no API token.
 
 use std::sync::Arc;
 

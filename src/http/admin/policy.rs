@@ -1,7 +1,8 @@
 //! `/api/admin/policy`: the learned policy in force, all its versions with their estimates, and an operator's commands:
 //! retune now, promote, pin, unpin, roll back, watch only, or act on a share.
 //!
-//! Every command is in the audit. The learner carries them out one after another; they are on disk when they are answered.
+//! Every command is in the audit. The learner carries them out one after another; they are on disk when they are
+//! answered.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -19,8 +19,8 @@ use crate::store::Token;
 /// Most bytes of a body that holds no prompt: a form, a feedback, an outcome.
 pub const MAX_SMALL_BYTES: usize = 64 << 10;
 
-/// Admits a request that came `now` and reads its body: first a permit, to be held until the answer is complete, then the
-/// rate limits, then the body, so that no request beyond its limits holds a permit while it is sent.
+/// Admits a request that came `now` and reads its body: first a permit, to be held until the answer is complete, then
+/// the rate limits, then the body, so that no request beyond its limits holds a permit while it is sent.
 ///
 /// # Errors
 ///

@@ -37,8 +37,8 @@ static DROPPED: HeaderName = HeaderName::from_static("x-pointsman-dropped");
 /// nginx.org, ngx_http_proxy_module, proxy_buffering).
 static UNBUFFERED: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-/// Client headers that a vendor of the same dialect gets. None that names an account: the key is the operator's, and the
-/// client's organization beside it would be refused as a bad key.
+/// Client headers that a vendor of the same dialect gets. None that names an account: the key is the operator's, and
+/// the client's organization beside it would be refused as a bad key.
 const PASSED_ON: [&str; 2] = ["anthropic-beta", "anthropic-version"];
 
 /// `POST /api/chat`.
@@ -192,8 +192,8 @@ fn is_ollamas(headers: &HeaderMap) -> bool {
     headers.get(USER_AGENT).is_some_and(|agent| agent.as_bytes().starts_with(b"ollama"))
 }
 
-/// The error for a body that cannot be read because it is compressed. Bodies are never unpacked: a small one could become
-/// very large.
+/// The error for a body that cannot be read because it is compressed. Bodies are never unpacked: a small one could
+/// become very large.
 fn compressed(headers: &HeaderMap) -> Option<ApiError> {
     let coding = headers.get(CONTENT_ENCODING)?.to_str().ok()?.trim();
     let plain = coding.is_empty() || coding.eq_ignore_ascii_case("identity");

@@ -1,5 +1,5 @@
-//! `POST /v1/messages/count_tokens`: the vendor counts where the model is one of Anthropic's and no rule keeps the prompt
-//! from it, else the count is an estimate.
+//! `POST /v1/messages/count_tokens`: the vendor counts where the model is one of Anthropic's and no rule keeps the
+//! prompt from it, else the count is an estimate.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

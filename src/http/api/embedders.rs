@@ -1,9 +1,9 @@
-//! Who can give embeddings: the deployments of a model, or a provider, as far as the rules let the text go there. They are
-//! called one after the other until one answers.
+//! Who can give embeddings: the deployments of a model, or a provider, as far as the rules let the text go there. They
+//! are called one after the other until one answers.
 //!
-//! A deployment is picked as for a chat, by weight and latency, and each is called at most once: nothing waits here, and a
-//! client's own retry finds a healthy one. Failures to connect count for the breaker, which chats share; error answers
-//! mostly do not, since servers without embeddings say so by any status.
+//! A deployment is picked as for a chat, by weight and latency, and each is called at most once: nothing waits here,
+//! and a client's own retry finds a healthy one. Failures to connect count for the breaker, which chats share; error
+//! answers mostly do not, since servers without embeddings say so by any status.
 //!
 //! A vendor charges for a call that has begun, so it goes on for a client that hangs up; but only for the time of a
 //! stream's first piece, and no other deployment is called.
@@ -75,8 +75,8 @@ impl Failed {
 }
 
 impl Embedders {
-    /// Who serves the model of this name. A `provider/model-id` that is a deployment of a model in the catalog is treated
-    /// as that model.
+    /// Who serves the model of this name. A `provider/model-id` that is a deployment of a model in the catalog is
+    /// treated as that model.
     ///
     /// # Errors
     ///
@@ -114,8 +114,8 @@ impl Embedders {
         }
     }
 
-    /// The name for metrics and log lines: the model's; where it is not configured the provider's, since clients can make
-    /// up any number of names.
+    /// The name for metrics and log lines: the model's; where it is not configured the provider's, since clients can
+    /// make up any number of names.
     pub(super) fn name(&self) -> &str {
         match self {
             Self::Listed { model, .. } => model.name.as_str(),
@@ -131,8 +131,9 @@ impl Embedders {
         }
     }
 
-    /// Leaves out deployments that a rule keeps the text from: by forbidding the model, or by a pin to a model that their
-    /// provider does not serve. (A pin names a chat model; for embeddings it means which providers may see the text.)
+    /// Leaves out deployments that a rule keeps the text from: by forbidding the model, or by a pin to a model that
+    /// their provider does not serve. (A pin names a chat model; for embeddings it means which providers may see the
+    /// text.)
     ///
     /// # Errors
     ///
@@ -255,7 +256,8 @@ impl Embedders {
         so_far
     }
 
-    /// The next to call: the provider, the model's id there, and the breaker's permit, which unlisted models have none of.
+    /// The next to call: the provider, the model's id there, and the breaker's permit, which unlisted models have none
+    /// of.
     fn next(&self, tried: &mut Vec<String>) -> Option<(Arc<Provider>, String, Option<Permit>)> {
         let (model, deployments) = match self {
             Self::Listed { model, deployments } => (model, deployments),

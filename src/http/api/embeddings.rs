@@ -1,5 +1,5 @@
-//! `POST /v1/embeddings`: passes the request through to a provider ([`super::embedders`]), with only `model` changed, and
-//! encodes the answer in base64 where that was asked for, even if the server does not know it.
+//! `POST /v1/embeddings`: passes the request through to a provider ([`super::embedders`]), with only `model` changed,
+//! and encodes the answer in base64 where that was asked for, even if the server does not know it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

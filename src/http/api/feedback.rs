@@ -1,7 +1,7 @@
 //! `POST /api/feedback`: what somebody thinks of an answer.
 //!
-//! Feedback is acknowledged once it is on disk. It may be early (before the answer ended), late (days after), repeated or
-//! contradictory: of one source the last feedback counts, different sources are averaged, and the same `id` again is
+//! Feedback is acknowledged once it is on disk. It may be early (before the answer ended), late (days after), repeated
+//! or contradictory: of one source the last feedback counts, different sources are averaged, and the same `id` again is
 //! acknowledged and changes nothing.
 
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! The log line of a chat whose client leaves before a model is chosen: its handler is dropped then, and there is no outcome
-//! yet that would be recorded.
+//! The log line of a chat whose client leaves before a model is chosen: its handler is dropped then, and there is no
+//! outcome yet that would be recorded.
 
 use std::time::Instant;
 

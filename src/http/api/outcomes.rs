@@ -1,5 +1,5 @@
-//! `POST /api/outcomes`: the outcome of a call, reported by a client that asked `/api/route` for the model and called it
-//! itself.
+//! `POST /api/outcomes`: the outcome of a call, reported by a client that asked `/api/route` for the model and called
+//! it itself.
 
 use std::sync::Arc;
 

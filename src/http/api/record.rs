@@ -1,5 +1,5 @@
-//! Records the outcome of a chat request: in the decision log, in a log line, in metrics and a span; and settles the API
-//! token's limits.
+//! Records the outcome of a chat request: in the decision log, in a log line, in metrics and a span; and settles the
+//! API token's limits.
 
 use std::sync::Arc;
 

@@ -16,9 +16,9 @@ use crate::http::error::Rejection;
 use crate::http::middleware::caller::Chatter;
 use crate::protocol::{ApiError, Dialect};
 
-/// Takes the request of `/api/chat`, calls no model, and answers with the decision: candidates in the order they would be
-/// tried, why the others were excluded, which rules matched. With the `decision_id` the caller can make the call itself
-/// and report its outcome.
+/// Takes the request of `/api/chat`, calls no model, and answers with the decision: candidates in the order they would
+/// be tried, why the others were excluded, which rules matched. With the `decision_id` the caller can make the call
+/// itself and report its outcome.
 pub async fn explain(
     State(gateway): State<Arc<Gateway>>,
     Chatter(caller): Chatter,

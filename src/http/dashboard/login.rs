@@ -193,8 +193,8 @@ fn own_path(next: &str) -> &str {
 }
 
 /// Gives out a one-time link where the gateway runs, if one is due. With text logs it is printed to standard error, not
-/// logged, as the dashboard shows log lines; with JSON logs, which machines store, it is left in a file. It is printed from
-/// a thread of its own, one per link: the reader of standard error may stand still.
+/// logged, as the dashboard shows log lines; with JSON logs, which machines store, it is left in a file. It is printed
+/// from a thread of its own, one per link: the reader of standard error may stand still.
 fn announce_link(gateway: &Gateway, headers: &HeaderMap) {
     let host = headers.get(http::header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
     if gateway.live().config.telemetry.log_format == LogFormat::Json {

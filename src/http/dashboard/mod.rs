@@ -43,8 +43,8 @@ use http::header::{
 
 use crate::gateway::Gateway;
 
-/// The content security policy: scripts, styles and images from this origin only, connections to it only, nothing inline,
-/// no framing.
+/// The content security policy: scripts, styles and images from this origin only, connections to it only, nothing
+/// inline, no framing.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
                       form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 

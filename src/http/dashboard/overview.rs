@@ -81,8 +81,8 @@ async fn oldest(gateway: &Gateway) -> Option<i64> {
     found.await.ok().flatten()
 }
 
-/// The default window: an hour; ten minutes while the decision log is not older than that, so that a first run fills its
-/// charts.
+/// The default window: an hour; ten minutes while the decision log is not older than that, so that a first run fills
+/// its charts.
 fn fitting(oldest: Option<i64>) -> Window {
     let (short, _) = Window::TenMinutes.lengths();
     let is_young = |at_ms: i64| Timestamp::now().as_millisecond() - at_ms <= short;

@@ -1,11 +1,11 @@
 //! Identifies the caller: by its address, and by its API token or its dashboard session where one is required.
 //!
-//! **Forged requests.** Any web page can make a browser send requests, which carry the session's cookie and reach loopback
-//! addresses that nobody else can. So a change by cookie must carry the session's own token in [`CSRF_HEADER`]. A request
-//! from a browser must come from the dashboard itself, as its `Origin` says, and must name this listener's own host: a
-//! foreign host name that resolves to loopback is refused (DNS rebinding). The same holds for the proxy listener while
-//! the address alone lets a caller in: else any page could spend the operator's keys. A GET of a page's own origin, as the
-//! browser sees it, has no `Origin`; there a browser is recognised by other headers.
+//! **Forged requests.** Any web page can make a browser send requests, which carry the session's cookie and reach
+//! loopback addresses that nobody else can. So a change by cookie must carry the session's own token in
+//! [`CSRF_HEADER`]. A request from a browser must come from the dashboard itself, as its `Origin` says, and must name
+//! this listener's own host: a foreign host name that resolves to loopback is refused (DNS rebinding). The same holds
+//! for the proxy listener while the address alone lets a caller in: else any page could spend the operator's keys. A
+//! GET of a page's own origin, as the browser sees it, has no `Origin`; there a browser is recognised by other headers.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -121,8 +121,8 @@ impl FromRequestParts<Arc<Gateway>> for Passer {
     }
 }
 
-/// The operator that calls: the holder of an API token, a user of the dashboard, or, where neither tokens nor a password
-/// are required, a program of this machine.
+/// The operator that calls: the holder of an API token, a user of the dashboard, or, where neither tokens nor a
+/// password are required, a program of this machine.
 fn operator(parts: &Parts, gateway: &Gateway) -> Result<Caller, ApiError> {
     let source = source(parts, &gateway.live().config.access)?;
     let caller = |token, session| Caller { token, session, address: source.address, request_id: request_id(parts) };
@@ -148,8 +148,8 @@ fn operator(parts: &Parts, gateway: &Gateway) -> Result<Caller, ApiError> {
     }
 }
 
-/// Whether operators need a credential: a password is set, or API tokens are required. `access.auth = "off"` is for chat,
-/// and does not open the dashboard.
+/// Whether operators need a credential: a password is set, or API tokens are required. `access.auth = "off"` is for
+/// chat, and does not open the dashboard.
 fn is_closed(gateway: &Gateway) -> bool {
     let by_token = match gateway.live().config.access.auth {
         Auth::Off => false,

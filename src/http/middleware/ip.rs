@@ -80,7 +80,8 @@ fn address_of(text: &[u8]) -> Option<IpAddr> {
     bare.parse().ok().or_else(with_port).map(|address: IpAddr| address.to_canonical())
 }
 
-/// Whether a connection from `peer` is allowed: by its own address, or as a trusted proxy, whose clients are checked later.
+/// Whether a connection from `peer` is allowed: by its own address, or as a trusted proxy, whose clients are checked
+/// later.
 pub fn may_connect(peer: IpAddr, access: &Access) -> bool {
     let peer = peer.to_canonical();
     contains(&access.trusted_proxies, peer) || may_enter(peer, access)

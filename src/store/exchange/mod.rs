@@ -1,11 +1,11 @@
 //! Export and import of the decision log: JSON Lines and Parquet.
 //!
-//! **JSON Lines**: one whole [`Entry`] a line. **Parquet**: one row for each entry, with columns for the usual questions
-//! ([`parquet`]) and the whole entry as JSON in the last column, so that an import loses nothing. `data/README.md` describes
-//! both.
+//! **JSON Lines**: one whole [`Entry`] a line. **Parquet**: one row for each entry, with columns for the usual
+//! questions ([`parquet`]) and the whole entry as JSON in the last column, so that an import loses nothing.
+//! `data/README.md` describes both.
 //!
-//! An export has the entries up to the time when it began, in order, each with the outcome and feedback it has when it is
-//! read, so that a gateway can run meanwhile.
+//! An export has the entries up to the time when it began, in order, each with the outcome and feedback it has when it
+//! is read, so that a gateway can run meanwhile.
 
 mod parquet;
 
@@ -72,8 +72,8 @@ pub enum ExchangeError {
     },
 }
 
-/// Writes a decision log to a file: first to `<file>.part`, which is renamed once it is complete, so that a failure leaves an
-/// existing file unchanged. A pipe or another special file is written directly.
+/// Writes a decision log to a file: first to `<file>.part`, which is renamed once it is complete, so that a failure
+/// leaves an existing file unchanged. A pipe or another special file is written directly.
 #[derive(Debug)]
 pub struct Exporter {
     path: PathBuf,
@@ -211,8 +211,8 @@ pub fn line(entry: &Entry) -> Result<Vec<u8>, std::io::Error> {
     Ok(line)
 }
 
-/// Reads the entries of an export, calling `visit` with each until it returns `false`. A last line that was cut off, as by an
-/// interrupted export, is skipped, and its number returned.
+/// Reads the entries of an export, calling `visit` with each until it returns `false`. A last line that was cut off, as
+/// by an interrupted export, is skipped, and its number returned.
 ///
 /// # Errors
 ///

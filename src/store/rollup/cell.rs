@@ -1,5 +1,5 @@
-//! The sums of one stretch of time. Contributions can be subtracted again: when an entry changes, its old contribution is
-//! subtracted and the new one added.
+//! The sums of one stretch of time. Contributions can be subtracted again: when an entry changes, its old contribution
+//! is subtracted and the new one added.
 
 use std::collections::BTreeMap;
 

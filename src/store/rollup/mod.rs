@@ -1,20 +1,22 @@
 //! Sums over time, updated as the decision log grows: the overview costs the same whatever the size of the log.
 //!
-//! **Cells.** Each [`Window`] has cells of its own bucket length, as many as the window shows; older ones are dropped. An entry
-//! is added to its cell when its decision is written. When its outcome or a feedback comes, its old contribution is subtracted
-//! and the new one added, so the sums agree with the log at any time ([`upkeep`]). The old contributions of the newest
-//! [`RECENT`] entries are in memory as small facts (most changes come within seconds); others are read from the log.
+//! **Cells.** Each [`Window`] has cells of its own bucket length, as many as the window shows; older ones are dropped.
+//! An entry is added to its cell when its decision is written. When its outcome or a feedback comes, its old
+//! contribution is subtracted and the new one added, so the sums agree with the log at any time ([`upkeep`]). The old
+//! contributions of the newest [`RECENT`] entries are in memory as small facts (most changes come within seconds);
+//! others are read from the log.
 //!
-//! **After a start** the log is walked from its newest entry back, a few entries at a time, between other work; until the
-//! longest window is full, a summary says since when it is complete. Entries written meanwhile are added as above; changes to
-//! entries that the walk has not reached are left to the walk.
+//! **After a start** the log is walked from its newest entry back, a few entries at a time, between other work; until
+//! the longest window is full, a summary says since when it is complete. Entries written meanwhile are added as above;
+//! changes to entries that the walk has not reached are left to the walk.
 //!
-//! **A wrong clock** must not push out cells that are shown once it is right again. If the clock is behind, as it may be at a
-//! start, much of the log lies ahead of it; if the clock was ahead earlier, so do the entries of that time. The two cannot be
-//! told apart, so each window keeps its newest cells up to now and as many ahead of now.
+//! **A wrong clock** must not push out cells that are shown once it is right again. If the clock is behind, as it may
+//! be at a start, much of the log lies ahead of it; if the clock was ahead earlier, so do the entries of that time. The
+//! two cannot be told apart, so each window keeps its newest cells up to now and as many ahead of now.
 //!
-//! **Bounds.** Some 310 cells (twice as many at worst), each with a tally and two sparse histograms for each model that was used in it, and the
-//! recent facts: a few megabytes. Entries of the last month that retention deletes stay in the sums: they happened.
+//! **Bounds.** Some 310 cells (twice as many at worst), each with a tally and two sparse histograms for each model that
+//! was used in it, and the recent facts: a few megabytes. Entries of the last month that retention deletes stay in the
+//! sums: they happened.
 
 mod cell;
 mod fact;
@@ -35,7 +37,8 @@ use crate::store::record::AHEAD_MS;
 /// Most entries kept as facts, the newest.
 pub const RECENT: usize = 5_000;
 
-/// Cells beyond a window's length: the window may begin and end within a cell, and so may a time in which a clock was ahead.
+/// Cells beyond a window's length: the window may begin and end within a cell, and so may a time in which a clock was
+/// ahead.
 const SPARE: i64 = 4;
 
 const MINUTE_MS: i64 = 60_000;
@@ -124,7 +127,8 @@ pub struct Sums {
 }
 
 impl Sums {
-    /// Requests that were answered, by the gateway or by a caller that reported it: the base of errors, latencies, costs.
+    /// Requests that were answered, by the gateway or by a caller that reported it: the base of errors, latencies,
+    /// costs.
     pub fn answers(&self) -> u64 {
         self.requests + self.reported
     }
@@ -151,11 +155,11 @@ pub struct Bucket {
 /// Estimates for all requests of a stretch of time, had they gone to one model.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct SingleModel {
-    /// Estimated cost, US dollars: the model's predicted costs, corrected by the ratio of real to predicted costs, of its own
-    /// answers as far as there are some, else of the other models'.
+    /// Estimated cost, US dollars: the model's predicted costs, corrected by the ratio of real to predicted costs, of
+    /// its own answers as far as there are some, else of the other models'.
     pub cost_usd: f64,
-    /// Half of the 95 % interval of the cost, from the spread of real costs around the corrected predictions, and of the
-    /// models' ratios around each other.
+    /// Half of the 95 % interval of the cost, from the spread of real costs around the corrected predictions, and of
+    /// the models' ratios around each other.
     pub cost_error_usd: f64,
     /// Mean predicted probability of a good answer; `None` = there are no predictions.
     pub quality: Option<f64>,
@@ -174,8 +178,8 @@ pub struct Summary {
     pub models_over_time: BTreeMap<i64, BTreeMap<String, u64>>,
     /// Requests by task.
     pub tasks: BTreeMap<String, u64>,
-    /// Estimates for each model, had it served all requests. Models that could have served fewer than nine in ten of them are
-    /// left out.
+    /// Estimates for each model, had it served all requests. Models that could have served fewer than nine in ten of
+    /// them are left out.
     pub single_models: BTreeMap<String, SingleModel>,
     /// Since when the sums are complete (Unix milliseconds), while an existing log is still being added up.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -208,8 +212,8 @@ impl<'a> Glance<'a> {
     }
 }
 
-/// Keeps the `most` newest of the entries that `is_ahead` of now, and the `most` newest of the others: if the clock is or was
-/// wrong, neither kind pushes out the other.
+/// Keeps the `most` newest of the entries that `is_ahead` of now, and the `most` newest of the others: if the clock is
+/// or was wrong, neither kind pushes out the other.
 pub fn let_go<K: Ord + Copy, V>(all: &mut BTreeMap<K, V>, most: usize, is_ahead: impl Fn(&K, &V) -> bool) {
     if all.len() <= most {
         return;

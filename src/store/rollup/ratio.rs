@@ -1,12 +1,12 @@
-//! Ratios of real to predicted costs, by model. Each follows the model's own answers as far as there are some, and else the
-//! other models' ratios: a random-effects meta-analysis, in which each model is a study (DerSimonian and Laird,
+//! Ratios of real to predicted costs, by model. Each follows the model's own answers as far as there are some, and else
+//! the other models' ratios: a random-effects meta-analysis, in which each model is a study (DerSimonian and Laird,
 //! "Meta-analysis in clinical trials", Controlled Clinical Trials 7, 1986). One ratio for all would take a model that
 //! writes at length for as brief as those that answer most.
 
 use std::collections::BTreeMap;
 
-/// Least standard deviation between models' ratios, as a share of their mean. Predictions learn from answers, so the ratios of
-/// models that answer are near 1, which says little about a model that hardly did.
+/// Least standard deviation between models' ratios, as a share of their mean. Predictions learn from answers, so the
+/// ratios of models that answer are near 1, which says little about a model that hardly did.
 const MIN_SPREAD: f64 = 0.3;
 
 /// Weight, in answers, of all models' common variance beside a model's own, which is mere chance for few answers.
@@ -110,7 +110,8 @@ impl Ratios {
         Self { own, other, noise }
     }
 
-    /// Estimated cost of a model, given the sums of its predictions and of their squares; and half of the 95 % interval.
+    /// Estimated cost of a model, given the sums of its predictions and of their squares; and half of the 95 %
+    /// interval.
     pub(super) fn cost(&self, model: u32, predicted: f64, predicted_squared: f64) -> (f64, f64) {
         let Estimate { ratio, variance } = self.own.get(&model).unwrap_or(&self.other);
         let variance = predicted.powi(2) * variance + predicted_squared * self.noise;

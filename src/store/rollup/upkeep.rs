@@ -23,8 +23,8 @@ const MAX_WALK: usize = 2_000_000;
 pub(in crate::store) struct Before(HashMap<DecisionId, Fact>);
 
 impl Store {
-    /// The present contributions of entries that are about to change and are not among the recent facts. Entries of `decisions`
-    /// are new and have none.
+    /// The present contributions of entries that are about to change and are not among the recent facts. Entries of
+    /// `decisions` are new and have none.
     pub(in crate::store) fn facts_before(
         &self,
         rollup: &mut Rollup,
@@ -111,8 +111,8 @@ impl Store {
         Ok(())
     }
 
-    /// Adds up the existing log, newest first, until the longest window is full; `stop` is asked between batches, and given
-    /// how many entries have been added. Returns how many that were in all.
+    /// Adds up the existing log, newest first, until the longest window is full; `stop` is asked between batches, and
+    /// given how many entries have been added. Returns how many that were in all.
     ///
     /// # Errors
     /// When the database fails; what was added so far stays.

@@ -5,7 +5,8 @@ use std::io::{self, BufRead, BufReader, Read};
 
 use flate2::bufread::GzDecoder;
 
-/// What a packed file holds: its members one after the other, up to the zeros with which tapes and archives fill a block.
+/// What a packed file holds: its members one after the other, up to the zeros with which tapes and archives fill a
+/// block.
 pub(super) fn unpacked(file: File) -> impl Read {
     Members(Some(GzDecoder::new(BufReader::new(file))))
 }

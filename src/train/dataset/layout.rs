@@ -158,9 +158,9 @@ impl Layout {
 }
 
 impl Chosen {
-    /// The collection that a file's records are of where they do not say so: the file's name. But where that only says which
-    /// split it is, and where no two splits have files of the same name (parts with a number each), it tells nothing:
-    /// then all is one collection, called as the data set.
+    /// The collection that a file's records are of where they do not say so: the file's name. But where that only says
+    /// which split it is, and where no two splits have files of the same name (parts with a number each), it tells
+    /// nothing: then all is one collection, called as the data set.
     pub(super) fn collection(&self, file: &Path) -> String {
         let mut split_by: HashMap<String, Split> = HashMap::new();
         let splits: BTreeSet<Split> = self.files.iter().map(|(split, _)| *split).collect();
@@ -177,7 +177,8 @@ fn split_of(name: &str) -> Option<Split> {
     Split::named(&name).or(LIKE_VAL.contains(&name.as_str()).then_some(Split::Val))
 }
 
-/// The name of the data set at `path`: that of its folder, or of the first folder around it that is not called as a split.
+/// The name of the data set at `path`: that of its folder, or of the first folder around it that is not called as a
+/// split.
 fn name_of(path: &Path) -> String {
     let folder = if path.is_file() { path.parent().unwrap_or(path) } else { path };
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };

@@ -141,8 +141,8 @@ pub struct CostFigures {
     pub aiq: Option<f64>,
     /// Cost of that model, US dollars a prompt.
     pub best_single_cost: f64,
-    /// Smallest cost at which the frontier reaches that model's score, as a share of its cost. `None`: never reached, or
-    /// that model costs nothing.
+    /// Smallest cost at which the frontier reaches that model's score, as a share of its cost. `None`: never reached,
+    /// or that model costs nothing.
     pub cost_at_best_single: Option<f64>,
     /// The same with the weight chosen beforehand on val, where val has the source and that model costs something: cost
     /// share and score difference.

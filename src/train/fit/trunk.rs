@@ -54,8 +54,8 @@ impl Default for TrunkSettings {
     }
 }
 
-/// One point of the trunk's learning curve: the log-loss on val after a pass over train. Every trunk keeps its best epoch
-/// and stops some epochs after it, so that fewer of them reach the later ones.
+/// One point of the trunk's learning curve: the log-loss on val after a pass over train. Every trunk keeps its best
+/// epoch and stops some epochs after it, so that fewer of them reach the later ones.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
 pub struct Epoch {
     /// Passes over train so far.
