@@ -281,8 +281,13 @@ impl Tee {
         }
         match event {
             StreamEvent::Usage(usage) => {
-                outcome.usage.get_or_insert_default().absorb(usage);
-                self.uncounted_bytes = 0;
+                let counted = outcome.usage.get_or_insert_default();
+                let before = counted.output_tokens;
+                counted.absorb(usage);
+                // A count of the prompt alone, or one that cannot be true, counts nothing of the answer.
+                if counted.output_tokens > before {
+                    self.uncounted_bytes = 0;
+                }
             }
             StreamEvent::Start { id, .. } if !id.is_empty() => outcome.answer_id = Some(id.clone()),
             StreamEvent::Finish { reason, .. } => outcome.finish = Some(*reason),

@@ -49,7 +49,10 @@ impl Usage {
             // A repeated count of what was written may leave out how long it is kept.
             let is_repeated = newer.cache_write_tokens == self.cache_write_tokens;
             let long = if is_repeated { self.cache_write_long_tokens } else { 0 };
-            self.input_tokens = newer.input_tokens;
+            // More in the cache than the whole prompt was said to have: then that was the rest beside it.
+            if newer.input_tokens > 0 || newer.prompt_tokens() == self.prompt_tokens() {
+                self.input_tokens = newer.input_tokens;
+            }
             self.cache_read_tokens = newer.cache_read_tokens;
             self.cache_write_tokens = newer.cache_write_tokens;
             self.cache_write_long_tokens = newer.cache_write_long_tokens.max(long).min(newer.cache_write_tokens);
@@ -93,6 +96,12 @@ mod tests {
         usage.absorb(&counts(1444, 0, 0));
         usage.absorb(&Usage { output_tokens: 5, ..counts(0, 0, 0) });
         assert_eq!(usage, Usage { output_tokens: 5, ..counts(1444, 2637, 0) }, "less is told in the end");
+        let mut usage = counts(500, 0, 0);
+        usage.absorb(&counts(0, 2637, 0));
+        assert_eq!(usage, counts(500, 2637, 0), "the cached ones alone");
+        let mut usage = counts(4081, 0, 0);
+        usage.absorb(&counts(0, 4081, 0));
+        assert_eq!(usage, counts(0, 4081, 0), "all were cached");
         let mut usage = Usage { cache_write_long_tokens: 4, ..counts(5, 3, 9) };
         usage.absorb(&counts(5, 3, 9));
         assert_eq!(usage.cache_write_long_tokens, 4, "said once");

@@ -132,11 +132,15 @@ impl Job<'_> {
         Ok(AgainstInForce::compared(name, dataset, &rows, &new, &old, seed))
     }
 
-    /// The path of a result, in a folder that exists.
+    /// The path of a result, in a folder that exists and can be written.
     fn place(&self, name: &str) -> Result<PathBuf, JobError> {
-        let failed = |source| JobError::File { path: self.out.to_owned(), source };
-        std::fs::create_dir_all(self.out).map_err(failed)?;
-        Ok(self.out.join(name))
+        let place = self.out.join(name);
+        let tried = std::fs::create_dir_all(self.out).and_then(|()| {
+            let part = part_of(&place);
+            std::fs::write(&part, []).and_then(|()| std::fs::remove_file(part))
+        });
+        tried.map_err(|source| JobError::File { path: self.out.to_owned(), source })?;
+        Ok(place)
     }
 }
 
@@ -260,9 +264,14 @@ fn predictions(head: &Head, judged: Judged<'_>, abilities: &[Known], pooled: &Ma
 
 /// Writes a file beside its place and moves it there: a head in force is never half written.
 fn put(path: &Path, bytes: &[u8]) -> Result<(), JobError> {
-    let part = path.with_extension("part");
+    let part = part_of(path);
     let written = std::fs::write(&part, bytes).and_then(|()| std::fs::rename(&part, path));
     written.map_err(|source| JobError::File { path: path.to_owned(), source })
+}
+
+/// Where a result is written first.
+fn part_of(path: &Path) -> PathBuf {
+    path.with_extension("part")
 }
 
 #[cfg(test)]

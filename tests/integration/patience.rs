@@ -122,13 +122,20 @@ async fn a_stream_that_has_begun_to_speak_is_waited_for_as_any_other() {
 
 #[tokio::test]
 async fn an_answer_that_is_not_counted_to_its_end_is_estimated() {
+    // No count in the end, and one that cannot be true.
+    for usage in [json!(null), json!({ "output_tokens": u64::MAX })] {
+        is_estimated_to_its_end(usage).await;
+    }
+}
+
+async fn is_estimated_to_its_end(usage: Value) {
     let events = [
         json!({ "type": "message_start", "message": { "id": "m", "model": "x",
             "usage": { "input_tokens": 10, "output_tokens": 1 } } }),
         json!({ "type": "content_block_start", "index": 0, "content_block": { "type": "text", "text": "" } }),
         json!({ "type": "content_block_delta", "index": 0,
             "delta": { "type": "text_delta", "text": "word ".repeat(800) } }),
-        json!({ "type": "message_delta", "delta": { "stop_reason": "end_turn" } }),
+        json!({ "type": "message_delta", "delta": { "stop_reason": "end_turn" }, "usage": usage }),
         json!({ "type": "message_stop" }),
     ];
     let pieces: Vec<_> = events.iter().map(|event| (0, said(event))).collect();

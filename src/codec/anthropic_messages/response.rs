@@ -10,7 +10,9 @@ use crate::protocol::{ApiError, ChatResponse, FinishReason, Part};
 
 #[derive(Deserialize)]
 struct Wire {
+    #[serde(default)]
     id: String,
+    #[serde(default)]
     model: String,
     content: Vec<Value>,
     #[serde(default)]
