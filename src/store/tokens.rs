@@ -165,7 +165,7 @@ pub enum TokenError {
         lock: PathBuf,
     },
     /// The file was there once and is missing now.
-    #[error("{} is gone: restore it", .0.display())]
+    #[error("{} is gone: restore it, or restart the gateway to begin without tokens", .0.display())]
     Gone(PathBuf),
     /// There is no such token.
     #[error("there is no token `{0}`")]

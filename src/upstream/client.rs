@@ -54,6 +54,9 @@ pub enum CallError {
     /// The answer is larger than allowed.
     #[error("its answer is larger than {0} bytes")]
     TooLarge(usize),
+    /// The answer is a large one, and stopped coming.
+    #[error("its large answer stopped coming")]
+    Stalled,
     /// Other large answers took all the room there is for them until the deadline.
     #[error("there was no room for its large answer beside those of others (dispatch.large_answers_mb)")]
     NoRoom,
@@ -140,7 +143,7 @@ impl From<CallError> for ApiError {
         let kind = match error {
             CallError::NoEndpoint => ErrorKind::InvalidRequest,
             CallError::Connect(_) | CallError::Proxy(_) | CallError::Cut(_) => ErrorKind::Connection,
-            CallError::Timeout => ErrorKind::Timeout,
+            CallError::Timeout | CallError::Stalled => ErrorKind::Timeout,
             CallError::TooLarge(_) => ErrorKind::Upstream,
             CallError::NoDescriptor(_) | CallError::NoRoom => ErrorKind::Unavailable,
         };
@@ -381,19 +384,34 @@ impl Answer {
         next.map_err(CallError::from_reqwest)
     }
 
+    /// The next piece of a body that has a place in the room.
+    async fn chunk_of_large(&mut self, deadline: Instant) -> Result<Option<Bytes>, CallError> {
+        let soon = Instant::now() + self.room.longest_pause;
+        match self.chunk(deadline.min(soon)).await {
+            Err(CallError::Timeout) if soon < deadline => Err(CallError::Stalled),
+            next => next,
+        }
+    }
+
     /// The whole body. A large one waits for its place among other large ones, and keeps it until its bytes are
     /// dropped.
     ///
     /// # Errors
     ///
-    /// As [`Answer::chunk`], and when it is larger than `limit` bytes, or there is no place for it until `deadline`.
+    /// As [`Answer::chunk`], when it is larger than `limit` bytes, when there is no place for it until `deadline`, and
+    /// when it has one and stops coming.
     pub async fn whole(mut self, limit: usize, deadline: Instant) -> Result<Bytes, CallError> {
         let stated = self.response.content_length().and_then(|bytes| usize::try_from(bytes).ok());
         let Some(first) = self.chunk(deadline).await? else { return Ok(Bytes::new()) };
         let mut gathered: Option<BytesMut> = None;
         let mut length = first.len();
         let mut place = None;
-        while let Some(next) = self.chunk(deadline).await? {
+        loop {
+            let next = match &place {
+                None => self.chunk(deadline).await?,
+                Some(_) => self.chunk_of_large(deadline).await?,
+            };
+            let Some(next) = next else { break };
             length += next.len();
             if length > limit {
                 return Err(CallError::TooLarge(limit));
@@ -501,6 +519,32 @@ mod tests {
         let through = answering("HTTP/1.1 200 OK\r\n\r\n").await;
         let vendors = told(through, "https://vendor.invalid/v1").await;
         assert!(vendors.starts_with("far: ") && !vendors.contains("proxy"), "{vendors}");
+    }
+
+    #[tokio::test]
+    async fn a_large_answer_that_stops_coming_gives_its_place_back() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base_url = format!("http://{}/v1", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                stream.read_buf(&mut Vec::new()).await.unwrap();
+                stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+                stream.write_all(&vec![b' '; 2 << 20]).await.unwrap();
+                tokio::spawn(async move { stream.read_buf(&mut Vec::new()).await });
+            }
+        });
+        let mut client = Client::new(&config::Dispatch::default(), 1).unwrap();
+        client.room = Room::new(8);
+        client.room.longest_pause = Duration::from_millis(50);
+        let provider = Provider::new("p", &config::Provider { base_url, ..Default::default() });
+        for _ in 0..2 {
+            let deadline = Instant::now() + Duration::from_secs(20);
+            let call = Call { endpoint: Endpoint::Chat, body: Some("{}".into()), headers: HeaderMap::new() };
+            let answer = client.send(&provider, call, deadline).await.unwrap();
+            let stalled = answer.whole(8 << 20, deadline).await;
+            assert!(matches!(stalled, Err(CallError::Stalled)), "{stalled:?}");
+        }
     }
 
     #[test]

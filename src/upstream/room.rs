@@ -4,9 +4,11 @@
 //! memory. So whole answers larger than [`SMALL_BYTES`], which hardly any is, share a room of
 //! `dispatch.large_answers_mb`. Such an answer takes as much of it at once as it may grow to: if each took more while
 //! it grows, all could wait for each other. What it did not need it gives back at its end, the rest when its bytes are
-//! dropped. An answer that is translated is dropped once it is read.
+//! dropped. An answer that is translated is dropped once it is read. One that stops coming would keep others waiting
+//! for as long as it may take, so it has [`LONGEST_PAUSE`] to go on.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -15,11 +17,16 @@ use tokio::time::{Instant, timeout_at};
 /// Answers up to this size need no room.
 pub(super) const SMALL_BYTES: usize = 1 << 20;
 
+/// Longest time between two pieces of an answer that has a place. It is being sent, so its model thinks no more.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
 /// The room, and what is left of it.
 #[derive(Debug, Clone)]
 pub(super) struct Room {
     free_mebibytes: Arc<Semaphore>,
     mebibytes: u32,
+    /// Longest time between two pieces of an answer that has a place here.
+    pub(super) longest_pause: Duration,
 }
 
 /// A part of the room.
@@ -29,7 +36,8 @@ pub(super) struct Place(OwnedSemaphorePermit);
 impl Room {
     pub(super) fn new(mebibytes: u64) -> Self {
         let mebibytes = u32::try_from(mebibytes).unwrap_or(u32::MAX);
-        Self { free_mebibytes: Arc::new(Semaphore::new(mebibytes as usize)), mebibytes }
+        let free_mebibytes = Arc::new(Semaphore::new(mebibytes as usize));
+        Self { free_mebibytes, mebibytes, longest_pause: LONGEST_PAUSE }
     }
 
     /// Waits until there is room for this many bytes, all of it at most: what is larger than the room has it for
@@ -69,8 +77,6 @@ impl AsRef<[u8]> for Held {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     const MIB: usize = 1 << 20;
