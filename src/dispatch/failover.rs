@@ -286,7 +286,7 @@ impl<'a> Walk<'a> {
                     let now = std::time::Instant::now();
                     permit.settle(&CallVerdict::Good(permit.age(now)), now, job.at_ms);
                 } else {
-                    permit.responds(std::time::Instant::now());
+                    permit.responds();
                 }
                 Ok((permit, attempted))
             }

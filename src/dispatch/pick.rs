@@ -198,7 +198,10 @@ mod tests {
             pick(&model, &[], &|_| true, now, chance).unwrap().upstream.clone()
         };
         assert_eq!(asked_at(0, &mut chance), "x");
-        assert!([1, 10, 60, 300].iter().all(|seconds| asked_at(*seconds, &mut chance) == "y"));
+        assert!([1, 3, 6].iter().all(|seconds| asked_at(*seconds, &mut chance) == "y"));
+        assert_eq!(asked_at(20, &mut chance), "x", "to show itself");
+        let _another = hanging.admit(begin + Duration::from_secs(20)).unwrap();
+        assert!([20, 22, 28].iter().all(|seconds| asked_at(*seconds, &mut chance) == "y"));
     }
 
     #[test]

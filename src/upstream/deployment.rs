@@ -300,9 +300,9 @@ impl Permit {
     }
 
     /// Reports that the call shows signs of life, though its first piece is still to come: enough for a probe.
-    pub fn responds(&self, now: Instant) {
+    pub fn responds(&self) {
         let mut inner = self.deployment.health.inner.lock();
-        inner.load.lives(now);
+        inner.load.lives();
         inner.breaker.responds(self.begun);
     }
 
@@ -314,7 +314,7 @@ impl Permit {
         }
         self.settled = true;
         let mut inner = self.deployment.health.inner.lock();
-        inner.load.lives(now);
+        inner.load.lives();
         inner.load.ends();
         match verdict {
             CallVerdict::Good(latency) => {

@@ -11,6 +11,13 @@ use std::time::{Duration, Instant};
 /// The average halves in this time without an answer.
 const HALF_LIFE: Duration = Duration::from_secs(10);
 
+/// What calls without an answer say halves in this many latencies without a further call, and not sooner than in
+/// [`MIN_DOUBT_S`]: a deployment that is avoided for one lost call gets another one to show itself.
+const DOUBT_LATENCIES: f64 = 10.0;
+
+/// The least time in which doubt halves, in seconds.
+const MIN_DOUBT_S: f64 = 2.0;
+
 /// Latency assumed before the first measurement, in seconds.
 const UNKNOWN_S: f64 = 0.001;
 
@@ -23,13 +30,13 @@ pub struct Load {
     at: Option<Instant>,
     /// Calls that have got no sign of life yet.
     waiting: usize,
-    /// Since when such calls have been waiting without any of them getting one.
-    quiet_since: Option<Instant>,
+    /// Of such calls begun since the last sign of life: when the first began, and when the last.
+    quiet: Option<(Instant, Instant)>,
 }
 
 impl Default for Load {
     fn default() -> Self {
-        Self { seconds: UNKNOWN_S, at: None, waiting: 0, quiet_since: None }
+        Self { seconds: UNKNOWN_S, at: None, waiting: 0, quiet: None }
     }
 }
 
@@ -50,27 +57,35 @@ impl Load {
     /// A call begins to wait.
     pub fn begins(&mut self, now: Instant) {
         self.waiting += 1;
-        self.quiet_since.get_or_insert(now);
+        self.quiet = Some((self.quiet.map_or(now, |(since, _)| since), now));
     }
 
-    /// A call that waits got a sign of life.
-    pub fn lives(&mut self, now: Instant) {
-        self.quiet_since = self.quiet_since.map(|_| now);
+    /// A call that waits got a sign of life. Calls that were begun before and still wait say nothing any more: some are
+    /// long, and some are lost without any fault of the deployment.
+    pub fn lives(&mut self) {
+        self.quiet = None;
     }
 
     /// A call waits no more.
     pub fn ends(&mut self) {
         self.waiting = self.waiting.saturating_sub(1);
         if self.waiting == 0 {
-            self.quiet_since = None;
+            self.quiet = None;
         }
     }
 
     /// The expected wait for one more call, in seconds, while `in_flight` calls are open and `fair` of them would be
     /// this deployment's share; `least_s` is the shortest latency that is believed of it.
     pub fn wait_s(&self, in_flight: usize, fair: f64, least_s: f64, now: Instant) -> f64 {
-        let quiet = self.quiet_since.map_or(0.0, |since| now.saturating_duration_since(since).as_secs_f64());
-        self.decayed(now).max(quiet).max(least_s) * (in_flight as f64 + 1.0) / (fair + 1.0)
+        self.decayed(now).max(self.quiet_s(now)).max(least_s) * (in_flight as f64 + 1.0) / (fair + 1.0)
+    }
+
+    /// For how long callers have been without an answer, as far as it still counts.
+    fn quiet_s(&self, now: Instant) -> f64 {
+        let Some((since, last_call)) = self.quiet else { return 0.0 };
+        let passed = |from: Instant| now.saturating_duration_since(from).as_secs_f64();
+        let half_life = (DOUBT_LATENCIES * self.seconds).max(MIN_DOUBT_S);
+        passed(since) * 0.5_f64.powf(passed(last_call) / half_life)
     }
 
     /// The expected latency; `None` = never measured.
@@ -114,12 +129,34 @@ mod tests {
         let wait = |load: &Load, seconds: u64| load.wait_s(0, 0.0, 0.0, at(seconds));
         let mut load = Load::default();
         load.begins(at(0));
-        load.begins(at(3));
+        load.begins(at(8));
         assert!((wait(&load, 8) - 8.0).abs() < 1e-9);
-        load.lives(at(8));
+        load.lives();
         load.ends();
-        assert!((wait(&load, 9) - 1.0).abs() < 1e-9, "one got its answer, one waits since then");
+        assert!(wait(&load, 20) < 0.01, "one got its answer");
+        load.begins(at(20));
+        assert!(wait(&load, 22) > 0.9, "the next one waits");
+        load.ends();
         load.ends();
         assert!(wait(&load, 99) < 0.01, "nobody waits");
+    }
+
+    #[test]
+    fn one_lost_call_is_no_verdict_for_long() {
+        let start = Instant::now();
+        let at = |seconds: u64| start + Duration::from_secs(seconds);
+        let mut load = Load::default();
+        load.observe(Duration::from_millis(200), at(0));
+        load.begins(at(0));
+        let is_avoided = |load: &Load, seconds: u64| load.wait_s(0, 0.0, 0.0, at(seconds)) > 0.4;
+        assert!([1, 2, 5, 8].iter().all(|seconds| is_avoided(&load, *seconds)));
+        assert!(!is_avoided(&load, 12), "it gets a call to show itself");
+        load.begins(at(12));
+        assert!(is_avoided(&load, 13) && is_avoided(&load, 20), "which hangs, too");
+        assert!(!is_avoided(&load, 26));
+        load.begins(at(26));
+        load.lives();
+        load.ends();
+        assert!((27..40).all(|seconds| !is_avoided(&load, seconds)), "which it answers");
     }
 }
