@@ -531,7 +531,8 @@ mod tests {
                 stream.read_buf(&mut Vec::new()).await.unwrap();
                 stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
                 stream.write_all(&vec![b' '; 2 << 20]).await.unwrap();
-                tokio::spawn(async move { stream.read_buf(&mut Vec::new()).await });
+                // It says no more, and waits for the other side to close.
+                tokio::spawn(async move { stream.read_to_end(&mut Vec::new()).await });
             }
         });
         let mut client = Client::new(&config::Dispatch::default(), 1).unwrap();
