@@ -307,18 +307,18 @@ impl Parts {
         for (name, matrix) in [
             ("states.turn", &self.input.states.turn),
             ("trunk.first", &self.trunk.first),
+            ("trunk.second", &self.trunk.second),
             ("trunk.past", &self.trunk.past),
             ("tasks", &self.tasks),
             ("latents", &self.latents),
+            ("arms.ability", &self.arms.ability),
+            ("arms.tokens", &self.arms.tokens),
         ] {
             artefact.put_short(name, &shape(matrix), &matrix.values);
         }
         for (name, matrix) in [
-            ("trunk.second", &self.trunk.second),
-            ("arms.ability", &self.arms.ability),
             ("arms.calibration", &self.arms.calibration),
             ("arms.plain", &self.arms.plain),
-            ("arms.tokens", &self.arms.tokens),
             ("z.turn", &self.z.turn),
         ] {
             artefact.put(name, &shape(matrix), &matrix.values);

@@ -67,7 +67,7 @@ pub(crate) fn head() -> Head {
             level: vec![0.0; 2],
             calibration: Matrix::of(2, CALIBRATION, [0.0, 1.0, 0.5, 0.0, 1.0, 0.5, 0.0].repeat(2)),
             plain: Matrix::zeros(2, stats::COUNT + 1),
-            tokens: Matrix::of(2, 3, vec![0.0, 0.0, 100f32.ln(), 0.0, 0.0, -1000.0]),
+            tokens: Matrix::of(2, 3, vec![0.0, 0.0, 4.625, 0.0, 0.0, -1000.0]),
         },
         memory,
         kinds: Kinds::default(),
@@ -155,7 +155,7 @@ fn tokens_are_told_where_any_outcome_did() {
     let head = head();
     let reading = read(&head, [1.0, 0.0]);
     let tokens = |name| head.estimate(&reading, &head.ability(name, None, None).unwrap()).output_tokens;
-    assert!((tokens("plus").unwrap() - 100.0).abs() < 0.1);
+    assert!((tokens("plus").unwrap() - 4.625f32.exp()).abs() < 0.1);
     assert_eq!(tokens("minus"), None);
 }
 
