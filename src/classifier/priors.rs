@@ -24,8 +24,10 @@ pub(super) struct Priors {
 }
 
 /// What the configuration says of a model.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 struct Claim {
+    /// Whether it can be chosen.
+    enabled: bool,
     /// A model whose record stands in.
     like: Option<String>,
     /// Its configured score, 0..1.
@@ -34,7 +36,8 @@ struct Claim {
 
 impl Priors {
     pub(super) fn new(models: &BTreeMap<String, config::Model>, head: Option<Arc<Head>>) -> Self {
-        let claim = |model: &config::Model| Claim { like: model.like.clone(), score: model.score };
+        let claim =
+            |model: &config::Model| Claim { enabled: model.enabled, like: model.like.clone(), score: model.score };
         let models = models.iter().map(|(name, model)| (name.clone(), claim(model))).collect();
         Self { models, ..Self::default() }.with_head(head)
     }
@@ -49,7 +52,8 @@ impl Priors {
         };
         let mut abilities: BTreeMap<String, Ability> = self.models.iter().filter_map(ability).collect();
         if let Some(head) = &head {
-            let contenders = abilities.iter_mut().map(|(name, ability)| Contender {
+            let enabled = abilities.iter_mut().filter(|(name, _)| self.models[*name].enabled);
+            let contenders = enabled.map(|(name, ability)| Contender {
                 borrows: ability.source != EstimateSource::Learned,
                 score: self.models[name].score,
                 ability,
@@ -159,6 +163,27 @@ mod tests {
         let missed = priors.estimate("plus");
         assert_eq!((missed.quality, missed.source), (mean, EstimateSource::Learned), "whether or not it was read");
         assert_eq!(priors.abilities["newest"].source, EstimateSource::Like("plus".into()));
+    }
+
+    #[test]
+    fn a_model_that_is_disabled_moves_no_other() {
+        let head = Arc::new(crate::classifier::head::tests::of_two_sources());
+        let reading = head.read(&[-1.0, 0.1], &crate::classifier::stats::TextStats::of("What?"));
+        let told = |enabled: bool| {
+            let model = |like: &str, enabled| config::Model {
+                enabled,
+                like: Some(like.to_owned()),
+                ..config::Model::default()
+            };
+            let models = BTreeMap::from([
+                ("mine".to_owned(), model("plus", true)),
+                ("off".to_owned(), model("third", enabled)),
+            ]);
+            Priors::new(&models, Some(Arc::clone(&head))).estimates(&reading).get("mine").quality
+        };
+        let own = head.ability("plus", None, None).unwrap();
+        assert_eq!(told(false), head.estimate(&reading, &own).quality);
+        assert!(told(true) > told(false) + 0.01, "two sources are one ground");
     }
 
     #[test]

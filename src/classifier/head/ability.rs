@@ -7,9 +7,9 @@
 //!   *how good* it is.
 //! - A model with a **score** alone gets the mean of all arms, shifted in the same way.
 //!
-//! Models that are chosen among stand on **common ground** ([`Head::on_common_ground`]). How hard a source's models
-//! find a prompt says something about the prompt, and nothing about which of two models is better that borrow from
-//! different sources.
+//! Models that are chosen among stand on **common ground** ([`Head::on_common_ground`]): that of the measured ones, where
+//! there are any. How hard a source's models find a prompt says something about the prompt, and nothing about which of
+//! two models is better that borrow from different sources.
 
 use serde::{Deserialize, Serialize};
 
@@ -30,7 +30,7 @@ pub struct Evidence {
 pub struct Ability {
     /// Arms and their weights, which sum to one.
     pub parts: Vec<(usize, f32)>,
-    /// Arms and weights, which sum to zero: from the ground of its evidence to that of all models chosen among.
+    /// Arms and weights, which sum to zero: from the ground of its evidence to the common one of the models chosen among.
     pub lift: Vec<(usize, f32)>,
     /// What the lift adds on an average prompt.
     pub usual_lift: f32,
@@ -95,17 +95,22 @@ impl Head {
     }
 
     /// Puts models that are chosen among on common ground: in place of what the sources of a model's evidence find hard
-    /// about a prompt (the mean of each source's arms) it gets the mean of that over all the models. So what is left
-    /// between two models is what tells the evidence apart from other models of its own source. Where all rest on one
-    /// source nothing changes, and measured models keep what was measured.
+    /// about a prompt (the mean of each source's arms) it gets the mean of that over the measured models, or over all
+    /// where none is measured. So what is left between two models is what tells the evidence apart from other models of
+    /// its own source. Where all rest on one source nothing changes. Measured models keep what was measured, and so does
+    /// one that borrows all of a measured one's evidence: nothing but a score may set it apart from that one.
     pub fn on_common_ground(&self, contenders: &mut [Contender<'_>]) {
         let grounds: Vec<Vec<f32>> = contenders.iter().map(|contender| self.ground(contender.ability)).collect();
-        let share = 1.0 / contenders.len().max(1) as f32;
+        let measured = contenders.iter().filter(|contender| !contender.borrows);
+        let measured: Vec<Vec<(usize, f32)>> = measured.map(|contender| contender.ability.parts.clone()).collect();
+        let decides = |contender: &Contender<'_>| measured.is_empty() || !contender.borrows;
+        let share = 1.0 / contenders.iter().filter(|contender| decides(contender)).count().max(1) as f32;
         let mut common = vec![0.0; self.description.arms.len()];
-        for ground in &grounds {
+        for (_, ground) in contenders.iter().zip(&grounds).filter(|(contender, _)| decides(contender)) {
             common.iter_mut().zip(ground).for_each(|(common, own)| *common += share * own);
         }
-        for (contender, own) in contenders.iter_mut().zip(&grounds).filter(|(contender, _)| contender.borrows) {
+        let moves = |contender: &Contender<'_>| contender.borrows && !measured.contains(&contender.ability.parts);
+        for (contender, own) in contenders.iter_mut().zip(&grounds).filter(|(contender, _)| moves(contender)) {
             let differences = common.iter().zip(own).map(|(common, own)| common - own).enumerate();
             let ability = &mut *contender.ability;
             ability.lift = differences.filter(|(_, weight)| weight.abs() > 1e-6).collect();
