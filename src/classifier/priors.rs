@@ -2,7 +2,7 @@
 //!
 //! Before: where the head was fitted to the model, its mean over the head's training prompts, so that a prior rests on
 //! the same evidence whether or not the prompt was read; else the model's score, or that of a model that it is
-//! configured to be like, or what the head has for similar models. After: the head's estimate from the reading and the
+//! configured to be like, or what the head has for similar models, on the same ground as where the prompt is read. After: the head's estimate from the reading and the
 //! model's [`Ability`]. Abilities are computed once, when models or head change.
 
 use std::collections::BTreeMap;
@@ -87,7 +87,8 @@ impl Priors {
     fn usual(&self, model: &str) -> Option<Estimate> {
         let (head, ability) = (self.head.as_ref()?, self.abilities.get(model)?);
         let arms = &head.description().arms;
-        let quality = ability.parts.iter().map(|(arm, weight)| f64::from(arms[*arm].mean * weight)).sum();
+        let measured = || ability.parts.iter().map(|(arm, weight)| f64::from(arms[*arm].mean * weight)).sum();
+        let quality = ability.usual.map_or_else(measured, f64::from);
         Some(Estimate { quality, source: ability.source.clone(), ..Estimate::default() })
     }
 
@@ -184,6 +185,20 @@ mod tests {
         let own = head.ability("plus", None, None).unwrap();
         assert_eq!(told(false), head.estimate(&reading, &own).quality);
         assert!(told(true) > told(false) + 0.01, "two sources are one ground");
+    }
+
+    #[test]
+    fn a_likened_model_stands_on_common_ground_whether_or_not_the_prompt_was_read() {
+        let head = Arc::new(crate::classifier::head::tests::of_two_sources());
+        let model = |like: &str| config::Model { like: Some(like.to_owned()), ..config::Model::default() };
+        let models = BTreeMap::from([("one".to_owned(), model("plus")), ("two".to_owned(), model("third"))]);
+        let priors = Priors::new(&models, Some(Arc::clone(&head)));
+        let unread = priors.estimate("one");
+        // On the training prompts `plus` has log-odds of 1, -1 and 0; half of the other source's .5, 1.5 and 1 comes
+        // to them.
+        let mean = [1.25_f64, -0.25, 0.5].map(|odds| 1.0 / (1.0 + (-odds).exp())).iter().sum::<f64>() / 3.0;
+        assert!((unread.quality - mean).abs() < 1e-3, "{unread:?}, and not {}", head.description().arms[0].mean);
+        assert_eq!(unread.source, EstimateSource::Like("plus".into()));
     }
 
     #[test]

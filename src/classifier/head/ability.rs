@@ -34,6 +34,8 @@ pub struct Ability {
     pub lift: Vec<(usize, f32)>,
     /// What the lift adds on an average prompt.
     pub usual_lift: f32,
+    /// Where it is lifted, the mean probability over training prompts.
+    pub usual: Option<f32>,
     /// Added to the log-odds.
     pub shift: f32,
     /// The evidence that it rests on.
@@ -43,7 +45,7 @@ pub struct Ability {
 impl Ability {
     /// An ability that rests on these arms alone.
     pub fn of(parts: Vec<(usize, f32)>, source: EstimateSource) -> Self {
-        Self { parts, lift: Vec::new(), usual_lift: 0.0, shift: 0.0, source }
+        Self { parts, lift: Vec::new(), usual_lift: 0.0, usual: None, shift: 0.0, source }
     }
 
     /// The log-odds, from those of all arms.
@@ -112,12 +114,15 @@ impl Head {
         let moves = |contender: &Contender<'_>| contender.borrows && !measured.contains(&contender.ability.parts);
         for (contender, own) in contenders.iter_mut().zip(&grounds).filter(|(contender, _)| moves(contender)) {
             let differences = common.iter().zip(own).map(|(common, own)| common - own).enumerate();
+            let lift: Vec<(usize, f32)> = differences.filter(|(_, weight)| weight.abs() > 1e-6).collect();
+            if lift.is_empty() {
+                continue;
+            }
             let ability = &mut *contender.ability;
-            ability.lift = differences.filter(|(_, weight)| weight.abs() > 1e-6).collect();
-            let rows = self.reference.rows.max(1) as f32;
-            ability.usual_lift =
-                self.reference_odds().iter().map(|arms| weighted(&ability.lift, arms)).sum::<f32>() / rows;
+            ability.lift = lift;
+            ability.usual_lift = self.mean(|arms| weighted(&ability.lift, arms));
             self.shift_to(ability, contender.score);
+            ability.usual = Some(self.mean(|arms| sigmoid(ability.log_odds(arms))));
         }
     }
 
@@ -179,6 +184,11 @@ impl Head {
             if mean(middle) < score as f32 { low = middle } else { high = middle }
         }
         ability.shift = (low + high) / 2.0;
+    }
+
+    /// The mean over the reference prompts of a figure that is made of the log-odds of all arms.
+    fn mean(&self, figure: impl Fn(&[f32]) -> f32) -> f32 {
+        self.reference_odds().iter().map(|arms| figure(arms)).sum::<f32>() / self.reference.rows.max(1) as f32
     }
 
     /// The log-odds of all arms on the reference prompts.
