@@ -143,6 +143,11 @@ impl Head {
         self.evidence(name).is_some()
     }
 
+    /// Whether the head was fitted to this very model.
+    pub fn has_measured(&self, name: &str) -> bool {
+        self.measured(name).is_some()
+    }
+
     /// A model's own arms, or those that the head's likeness names for it.
     fn evidence(&self, name: &str) -> Option<Vec<(usize, f32)>> {
         self.measured(name).or_else(|| self.borrowed(self.description.likeness.of(name)?))
