@@ -207,7 +207,7 @@ fn what_a_source_finds_hard_sets_no_two_models_apart() {
 }
 
 /// The tests' head, with a third model from a source of its own that finds hard what `plus` finds easy.
-pub(in crate::classifier) fn of_two_sources() -> Head {
+pub(crate) fn of_two_sources() -> Head {
     let plain = head();
     let mut parts = plain.parts().clone();
     let mut description = plain.description().clone();
