@@ -2,8 +2,9 @@
 //!
 //! Before: where the head was fitted to the model, its mean over the head's training prompts, so that a prior rests on
 //! the same evidence whether or not the prompt was read; else the model's score, or that of a model that it is
-//! configured to be like, or what the head has for similar models, on the same ground as where the prompt is read. After: the head's estimate from the reading and the
-//! model's [`Ability`]. Abilities are computed once, when models or head change.
+//! configured to be like, or what the head has for similar models, on the same ground as where the prompt is read.
+//! After: the head's estimate from the reading and the model's [`Ability`]. Abilities are computed once, when models or
+//! head change.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -59,7 +60,13 @@ impl Priors {
             score: self.score(name).map(|(score, _)| score),
             ability,
         });
-        head.on_common_ground(&mut contenders.collect::<Vec<_>>());
+        let mut contenders: Vec<Contender<'_>> = contenders.collect();
+        let mut average = head.average();
+        if contenders.iter().all(|contender| contender.borrows) {
+            // They would decide the ground themselves, and each that came or went would move the others.
+            contenders.push(Contender { ability: &mut average, borrows: false, score: None });
+        }
+        head.on_common_ground(&mut contenders);
         abilities
     }
 
@@ -225,24 +232,27 @@ mod tests {
     }
 
     #[test]
-    fn a_model_that_is_disabled_moves_no_other() {
+    fn only_a_measured_model_that_is_in_force_moves_others() {
         let head = Arc::new(crate::classifier::head::tests::of_two_sources());
         let reading = head.read(&[-1.0, 0.1], &crate::classifier::stats::TextStats::of("What?"));
-        let told = |enabled: bool| {
-            let model = |like: &str, enabled| config::Model {
+        let told = |name: &str, enabled: bool, like: Option<&str>| {
+            let model = |like: Option<&str>, enabled| config::Model {
                 enabled,
-                like: Some(like.to_owned()),
+                like: like.map(str::to_owned),
                 ..config::Model::default()
             };
             let models = BTreeMap::from([
-                ("mine".to_owned(), model("plus", true)),
-                ("off".to_owned(), model("third", enabled)),
+                ("mine".to_owned(), model(Some("plus"), true)),
+                (name.to_owned(), model(like, enabled)),
             ]);
             Priors::new(&models, Some(Arc::clone(&head))).estimates(&reading).get("mine").quality
         };
-        let own = head.ability("plus", None, None).unwrap();
-        assert_eq!(told(false), head.estimate(&reading, &own).quality);
-        assert!(told(true) > told(false) + 0.01, "two sources are one ground");
+        let alone = told("unheard", true, None);
+        assert_eq!(told("another", true, Some("third")), alone, "it borrows, too");
+        assert_eq!(told("third", false, None), alone, "disabled");
+        assert!(told("third", true, None) > alone + 0.01, "all stand where it does");
+        let own = head.estimate(&reading, &head.ability("plus", None, None).unwrap()).quality;
+        assert_eq!(told("plus", true, None), own, "like one that is measured");
     }
 
     #[test]
@@ -252,9 +262,9 @@ mod tests {
         let models = BTreeMap::from([("one".to_owned(), model("plus")), ("two".to_owned(), model("third"))]);
         let priors = Priors::new(&models, Some(Arc::clone(&head)));
         let unread = priors.estimate("one");
-        // On the training prompts `plus` has log-odds of 1, -1 and 0; half of the other source's .5, 1.5 and 1 comes
-        // to them.
-        let mean = [1.25_f64, -0.25, 0.5].map(|odds| 1.0 / (1.0 + (-odds).exp())).iter().sum::<f64>() / 3.0;
+        // On the training prompts `plus` has log-odds of 1, -1 and 0; of three models, one is the other source's, whose
+        // .5, 1.5 and 1 count by a third.
+        let mean = [7.0_f64 / 6.0, -0.5, 1.0 / 3.0].map(|odds| 1.0 / (1.0 + (-odds).exp())).iter().sum::<f64>() / 3.0;
         assert!((unread.quality - mean).abs() < 1e-3, "{unread:?}, and not {}", head.description().arms[0].mean);
         assert_eq!(unread.source, EstimateSource::Like("plus".into()));
     }

@@ -69,7 +69,7 @@ impl Known {
                 .filter(|known| known.source != EstimateSource::Score)
                 .or_else(|| head.ability(&plain, Some(&plain), score)),
         };
-        let ability = ability.unwrap_or_else(|| average_ability(head));
+        let ability = ability.unwrap_or_else(|| head.average());
         let basis = match &ability.source {
             EstimateSource::Learned => "prior: measured in another source".into(),
             EstimateSource::Like(other) => format!("prior: like {other}"),
@@ -93,12 +93,6 @@ impl Known {
     pub fn is_learned(&self) -> bool {
         self.basis == LEARNED
     }
-}
-
-/// The ability used for an unknown model: the mean of all models that the head was fitted to.
-fn average_ability(head: &Head) -> Ability {
-    let arms = head.description().arms.len();
-    Ability::of((0..arms).map(|arm| (arm, 1.0 / arms as f32)).collect(), EstimateSource::Default)
 }
 
 #[cfg(test)]

@@ -85,15 +85,18 @@ impl Head {
         });
         let (parts, source) = match (borrowed, score) {
             (Some((parts, of)), _) => (parts, EstimateSource::Like(of)),
-            (None, Some(_)) => {
-                let arms = self.description.arms.len();
-                ((0..arms).map(|arm| (arm, 1.0 / arms as f32)).collect(), EstimateSource::Score)
-            }
+            (None, Some(_)) => (self.average().parts, EstimateSource::Score),
             (None, None) => return None,
         };
         let mut ability = Ability::of(parts, source);
         self.shift_to(&mut ability, score);
         Some(ability)
+    }
+
+    /// The mean of all models that the head was fitted to.
+    pub fn average(&self) -> Ability {
+        let arms = self.description.arms.len();
+        Ability::of((0..arms).map(|arm| (arm, 1.0 / arms as f32)).collect(), EstimateSource::Default)
     }
 
     /// Puts models that are chosen among on common ground: in place of what the sources of a model's evidence find hard
