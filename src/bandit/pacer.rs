@@ -102,8 +102,8 @@ impl Pacer {
         let cost_usd = cost_usd.min(budget);
         // Savings are limited to one whole budget.
         self.ahead_usd = (ahead_usd + cost_usd).clamp(-budget, budget);
-        // Where a dear request is a large part of the budget, all steps are smaller: if only its own was, the price would
-        // fall further between two of them than it rises with each.
+        // Where a dear request is a large part of the budget, all steps are smaller: if only its own was, the price
+        // would fall further between two of them than it rises with each.
         let dear = self.dear_usd.max(cost_usd) / budget;
         let gain = if dear > MOST_STEP { MOST_STEP / dear } else { 1.0 };
         let step = ((cost_usd - allowed) / budget * gain).max(-MOST_STEP);

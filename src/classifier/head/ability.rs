@@ -7,9 +7,9 @@
 //!   *how good* it is.
 //! - A model with a **score** alone gets the mean of all arms, shifted in the same way.
 //!
-//! Models that are chosen among stand on **common ground** ([`Head::on_common_ground`]): that of the measured ones, where
-//! there are any. How hard a source's models find a prompt says something about the prompt, and nothing about which of
-//! two models is better that borrow from different sources.
+//! Models that are chosen among stand on **common ground** ([`Head::on_common_ground`]): that of the measured ones,
+//! where there are any. How hard a source's models find a prompt says something about the prompt, and nothing about
+//! which of two models is better that borrow from different sources.
 
 use serde::{Deserialize, Serialize};
 
@@ -30,7 +30,7 @@ pub struct Evidence {
 pub struct Ability {
     /// Arms and their weights, which sum to one.
     pub parts: Vec<(usize, f32)>,
-    /// Arms and weights, which sum to zero: from the ground of its evidence to the common one of the models chosen among.
+    /// Arms and weights, which sum to zero: from the ground of its evidence to the common one.
     pub lift: Vec<(usize, f32)>,
     /// What the lift adds on an average prompt.
     pub usual_lift: f32,
@@ -102,8 +102,8 @@ impl Head {
     /// Puts models that are chosen among on common ground: in place of what the sources of a model's evidence find hard
     /// about a prompt (the mean of each source's arms) it gets the mean of that over the measured models, or over all
     /// where none is measured. So what is left between two models is what tells the evidence apart from other models of
-    /// its own source. Where all rest on one source nothing changes. Measured models keep what was measured, and so does
-    /// one that borrows all of a measured one's evidence: nothing but a score may set it apart from that one.
+    /// its own source. Where all rest on one source nothing changes. Measured models keep what was measured, and so
+    /// does one that borrows all of a measured one's evidence: nothing but a score may set it apart from that one.
     pub fn on_common_ground(&self, contenders: &mut [Contender<'_>]) {
         let grounds: Vec<Vec<f32>> = contenders.iter().map(|contender| self.ground(contender.ability)).collect();
         let measured = contenders.iter().filter(|contender| !contender.borrows);
