@@ -164,20 +164,23 @@ impl Engine {
 /// Adds up the decision log as it was found, for the overview; tells now and then how far it is.
 async fn catch_up(store: Store, stop: CancellationToken) {
     let began = Instant::now();
-    let walking = store.clone();
+    let (walking, asked) = (store.clone(), stop.clone());
     let mut told = began;
     let go_on = move |entries: usize| {
         if told.elapsed() >= TELL_EVERY {
             told = Instant::now();
             tracing::info!(entries, since = %since(&walking), "The decision log is being added up for the overview");
         }
-        stop.is_cancelled()
+        asked.is_cancelled()
     };
     let adding = store.clone();
     match tokio::task::spawn_blocking(move || adding.catch_up(go_on)).await {
         Ok(Ok(entries)) if entries > 0 && store.complete_since_ms().is_none() => {
             let took_ms = began.elapsed().as_secs_f64() * 1e3;
             tracing::info!(entries, took_ms, "The decision log is added up: the overview is complete");
+        }
+        Ok(Ok(entries)) if entries > 0 && !stop.is_cancelled() => {
+            tracing::warn!(entries, since = %since(&store), "The decision log has more entries than are added up; the overview lacks what is older");
         }
         Ok(Err(error)) => {
             tracing::warn!(%error, since = %since(&store), "The decision log cannot be added up further; the overview lacks what is older");

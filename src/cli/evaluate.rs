@@ -57,7 +57,8 @@ pub(super) struct EvaluateArgs {
     #[command(flatten)]
     part: PartArgs,
     /// Only these tasks, or families of them (the part of a name before the slash), among what is judged; what
-    /// baselines are fitted to stays whole. For a head that was trained --without them
+    /// baselines are fitted to stays whole, unless it is train that is judged. For a head that was trained --without
+    /// them
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     tasks: Vec<String>,
     /// Write all figures as JSON ("-" = standard output, instead of the tables)
@@ -179,7 +180,11 @@ fn keep_tasks(dataset: &mut Dataset, split: Split, tasks: &[String]) -> anyhow::
     let kept: Vec<bool> = dataset.records.iter().map(|record| record.split != split || wanted(record)).collect();
     let mut kept = kept.into_iter();
     dataset.records.retain(|_| kept.next().unwrap_or(false));
-    let fitted = if are_fitted_to { " Baselines are fitted to all of train, which has them, too." } else { "" };
+    let fitted = match split {
+        Split::Train => " Baselines are fitted to these alone, too.",
+        _ if are_fitted_to => " Baselines are fitted to all of train, which has them, too.",
+        _ => "",
+    };
     dataset.notes.push(format!("Judged are the prompts of {} alone.{fitted}", tasks.join(", ")));
     Ok(())
 }
@@ -283,18 +288,22 @@ mod tests {
         ["train", "test"]
             .iter()
             .for_each(|part| std::fs::write(dir.path().join(format!("{part}.jsonl")), &lines).unwrap());
-        let kept = |tasks: &[&str]| {
-            let mut dataset = read(dir.path(), Split::Test, Limits::default()).unwrap();
+        let kept_of = |split, tasks: &[&str]| {
+            let mut dataset = read(dir.path(), split, Limits::default()).unwrap();
             let tasks: Vec<String> = tasks.iter().map(ToString::to_string).collect();
-            keep_tasks(&mut dataset, Split::Test, &tasks).map_err(|error| error.to_string())?;
+            keep_tasks(&mut dataset, split, &tasks).map_err(|error| error.to_string())?;
             let counts = [Split::Train, Split::Test].map(|split| dataset.of(split).count());
             Ok::<_, String>((counts, dataset.notes.last().cloned().unwrap_or_default()))
         };
+        let kept = |tasks: &[&str]| kept_of(Split::Test, tasks);
         assert_eq!(kept(&[]), Ok(([3, 3], String::new())));
         let (counts, note) = kept(&["maths"]).unwrap();
         assert_eq!(counts, [3, 2]);
         assert!(note.starts_with("Judged are the prompts of maths alone. Baselines"), "{note}");
         assert_eq!(kept(&["maths/proofs", "poems"]).unwrap().0, [3, 2]);
         assert!(kept(&["songs"]).unwrap_err().ends_with("`songs`, but maths, poems"));
+        let (counts, note) = kept_of(Split::Train, &["maths"]).unwrap();
+        assert_eq!(counts, [2, 3]);
+        assert!(!note.contains("all of train"), "{note}");
     }
 }

@@ -69,7 +69,7 @@ pub struct Model {
     pub weight: f64,
     /// A model whose record stands in until this one has its own.
     pub like: Option<String>,
-    /// Quality from 0 to 1, for a model without `like`.
+    /// Quality from 0 to 1; absent = that of `like`.
     pub score: Option<f64>,
 }
 

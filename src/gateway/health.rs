@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::Gateway;
-use crate::store::{Health, OpenState};
+use crate::store::{Health, OpenState, Window};
 
 /// The body of `GET /health`.
 pub fn report(gateway: &Gateway) -> Value {
@@ -36,7 +36,7 @@ pub fn report(gateway: &Gateway) -> Value {
         "version": env!("CARGO_PKG_VERSION"),
         "backends": backends,
         "store": store_line(&health),
-        "overview": overview_line(health.complete_since_ms),
+        "overview": overview_line(health.complete_since_ms, Timestamp::now().as_millisecond()),
         "classifier": gateway.classifier.state_word(),
     })
 }
@@ -55,12 +55,15 @@ fn store_line(health: &Health) -> Value {
     json!({ "status": status, "durable": durable, "damaged_records": health.damaged })
 }
 
-/// How far the overview is: after a start the decision log is added up, newest first.
-fn overview_line(complete_since_ms: Option<i64>) -> String {
-    match complete_since_ms.map(Timestamp::from_millisecond) {
+/// How far back the overview goes: after a start the decision log is added up, newest first, as far as the longest
+/// window goes and there are not too many requests.
+fn overview_line(complete_since_ms: Option<i64>, now_ms: i64) -> String {
+    let longest = Window::ALL.into_iter().map(|window| window.from_ms(now_ms)).min();
+    let lacking = complete_since_ms.filter(|since_ms| Some(*since_ms) > longest);
+    match lacking.map(Timestamp::from_millisecond) {
         None => "complete".to_owned(),
-        Some(Ok(since)) => format!("the decision log is being added up: complete since {since:.0}"),
-        Some(Err(_)) => "the decision log is being added up".to_owned(),
+        Some(Ok(since)) => format!("complete since {since:.0}"),
+        Some(Err(_)) => "incomplete".to_owned(),
     }
 }
 
@@ -72,9 +75,11 @@ mod tests {
 
     #[test]
     fn how_far_the_log_is_added_up_is_told() {
-        assert_eq!(overview_line(None), "complete");
-        let told = overview_line(Some(1_764_000_123_456));
-        assert_eq!(told, "the decision log is being added up: complete since 2025-11-24T16:02:03Z");
+        let since = 1_764_000_123_456;
+        assert_eq!(overview_line(None, since), "complete");
+        // It may be going on, or have ended at the most that are added up.
+        assert_eq!(overview_line(Some(since), since + 60_000), "complete since 2025-11-24T16:02:03Z");
+        assert_eq!(overview_line(Some(since), since + 31 * 86_400_000), "complete", "no window goes back to it");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::features::{FeatureError, states};
 use super::finetune::{FinetuneError, Tuned, finetune};
 use super::fit::{Fitted, HeldOut, Labelled, Material, Origin, Progress, Stage, Stopped, fit};
 use super::in_force::{self, AgainstInForce, Measured};
-use super::known::{Known, average_ability};
+use super::known::Known;
 use super::parallel::in_parallel;
 use super::recipe::HeadRecipe;
 pub use super::trained::Trained;
@@ -249,14 +249,11 @@ fn evaluate_split(
 
 /// The head's predictions for each outcome.
 fn predictions(head: &Head, judged: Judged<'_>, abilities: &[Known], pooled: &Matrix) -> Router {
-    let average_ability = average_ability(head);
     let quality = in_parallel(judged.rows, |row| {
         let record = &judged.dataset.records[*row];
         let reading = head.read(pooled.row(*row), &TextStats::of(&record.prompt));
-        let predict = |outcome: &Outcome| {
-            let ability = abilities[outcome.arm as usize].ability.as_ref().unwrap_or(&average_ability);
-            head.estimate(&reading, ability).quality as f32
-        };
+        let predict =
+            |outcome: &Outcome| head.estimate(&reading, &abilities[outcome.arm as usize].ability).quality as f32;
         record.outcomes.iter().map(predict).collect()
     });
     Router { name: "head".into(), quality, calibrated: true }

@@ -9,8 +9,8 @@ const LEARNED: &str = "learned";
 
 /// A head's ability for one arm of the data.
 pub(super) struct Known {
-    /// `None` = the head has none; [`average_ability`] is used instead.
-    pub ability: Option<Ability>,
+    /// Where the head has none for it, the mean of all models that the head was fitted to.
+    pub ability: Ability,
     /// What the ability rests on, in words.
     pub basis: String,
 }
@@ -33,9 +33,9 @@ impl Known {
         let arms = dataset.arms_of(source);
         let scored = arms.iter().map(|arm| Self::of(head, dataset, *arm as usize));
         let (mut known, scores): (Vec<Self>, Vec<Option<f64>>) = scored.unzip();
-        let contenders = known.iter_mut().zip(scores).filter_map(|(known, score)| {
+        let contenders = known.iter_mut().zip(scores).map(|(known, score)| {
             let borrows = !known.is_learned();
-            known.ability.as_mut().map(|ability| Contender { ability, borrows, score })
+            Contender { ability: &mut known.ability, borrows, score }
         });
         head.on_common_ground(&mut contenders.collect::<Vec<_>>());
         known
@@ -47,8 +47,10 @@ impl Known {
         let Arm { source, model } = &dataset.arms[arm];
         let own = format!("{}/{model}", dataset.sources[*source as usize]);
         let is_own = |at: usize| head.description().arms[at].source == dataset.sources[*source as usize];
-        if head.description().arm(&own).is_some_and(is_own) {
-            return (Self { ability: head.ability(&own, None, None), basis: LEARNED.into() }, None);
+        let learned =
+            head.description().arm(&own).filter(|at| is_own(*at)).and_then(|_| head.ability(&own, None, None));
+        if let Some(ability) = learned {
+            return (Self { ability, basis: LEARNED.into() }, None);
         }
         // The mean on train, where the data has one: an operator could configure it as the model's score.
         let scores: Vec<f64> = dataset
@@ -67,19 +69,24 @@ impl Known {
                 .filter(|known| known.source != EstimateSource::Score)
                 .or_else(|| head.ability(&plain, Some(&plain), score)),
         };
-        let basis = match ability.as_ref().map(|ability| &ability.source) {
-            Some(EstimateSource::Learned) => "prior: measured in another source".into(),
-            Some(EstimateSource::Like(other)) => format!("prior: like {other}"),
-            Some(EstimateSource::Score | EstimateSource::Default) => "prior: its score on train".into(),
-            None => "prior: unknown".into(),
+        let ability = ability.unwrap_or_else(|| head.average());
+        let basis = match &ability.source {
+            EstimateSource::Learned => "prior: measured in another source".into(),
+            EstimateSource::Like(other) => format!("prior: like {other}"),
+            EstimateSource::Score => "prior: its score on train".into(),
+            EstimateSource::Default => "prior: unknown".into(),
         };
         (Self { ability, basis }, score)
     }
 
     /// Whether nothing is known of it but its score on train.
     pub fn is_by_score(&self) -> bool {
-        let source = self.ability.as_ref().map(|ability| &ability.source);
-        matches!(source, Some(EstimateSource::Score | EstimateSource::Default))
+        self.ability.source == EstimateSource::Score
+    }
+
+    /// Whether the head knows nothing of it.
+    pub fn is_unknown(&self) -> bool {
+        self.ability.source == EstimateSource::Default
     }
 
     /// Whether the head has measured it in this very source.
@@ -88,8 +95,28 @@ impl Known {
     }
 }
 
-/// The ability used for an unknown model: the mean of all models that the head was fitted to.
-pub(super) fn average_ability(head: &Head) -> Ability {
-    let arms = head.description().arms.len();
-    Ability::of((0..arms).map(|arm| (arm, 1.0 / arms as f32)).collect(), EstimateSource::Default)
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::classifier::stats::TextStats;
+
+    #[test]
+    fn a_model_that_the_head_does_not_know_stands_on_common_ground_with_the_others() {
+        let head = crate::classifier::head::tests::of_two_sources();
+        let arm = |model: &str| Arm { source: 0, model: model.into() };
+        let dataset = Dataset {
+            sources: vec!["unseen".into()],
+            arms: vec![arm("new-1"), arm("stranger")],
+            ..Dataset::default()
+        };
+        let known = Known::of_all(&head, &dataset);
+        assert_eq!((known[1].basis.as_str(), known[1].is_unknown()), ("prior: unknown", true));
+        assert!(known[0].basis.starts_with("prior: like") && !known[1].ability.lift.is_empty());
+        let reading = head.read(&[1.0, 0.1], &TextStats::of("What?"));
+        // Nothing is known of the stranger, so the ground is all that it has.
+        let arms = &reading.log_odds;
+        let ahead = known[0].ability.log_odds(arms) - known[1].ability.log_odds(arms);
+        let of_its_source = arms[0] - (arms[0] + arms[1]) / 2.0;
+        assert!((ahead - of_its_source).abs() < 1e-5, "{ahead}, and not {of_its_source}");
+    }
 }

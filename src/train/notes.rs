@@ -54,7 +54,7 @@ pub(super) fn of_bases(judged: Judged<'_>, source: u32, abilities: &[Known]) -> 
         return None;
     }
     let bases: Vec<String> = counts.iter().map(|(basis, count)| format!("{basis} ({count})")).collect();
-    let strangers = arms.iter().filter(|arm| abilities[**arm as usize].ability.is_none());
+    let strangers = arms.iter().filter(|arm| abilities[**arm as usize].is_unknown());
     let strangers: Vec<&str> = strangers.map(|arm| judged.dataset.arms[*arm as usize].model.as_str()).collect();
     let of_strangers = match strangers.as_slice() {
         [] => String::new(),

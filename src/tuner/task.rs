@@ -48,8 +48,9 @@ const MAX_BATCH: usize = 512;
 /// Most decisions that a check of the guard rails reads.
 const MAX_READ: usize = 20_000;
 
-/// How long after the start saved times ahead of now are left alone. Later they count as times of a clock that was
-/// ahead; until then the clock may be behind, as that of a machine without a battery is until the network sets it.
+/// How long after the start saved times ahead of now are left alone. Later, or once the clock was set back, they count
+/// as times of a clock that was ahead; until then the clock may be behind, as that of a machine without a battery is
+/// until the network sets it.
 const CLOCK_SETTLES_AFTER: Duration = Duration::from_secs(600);
 
 /// Newest decisions that are searched for one whose prompt was read.
@@ -242,6 +243,8 @@ impl Worker {
             // All that is judged so far lies before the clock was set. The version in force has it, or is not to have
             // it.
             self.taken_in.until_ms = self.taken_in.until_ms.max(now_ms - 1);
+        } else if set_by_ms < -AHEAD_MS {
+            self.clock_settles_at = Instant::now();
         }
         self.shared.keep_hold(now_ms, self.is_clock_settled())
     }
@@ -430,7 +433,7 @@ impl Worker {
         self.new = 0;
         if let Some(why) = self.shared.switches.load().frozen() {
             proposal.wait(why);
-        } else if proposal.ruling == Ruling::Promote && !self.is_proven(live.policy.version)? {
+        } else if proposal.ruling == Ruling::Promote && !self.is_proven(live.policy.version, read_at_ms)? {
             proposal.wait("the live version has had too few requests yet (learning.guard.min_requests)");
         }
         let same = self.newest_like(&proposal.policy)?;
@@ -512,7 +515,8 @@ impl Worker {
         let tally = || Tally::of(guard.window);
         let (mut before, mut after, mut instead) = (tally(), tally(), Hindsight::default());
         let mut looked_at = 0;
-        store.walk(&Span::default(), Order::Newest, |entry| {
+        // What lies ahead is of a clock that was wrong, and may be of any version.
+        store.walk(&Span::up_to(now_ms), Order::Newest, |entry| {
             looked_at += 1;
             if entry.decision.at_ms < since_ms {
                 if let Some(part) = before.part(&entry) {
@@ -539,7 +543,7 @@ impl Worker {
     /// Whether a version has made as many choices with a known end or judgement as the guard rails need. If versions
     /// were replaced sooner, the guard rails would start over with each and never have enough; meanwhile the version
     /// learns online.
-    fn is_proven(&self, version: u64) -> Result<bool, StoreError> {
+    fn is_proven(&self, version: u64, now_ms: i64) -> Result<bool, StoreError> {
         let guard = self.shared.settings.load().guard;
         let (mode, rollout) = self.shared.mode();
         // A policy that does not act makes no choices.
@@ -548,7 +552,7 @@ impl Worker {
         }
         let Some(since_ms) = self.shared.tried_since_ms(version)? else { return Ok(true) };
         let (mut choices, mut looked_at) = (0, 0);
-        self.shared.store.walk(&Span::default(), Order::Newest, |entry| {
+        self.shared.store.walk(&Span::up_to(now_ms), Order::Newest, |entry| {
             let is_since = entry.decision.at_ms >= since_ms;
             let is_known = entry.outcome.is_some() || !entry.feedback.is_empty();
             choices += usize::from(is_since && is_known && is_by_policy(&entry.decision));

@@ -32,6 +32,29 @@ fn failures_take_a_version_back_and_hold_the_next() {
     assert_eq!(worker.shared.live.load().revision, held_revision + 1);
 }
 
+#[test]
+fn a_clock_that_is_set_back_keeps_nothing_waiting_and_what_it_dated_ahead_judges_no_version() {
+    let store = Store::in_memory().unwrap();
+    let mut worker = worker(&store);
+    let ahead_ms = now_ms() + 86_400_000;
+    worker.clock = (ahead_ms, Instant::now());
+    happen(&store, 1, 60, |_| judged(true));
+    happen_to_b(&store, ahead_ms - 1_000, 60, |_| Went { failed: true, judged: None });
+    worker.perform(Job::Retune, &budgets(&store), ahead_ms);
+    let record = store.snapshot(2).unwrap().unwrap();
+    store.update_snapshot(&SnapshotRecord { promoted_at_ms: Some(ahead_ms), ..record }).unwrap();
+    worker.size_at_watch = None;
+    worker.perform(Job::Watch, &budgets(&store), now_ms());
+    assert_eq!(worker.shared.live.load().policy.version, 2, "the failures may be of the version before");
+    assert!(!worker.is_proven(2, now_ms()).unwrap());
+    let from_ms = now_ms();
+    happen(&store, from_ms, 60, |_| judged(true));
+    let then_ms = from_ms + 100;
+    assert!(worker.is_proven(2, then_ms).unwrap(), "it counts from when the clock was set");
+    worker.take_in(&[decision(from_ms as u64 + 50).id], then_ms).unwrap();
+    assert_eq!(worker.shared.live.load().revision, 1, "and what is judged from then on is news");
+}
+
 /// `count` requests from `at_ms` on that the policy in force decides, each judged and learned from at once; `liked` =
 /// how often which model's answers are. Looks at the guard rails now and then.
 fn go_on(worker: &mut Worker, at_ms: i64, count: u64, rng: &mut SmallRng, liked: impl Fn(&str) -> f64) {
@@ -139,13 +162,13 @@ fn calls_that_others_made_are_guarded_and_previews_show_nothing() {
         preview.request.dry_run = true;
         store.append(&[preview], &[] as &[OutcomeRecord], &mut []).unwrap();
     }
-    assert!(!worker.is_proven(2).unwrap());
+    assert!(!worker.is_proven(2, now_ms()).unwrap());
     let by_b = |decision: &mut DecisionRecord, number| {
         asked_only(decision, number);
         surely_b(decision);
     };
     happen_by(&store, now_ms() + 60, 60, by_b, |_| Went { failed: true, judged: None });
-    assert!(worker.is_proven(2).unwrap());
+    assert!(worker.is_proven(2, now_ms()).unwrap());
     worker.watch(now_ms()).unwrap();
     assert_eq!(worker.shared.live.load().policy.version, 1);
 }
@@ -167,9 +190,9 @@ fn judged_answers_of_others_calls_show_a_version_and_are_guarded() {
     };
     told(1, false, true);
     assert_eq!(worker.retune(now_ms()).unwrap().ruling, Ruling::Promote);
-    assert!(!worker.is_proven(2).unwrap());
+    assert!(!worker.is_proven(2, now_ms()).unwrap());
     told(now_ms() + 1, true, false);
-    assert!(worker.is_proven(2).unwrap());
+    assert!(worker.is_proven(2, now_ms()).unwrap());
     worker.watch(now_ms()).unwrap();
     assert_eq!(worker.shared.live.load().policy.version, 1);
 }

@@ -474,7 +474,7 @@ fn what_a_clock_that_was_ahead_left_behind_stops_nothing() {
     assert!(hold <= now_ms() + 60 * 60_000, "{hold}");
     let from = now_ms() + 1;
     happen(&store, from, 60, |_| judged(true));
-    assert!(worker.is_proven(2).unwrap());
+    assert!(worker.is_proven(2, now_ms()).unwrap());
     worker.take_in(&[decision(from as u64).id], now_ms()).unwrap();
     assert_eq!(worker.shared.live.load().revision, 1, "what is judged from now on is news");
 }

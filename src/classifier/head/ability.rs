@@ -7,9 +7,9 @@
 //!   *how good* it is.
 //! - A model with a **score** alone gets the mean of all arms, shifted in the same way.
 //!
-//! Models that are chosen among stand on **common ground** ([`Head::on_common_ground`]). How hard a source's models
-//! find a prompt says something about the prompt, and nothing about which of two models is better that borrow from
-//! different sources.
+//! Models that are chosen among stand on **common ground** ([`Head::on_common_ground`]): that of the measured ones,
+//! where there are any. How hard a source's models find a prompt says something about the prompt, and nothing about
+//! which of two models is better that borrow from different sources.
 
 use serde::{Deserialize, Serialize};
 
@@ -30,10 +30,12 @@ pub struct Evidence {
 pub struct Ability {
     /// Arms and their weights, which sum to one.
     pub parts: Vec<(usize, f32)>,
-    /// Arms and weights, which sum to zero: from the ground of its evidence to that of all models chosen among.
+    /// Arms and weights, which sum to zero: from the ground of its evidence to the common one.
     pub lift: Vec<(usize, f32)>,
     /// What the lift adds on an average prompt.
     pub usual_lift: f32,
+    /// Where it is lifted, the mean probability over training prompts.
+    pub usual: Option<f32>,
     /// Added to the log-odds.
     pub shift: f32,
     /// The evidence that it rests on.
@@ -43,7 +45,7 @@ pub struct Ability {
 impl Ability {
     /// An ability that rests on these arms alone.
     pub fn of(parts: Vec<(usize, f32)>, source: EstimateSource) -> Self {
-        Self { parts, lift: Vec::new(), usual_lift: 0.0, shift: 0.0, source }
+        Self { parts, lift: Vec::new(), usual_lift: 0.0, usual: None, shift: 0.0, source }
     }
 
     /// The log-odds, from those of all arms.
@@ -83,10 +85,7 @@ impl Head {
         });
         let (parts, source) = match (borrowed, score) {
             (Some((parts, of)), _) => (parts, EstimateSource::Like(of)),
-            (None, Some(_)) => {
-                let arms = self.description.arms.len();
-                ((0..arms).map(|arm| (arm, 1.0 / arms as f32)).collect(), EstimateSource::Score)
-            }
+            (None, Some(_)) => (self.average().parts, EstimateSource::Score),
             (None, None) => return None,
         };
         let mut ability = Ability::of(parts, source);
@@ -94,25 +93,39 @@ impl Head {
         Some(ability)
     }
 
+    /// The mean of all models that the head was fitted to.
+    pub fn average(&self) -> Ability {
+        let arms = self.description.arms.len();
+        Ability::of((0..arms).map(|arm| (arm, 1.0 / arms as f32)).collect(), EstimateSource::Default)
+    }
+
     /// Puts models that are chosen among on common ground: in place of what the sources of a model's evidence find hard
-    /// about a prompt (the mean of each source's arms) it gets the mean of that over all the models. So what is left
-    /// between two models is what tells the evidence apart from other models of its own source. Where all rest on one
-    /// source nothing changes, and measured models keep what was measured.
+    /// about a prompt (the mean of each source's arms) it gets the mean of that over the measured models, or over all
+    /// where none is measured. So what is left between two models is what tells the evidence apart from other models of
+    /// its own source. Where all rest on one source nothing changes. Measured models keep what was measured, and so
+    /// does one that borrows all of a measured one's evidence: nothing but a score may set it apart from that one.
     pub fn on_common_ground(&self, contenders: &mut [Contender<'_>]) {
         let grounds: Vec<Vec<f32>> = contenders.iter().map(|contender| self.ground(contender.ability)).collect();
-        let share = 1.0 / contenders.len().max(1) as f32;
+        let measured = contenders.iter().filter(|contender| !contender.borrows);
+        let measured: Vec<Vec<(usize, f32)>> = measured.map(|contender| contender.ability.parts.clone()).collect();
+        let decides = |contender: &Contender<'_>| measured.is_empty() || !contender.borrows;
+        let share = 1.0 / contenders.iter().filter(|contender| decides(contender)).count().max(1) as f32;
         let mut common = vec![0.0; self.description.arms.len()];
-        for ground in &grounds {
+        for (_, ground) in contenders.iter().zip(&grounds).filter(|(contender, _)| decides(contender)) {
             common.iter_mut().zip(ground).for_each(|(common, own)| *common += share * own);
         }
-        for (contender, own) in contenders.iter_mut().zip(&grounds).filter(|(contender, _)| contender.borrows) {
+        let moves = |contender: &Contender<'_>| contender.borrows && !measured.contains(&contender.ability.parts);
+        for (contender, own) in contenders.iter_mut().zip(&grounds).filter(|(contender, _)| moves(contender)) {
             let differences = common.iter().zip(own).map(|(common, own)| common - own).enumerate();
+            let lift: Vec<(usize, f32)> = differences.filter(|(_, weight)| weight.abs() > 1e-6).collect();
+            if lift.is_empty() {
+                continue;
+            }
             let ability = &mut *contender.ability;
-            ability.lift = differences.filter(|(_, weight)| weight.abs() > 1e-6).collect();
-            let rows = self.reference.rows.max(1) as f32;
-            ability.usual_lift =
-                self.reference_odds().iter().map(|arms| weighted(&ability.lift, arms)).sum::<f32>() / rows;
+            ability.lift = lift;
+            ability.usual_lift = self.mean(|arms| weighted(&ability.lift, arms));
             self.shift_to(ability, contender.score);
+            ability.usual = Some(self.mean(|arms| sigmoid(ability.log_odds(arms))));
         }
     }
 
@@ -131,6 +144,11 @@ impl Head {
     /// Whether the head has evidence for this model that another could borrow.
     pub fn knows(&self, name: &str) -> bool {
         self.evidence(name).is_some()
+    }
+
+    /// Whether the head was fitted to this very model.
+    pub fn has_measured(&self, name: &str) -> bool {
+        self.measured(name).is_some()
     }
 
     /// A model's own arms, or those that the head's likeness names for it.
@@ -174,6 +192,11 @@ impl Head {
             if mean(middle) < score as f32 { low = middle } else { high = middle }
         }
         ability.shift = (low + high) / 2.0;
+    }
+
+    /// The mean over the reference prompts of a figure that is made of the log-odds of all arms.
+    fn mean(&self, figure: impl Fn(&[f32]) -> f32) -> f32 {
+        self.reference_odds().iter().map(|arms| figure(arms)).sum::<f32>() / self.reference.rows.max(1) as f32
     }
 
     /// The log-odds of all arms on the reference prompts.

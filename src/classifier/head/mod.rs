@@ -234,4 +234,4 @@ impl Head {
 }
 
 #[cfg(test)]
-pub(in crate::classifier) mod tests;
+pub(crate) mod tests;

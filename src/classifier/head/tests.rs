@@ -206,6 +206,66 @@ fn what_a_source_finds_hard_sets_no_two_models_apart() {
     }
 }
 
+/// The tests' head, with a third model from a source of its own that finds hard what `plus` finds easy.
+pub(crate) fn of_two_sources() -> Head {
+    let plain = head();
+    let mut parts = plain.parts().clone();
+    let mut description = plain.description().clone();
+    description.arms.push(ArmNote { source: "elsewhere".into(), model: "third".into(), mean: 0.7, prompts: 10 });
+    parts.arms.ability = Matrix::of(3, 1, vec![1.0, -1.0, -0.5]);
+    parts.arms.level = vec![0.0, 0.0, 1.0];
+    parts.arms.calibration = Matrix::of(3, CALIBRATION, [0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0].repeat(3));
+    parts.arms.plain = Matrix::zeros(3, stats::COUNT + 1);
+    parts.arms.tokens = Matrix::of(3, 3, [0.0, 0.0, -1000.0].repeat(3));
+    parts.memory.add(vec![2], &Matrix::of(1, 2, vec![0.0, 1.0]), |_, _| Some(1.0));
+    description.shelves = parts.memory.shelves.clone();
+    Head::new(description, parts).unwrap()
+}
+
+#[test]
+fn a_model_like_a_measured_one_stands_where_that_one_does_and_others_come_to_it() {
+    let head = of_two_sources();
+    let like = |model: &str, score| head.ability("mine", Some(model), score).unwrap();
+    let measured = |model: &str| head.ability(model, None, None).unwrap();
+    let told = |ability: &Ability| {
+        [[1.0, 0.0], [0.3, 0.0], [-1.0, 0.2]].map(|at| ability.log_odds(&read(&head, at).log_odds))
+    };
+    let close = |one: [f32; 3], other: [f32; 3]| one.iter().zip(other).all(|(one, other)| (one - other).abs() < 1e-5);
+    let plus = told(&measured("plus"));
+    let ground =
+        [[1.0, 0.0], [0.3, 0.0], [-1.0, 0.2]].map(|at| read(&head, at).log_odds[..2].iter().sum::<f32>() / 2.0);
+    for third_is_measured in [false, true] {
+        let (mut known, mut twin, mut other) = (measured("plus"), like("plus", None), like("third", None));
+        let (mut scored, mut minus) = (like("plus", Some(0.8)), like("minus", None));
+        let contender = |ability, borrows, score| Contender { ability, borrows, score };
+        head.on_common_ground(&mut [
+            contender(&mut known, false, None),
+            contender(&mut twin, true, None),
+            contender(&mut scored, true, Some(0.8)),
+            contender(&mut minus, true, None),
+            contender(&mut other, !third_is_measured, None),
+        ]);
+        assert_eq!(told(&known), plus, "measured");
+        assert_eq!(told(&twin), plus, "like it");
+        let level = scored.shift;
+        assert!(
+            level.abs() > 0.1 && close(told(&scored), plus.map(|odds| odds + level)),
+            "its score moves the level alone"
+        );
+        if third_is_measured {
+            assert_eq!(told(&other), told(&measured("third")));
+            assert!(
+                !minus.lift.is_empty(),
+                "two sources have measured models, and what others stand on is their mean"
+            );
+        } else {
+            assert_eq!(told(&minus), told(&measured("minus")), "of the measured one's source");
+            // It is all that there is of its source, so nothing tells it apart from others there.
+            assert!(close(told(&other), ground), "{:?} {ground:?}", told(&other));
+        }
+    }
+}
+
 #[test]
 fn a_head_survives_its_file() {
     let head = head();

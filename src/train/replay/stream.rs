@@ -8,7 +8,7 @@ use super::super::dataset::{Dataset, Record, Split};
 use super::super::features::states;
 use super::super::fit::Progress;
 use super::super::job::origin;
-use super::super::known::{Known, average_ability};
+use super::super::known::Known;
 use super::features::Reader;
 use crate::bandit::{Context, Grounds};
 use crate::classifier::Model;
@@ -118,8 +118,7 @@ impl Stream {
         let names: Vec<ModelName> =
             arms.iter().map(|arm| ModelName::new(dataset.arms[*arm as usize].model.as_str())).collect();
         let notes = priors_note(&known, &names).into_iter().collect();
-        let abilities: Vec<Ability> =
-            known.into_iter().map(|known| known.ability.unwrap_or_else(|| average_ability(head))).collect();
+        let abilities: Vec<Ability> = known.into_iter().map(|known| known.ability).collect();
         let records: Vec<&Record> = splits.iter().flat_map(|split| dataset.of_source(source, *split)).collect();
         let prompts: Vec<&str> = records.iter().map(|record| &*record.prompt).collect();
         let pooling = &head.description().pooling;
@@ -211,7 +210,7 @@ fn retain<T>(values: &mut Vec<T>, kept: &[bool]) {
 /// A note on priors that do not come from this very source.
 fn priors_note(known: &[Known], names: &[ModelName]) -> Option<String> {
     let strangers: Vec<&str> =
-        known.iter().zip(names).filter(|(known, _)| known.ability.is_none()).map(|(_, name)| name.as_str()).collect();
+        known.iter().zip(names).filter(|(known, _)| known.is_unknown()).map(|(_, name)| name.as_str()).collect();
     let learned = known.iter().filter(|known| known.is_learned()).count();
     let by_score = |known: &&Known| !known.is_learned() && known.is_by_score();
     let scored = known.iter().filter(by_score).count();
@@ -260,12 +259,9 @@ mod tests {
 
     #[test]
     fn the_note_says_what_each_model_goes_by() {
-        let known = |source: Option<EstimateSource>| {
-            let ability = source.map(|source| Ability::of(Vec::new(), source));
-            Known { ability, basis: "prior".into() }
-        };
-        let score = || known(Some(EstimateSource::Score));
-        let known = [score(), score(), known(Some(EstimateSource::Like("a".into()))), known(None)];
+        let known = |source| Known { ability: Ability::of(Vec::new(), source), basis: "prior".into() };
+        let score = || known(EstimateSource::Score);
+        let known = [score(), score(), known(EstimateSource::Like("a".into())), known(EstimateSource::Default)];
         let names = ["one", "two", "three", "four"].map(ModelName::from);
         let note = priors_note(&known, &names).unwrap();
         assert!(
