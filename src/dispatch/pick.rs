@@ -205,6 +205,17 @@ mod tests {
     }
 
     #[test]
+    fn a_deployment_whose_callers_give_up_is_left() {
+        let model = weighing(99.0, 1.0);
+        answer_in(&model, "y", Duration::from_millis(100));
+        let hanging = model.deployments.iter().find(|deployment| deployment.upstream == "x").unwrap();
+        drop(hanging.admit(Instant::now() - Duration::from_secs(2)).unwrap());
+        assert!(share_of_x(&model) < 0.01, "though it was never measured");
+        let later = Instant::now() + Duration::from_secs(15);
+        assert_eq!(pick(&model, &[], &|_| true, later, &mut || 0.5).unwrap().upstream, "x", "to show itself");
+    }
+
+    #[test]
     fn a_deployment_of_weight_0_stands_by() {
         let model = weighing(1.0, 0.0);
         answer_in(&model, "x", Duration::from_millis(900));

@@ -315,7 +315,6 @@ impl Permit {
         self.settled = true;
         let mut inner = self.deployment.health.inner.lock();
         inner.load.lives();
-        inner.load.ends();
         match verdict {
             CallVerdict::Good(latency) => {
                 inner.load.observe(*latency, now);
@@ -373,9 +372,10 @@ impl Drop for Permit {
     fn drop(&mut self) {
         self.deployment.health.in_flight.fetch_sub(1, Ordering::Relaxed);
         if !self.settled {
+            let now = Instant::now();
             let mut inner = self.deployment.health.inner.lock();
-            inner.load.ends();
-            inner.breaker.abandon(self.begun, Instant::now());
+            inner.load.given_up(self.begun, now);
+            inner.breaker.abandon(self.begun, now);
         }
     }
 }
