@@ -349,7 +349,10 @@ impl Tee {
                 out.extend_from_slice(&secrets.hide_in_events(whole.finish()));
             }
             Output::Passthrough(_) => out.extend_from_slice(&codec::encode_stream_error(self.dialect, error)),
-            Output::Encoded(encoder) => encoder.encode(&StreamEvent::Error(error.clone()), out),
+            Output::Encoded(encoder) => {
+                let told = ApiError { kind: error.kind.for_client(), ..error.clone() };
+                encoder.encode(&StreamEvent::Error(told), out);
+            }
         }
         if let Some(report) = self.report.take() {
             report.end(status);

@@ -71,7 +71,7 @@ pub async fn embed(
             drop(permit);
             let lasting = is_lasting(&embedders, &answered.causes);
             // Log lines and metrics have the cause; the client gets an error that does not blame it.
-            let for_client = |error: ApiError| ApiError { kind: dispatch::client_kind(error.kind), ..error };
+            let for_client = |error: ApiError| ApiError { kind: error.kind.for_client(), ..error };
             Ok(answered.answer.map_err(|error| Rejection::new(Dialect::OpenAi, for_client(error)).lasting(lasting)))
         });
         let mut response = match answer.await {
