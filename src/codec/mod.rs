@@ -41,7 +41,7 @@ use crate::config::Quirks;
 use crate::config::Refusal;
 use crate::protocol::{ApiError, ChatRequest, ChatResponse, Dialect, FinishReason, Part, Usage};
 
-pub use embeddings::{embeddings_in_base64, vector_in_base64};
+pub use embeddings::{embedded_tokens, embeddings_in_base64, vector_in_base64};
 pub use forced::ForcedCall;
 pub(crate) use lines::BYTE_ORDER_MARK;
 pub use native::NO_OLLAMA;

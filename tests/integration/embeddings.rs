@@ -217,6 +217,17 @@ async fn a_refused_key_says_that_asking_again_is_in_vain() {
 }
 
 #[tokio::test]
+async fn a_count_that_cannot_be_true_is_estimated() {
+    let mock = Mock::start(|_| embedding(u64::MAX, 0)).await;
+    let models = "[models.embedder]\nprovider = 'a'\nprice = { input = 1000.0, output = 0.0 }\n";
+    let gateway = TestGateway::before(&providers(mock.address, mock.address), models).await;
+    assert_eq!(embed(&gateway, json!("one")).await.0, 200);
+    let cost = gateway.metric(r#"pointsman_cost_usd_total{model="embedder"}"#).await;
+    assert!(cost > 0.005 && cost < 0.05, "{cost}");
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn many_at_once_share_what_is_left_of_a_day() {
     let mock = Mock::start(|_| embedding(1000, 300)).await;
     let models = "[models.embedder]\nprovider = 'a'\nprice = { input = 1000.0, output = 0.0 }\n\
