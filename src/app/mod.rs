@@ -108,6 +108,7 @@ pub struct Engine {
     _stop_on_drop: DropGuard,
     tasks: Vec<JoinHandle<()>>,
     writer: Writer,
+    keeps_debts: bool,
 }
 
 impl Engine {
@@ -134,10 +135,15 @@ impl Engine {
             tokio::spawn(catch_up(gateway.store.clone(), stop.clone())),
             tokio::spawn(work.run(news, Arc::clone(&gateway.budgets), stop.clone().cancelled_owned())),
             tokio::spawn(kept_lengths::keep(Arc::clone(&gateway), stop.clone())),
-            tokio::spawn(spending::keep_debts(Arc::clone(&gateway), stop.clone())),
         ];
         let _stop_on_drop = stop.clone().drop_guard();
-        Ok(Self { gateway, reloader, stop, _stop_on_drop, tasks, writer })
+        Ok(Self { gateway, reloader, stop, _stop_on_drop, tasks, writer, keeps_debts: false })
+    }
+
+    /// Saves what API tokens owe from now on. Only for who has recalled what they owed before: nobody else knows it.
+    fn keep_debts(&mut self) {
+        self.tasks.push(tokio::spawn(spending::keep_debts(Arc::clone(&self.gateway), self.stop.clone())));
+        self.keeps_debts = true;
     }
 
     /// Tells the tasks to end.
@@ -153,7 +159,7 @@ impl Engine {
         if tokio::time::timeout(TASKS_STOP, tasks).await.is_err() {
             tracing::error!("The gateway's tasks hang and are not waited for");
         }
-        if tokio::time::timeout(TASKS_STOP, spending::save_debts(&self.gateway)).await.is_err() {
+        if self.keeps_debts && tokio::time::timeout(TASKS_STOP, spending::save_debts(&self.gateway)).await.is_err() {
             tracing::error!("Saving what API tokens have spent today hangs and is not waited for");
         }
         self.gateway.classifier.stop(CLASSIFIER_STOP).await;
@@ -234,7 +240,7 @@ impl App {
             None
         };
         let limited = loaded.config.limits.usd_per_day > 0.0;
-        let engine = Engine::start(args, loaded)?;
+        let mut engine = Engine::start(args, loaded)?;
         let gateway = Arc::clone(&engine.gateway);
         // Only where spending is limited: this walks a day of the decision log.
         let by_token = gateway.tokens().all().iter().any(|token| token.usd_per_day.is_some_and(|usd| usd > 0.0));
@@ -243,6 +249,7 @@ impl App {
         {
             tracing::warn!(error = %error, "The spending of API tokens in the last day cannot be read; it counts from 0");
         }
+        engine.keep_debts();
         let address = |listener: &TcpListener, wanted: SocketAddr| listener.local_addr().unwrap_or(wanted);
         let proxy_address = address(&proxy, settings.listen);
         let admin_address = admin.as_ref().map(|listener| address(listener, admin_settings.listen));

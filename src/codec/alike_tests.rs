@@ -215,6 +215,22 @@ fn an_empty_error_beside_an_answer_is_none() {
 }
 
 #[test]
+fn an_empty_error_beside_no_choice_is_none() {
+    let error = json!({ "message": "", "type": "", "param": "", "code": null });
+    let said = |text: &str| json!({ "choices": [{ "delta": { "content": text } }], "error": error });
+    let begins = json!({ "choices": [], "prompt_filter_results": [], "error": error });
+    let between = json!({ "id": "c", "choices": null, "error": error });
+    let ends = json!({ "choices": [{ "delta": {}, "finish_reason": "stop" }], "error": error });
+    let told = decode_in(Dialect::OpenAi, &[&sse(&[begins, said("hello"), between, said(" world"), ends])]);
+    let texts = told.iter().filter_map(|event| match event {
+        StreamEvent::Text(text) => Some(text.as_str()),
+        StreamEvent::Error(error) => Some(error.message.as_str()),
+        _ => None,
+    });
+    assert_eq!(texts.collect::<String>(), "hello world");
+}
+
+#[test]
 fn an_answer_is_good_whatever_the_form_of_its_token_counts() {
     for (wire, count) in [(json!(12.0), 12), (json!("12"), 12), (json!(-1), 0), (json!(null), 0), (json!([]), 0)] {
         let usage = |dialect, body: Value| decode_response(dialect, body.to_string().as_bytes()).unwrap().usage;

@@ -10,7 +10,8 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{splice, without_bom};
+use super::{json, splice, without_bom};
+use crate::protocol::MAX_PLAUSIBLE_TOKENS;
 
 /// A vector in OpenAI's base64: 32-bit floats, little endian.
 pub fn vector_in_base64(vector: &[f32]) -> String {
@@ -31,6 +32,28 @@ pub fn embeddings_in_base64(answer: Bytes) -> Bytes {
     });
     let edits: Vec<_> = lists.collect();
     if edits.is_empty() { answer } else { splice::apply(&answer, edits) }
+}
+
+/// The tokens of the texts, as the vendor counted them; `None` = it did not, or its count cannot be true. Some vendors
+/// (Voyage) tell the total alone, which is the same.
+pub fn embedded_tokens(answer: &[u8]) -> Option<u64> {
+    let Counted { usage } = serde_json::from_slice(without_bom(answer)).ok()?;
+    let counts = [usage.prompt_tokens, usage.total_tokens];
+    counts.into_iter().flatten().find(|tokens| (1..=MAX_PLAUSIBLE_TOKENS).contains(tokens))
+}
+
+/// The part of an answer that holds the token count.
+#[derive(Deserialize)]
+struct Counted {
+    usage: Counts,
+}
+
+#[derive(Deserialize)]
+struct Counts {
+    #[serde(default, deserialize_with = "json::count")]
+    prompt_tokens: Option<u64>,
+    #[serde(default, deserialize_with = "json::count")]
+    total_tokens: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -61,6 +84,29 @@ mod tests {
         assert_eq!(packed(list), told);
         assert_eq!(packed(told), told);
         assert_eq!(packed(&format!("\u{feff}{list}")), format!("\u{feff}{told}"));
+    }
+
+    #[test]
+    fn a_count_is_believed_in_any_form_if_it_can_be_true() {
+        let counts = |usage: &str| embedded_tokens(format!("\u{feff}{{\"data\":[],\"usage\":{usage}}}").as_bytes());
+        for usage in [
+            r#"{"prompt_tokens":12,"total_tokens":12}"#,
+            r#"{"prompt_tokens":12.0}"#,
+            r#"{"prompt_tokens":"12"}"#,
+            r#"{"total_tokens":12}"#,
+            r#"{"prompt_tokens":0,"total_tokens":12}"#,
+        ] {
+            assert_eq!(counts(usage), Some(12), "{usage}");
+        }
+        for usage in [
+            r#"{"prompt_tokens":1000000000000000}"#,
+            r#"{"prompt_tokens":1e300}"#,
+            r#"{"prompt_tokens":-1}"#,
+            "null",
+            "{}",
+        ] {
+            assert_eq!(counts(usage), None, "{usage}");
+        }
     }
 
     #[test]

@@ -41,7 +41,7 @@ use crate::config::Quirks;
 use crate::config::Refusal;
 use crate::protocol::{ApiError, ChatRequest, ChatResponse, Dialect, FinishReason, Part, Usage};
 
-pub use embeddings::{embeddings_in_base64, vector_in_base64};
+pub use embeddings::{embedded_tokens, embeddings_in_base64, vector_in_base64};
 pub use forced::ForcedCall;
 pub(crate) use lines::BYTE_ORDER_MARK;
 pub use native::NO_OLLAMA;
@@ -277,13 +277,16 @@ pub fn pass_request(target: &Target<'_>, request: &ChatRequest, body: &[u8]) -> 
     Ok(Encoded { body: passthrough_request(target, body.as_bytes(), request.stream)?, dropped })
 }
 
-/// The usage in a vendor's `usage` object, in OpenAI's form or Anthropic's; `None` = in neither.
+/// The usage in a vendor's `usage` object, in one of OpenAI's two forms or in Anthropic's; `None` = in none.
 pub(crate) fn usage_of(value: &Value) -> Option<Usage> {
     let is_number = |key: &str| value.get(key).is_some_and(Value::is_number);
     if is_number("prompt_tokens") {
         return openai_chat::WireUsage::deserialize(value).ok().map(Usage::from);
     }
     let counts = is_number("input_tokens") && is_number("output_tokens");
+    if counts && value.get("input_tokens_details").is_some() {
+        return openai_responses::usage_of(value);
+    }
     counts.then(|| anthropic_messages::WireUsage::deserialize(value).ok().map(Usage::from)).flatten()
 }
 

@@ -167,6 +167,13 @@ impl Secrets {
     }
 
     fn hide_in_text(&self, text: &mut String) {
+        // JSON may stand within a text, and in a line that is none.
+        if text.contains("\\u00") {
+            let plain = without_escapes(text);
+            if self.values.iter().any(|value| plain.contains(value.as_str())) {
+                *text = plain;
+            }
+        }
         for value in &self.values {
             if text.contains(value.as_str()) {
                 *text = text.replace(value.as_str(), HIDDEN);
@@ -200,15 +207,15 @@ fn written(secret: &str) -> [String; 3] {
     [secret.to_owned(), json.to_owned(), json.replace('/', "\\/")]
 }
 
-/// JSON with its `\u00..` as the characters they stand for: some writers escape more than they must (Gson writes `=` as
-/// `\u003d`).
+/// JSON with its `\u00..` as the characters they stand for, but for line ends and the like, which headers have none of:
+/// some writers escape more than they must (Gson writes `=` as `\u003d`).
 fn without_escapes(json: &str) -> String {
     let mut pieces = json.split("\\u00");
     let mut plain = pieces.next().unwrap_or_default().to_owned();
     for piece in pieces {
-        let character = piece.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        match character {
-            Some(character) => plain.extend([char::from(character)].into_iter().chain(piece[2..].chars())),
+        let byte = piece.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        match byte.filter(|byte| !byte.is_ascii_control()) {
+            Some(byte) => plain.extend([char::from(byte)].into_iter().chain(piece[2..].chars())),
             None => plain.extend(["\\u00", piece]),
         }
     }
@@ -287,6 +294,22 @@ mod tests {
                 assert!(error.message.ends_with("..."), "{at}: {}", error.message);
             }
         }
+    }
+
+    #[test]
+    fn a_key_is_hidden_in_json_within_a_text() {
+        let secrets = Secrets::of_headers([("authorization", "Bearer sk-TOP/SEC+RET==0123")]);
+        let quoted = r#"{"authorization":"Bearer sk-TOP\/SEC+RET\u003d\u003d0123"}"#;
+        let mut error = ApiError::invalid(format!("upstream said {quoted}"));
+        secrets.hide_in_error(&mut error);
+        assert_eq!(error.message, r#"upstream said {"authorization":"Bearer ***"}"#);
+        let events = Bytes::from(format!(": {quoted}\u{5c}u000adata: no line\n\n"));
+        let hidden = secrets.hide_in_events(events);
+        assert_eq!(hidden, Bytes::from(": {\"authorization\":\"Bearer ***\"}\\u000adata: no line\n\n"));
+        // Another text's escapes are its own.
+        let mut error = ApiError::invalid(r"caf\u00e9 \u003d \u00");
+        secrets.hide_in_error(&mut error);
+        assert_eq!(error.message, r"caf\u00e9 \u003d \u00");
     }
 
     fn error_in(said: &str) -> ApiError {

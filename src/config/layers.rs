@@ -163,7 +163,10 @@ fn merge(into: &mut Table, layer: Table, prefix: &str, origin: &Origin, origins:
         match (into.get_mut(&key), value) {
             (Some(Value::Table(below)), Value::Table(above)) => merge(below, above, &path, origin, origins),
             (_, value) => {
-                origins.retain(|known, _| !(known.starts_with(&path) && known[path.len()..].starts_with(['.', '['])));
+                let is_replaced = |known: &str| {
+                    known.strip_prefix(&path).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+                };
+                origins.retain(|known, _| !is_replaced(known));
                 mark(&value, &path, origin, origins);
                 into.insert(key, value);
             }
@@ -218,6 +221,16 @@ mod tests {
         assert_eq!(layers.origin("a.x"), Origin::Default);
         assert_eq!(layers.origin("a.y"), Origin::Flag("--set".into()));
         assert_eq!(layers.origin("a.list.z"), Origin::Flag("--set".into()));
+    }
+
+    #[test]
+    fn a_table_in_a_plain_keys_place_is_whose_wrote_it() {
+        let mut layers = Layers::default();
+        layers.merge(table("[a]\nx = 1\n[b]\ny.z = 2"), &Origin::Default);
+        layers.merge(table("[a]\nx = { below = 1 }\n[b]\ny = 3"), &Origin::Flag("--set".into()));
+        for path in ["a.x", "a.x.below", "b.y", "b.y.z"] {
+            assert_eq!(layers.origin(path), Origin::Flag("--set".into()), "{path}");
+        }
     }
 
     #[test]

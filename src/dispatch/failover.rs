@@ -410,7 +410,7 @@ fn summarise(calls: u32, causes: Vec<Cause>, away: &[Excluded]) -> Failure {
     let first = causes[0].error.kind;
     let kind = match first {
         _ if causes.iter().any(|cause| cause.error.kind != first) => ErrorKind::Upstream,
-        kind => vendor_error::client_kind(kind),
+        kind => kind.for_client(),
     };
     let messages: Vec<&str> = causes.iter().map(|cause| cause.error.message.as_str()).collect();
     let mut message = if causes.len() == 1 {

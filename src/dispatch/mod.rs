@@ -23,4 +23,4 @@ pub use failover::Dispatcher;
 pub use job::{Cause, Failure, Job, Reply, ReplyBody};
 pub use outcome::{Loss, Outcome, Report, Setback, Step};
 pub use pick::pick;
-pub use vendor_error::{attributed_to, client_kind, is_lasting};
+pub use vendor_error::{attributed_to, is_lasting};

@@ -1,7 +1,7 @@
 //! Chooses the deployment of a model that gets the next call.
 //!
 //! Two are drawn by weight, and the first is taken unless the second is expected to answer in less than half the time
-//! (the "power of two choices" with peak-EWMA as load: Mitzenmacher 2001). So weights are shares as long as all is
+//! (the "power of two choices": Mitzenmacher 2001). So weights are shares as long as all is
 //! well, and traffic moves away from a slow deployment before it fails. A deployment of weight 0 stands by: it is
 //! called where no other is ready.
 
@@ -185,6 +185,30 @@ mod tests {
     }
 
     #[test]
+    fn weights_are_about_shares_where_answers_differ_in_length() {
+        for (x, y, least) in [(99.0, 1.0, 0.93), (9.0, 1.0, 0.78)] {
+            let model = weighing(x, y);
+            let mut rng = SmallRng::seed_from_u64(5);
+            let mut now = Instant::now();
+            let mut of_x = 0;
+            for _ in 0..4000 {
+                let picked = pick(&model, &[], &|_| true, now, &mut || rng.random::<f64>()).unwrap();
+                of_x += usize::from(picked.upstream == "x");
+                // Lognormal, with a median of 3 s.
+                let (one, two) = (1.0 - rng.random::<f64>(), rng.random::<f64>());
+                let normal = (-2.0 * one.ln()).sqrt() * (std::f64::consts::TAU * two).cos();
+                let latency = Duration::from_secs_f64(3.0 * normal.exp());
+                let mut permit = picked.admit(now).unwrap();
+                now += latency;
+                permit.settle(&CallVerdict::Good(latency), now, 0);
+                now += Duration::from_millis(500);
+            }
+            let share = of_x as f64 / 4000.0;
+            assert!(share > least, "{x}:{y}: {share:.3}");
+        }
+    }
+
+    #[test]
     fn a_deployment_that_answers_nobody_is_left() {
         let model = weighing(99.0, 1.0);
         answer_in(&model, "x", Duration::from_millis(200));
@@ -202,6 +226,17 @@ mod tests {
         assert_eq!(asked_at(20, &mut chance), "x", "to show itself");
         let _another = hanging.admit(begin + Duration::from_secs(20)).unwrap();
         assert!([20, 22, 28].iter().all(|seconds| asked_at(*seconds, &mut chance) == "y"));
+    }
+
+    #[test]
+    fn a_deployment_whose_callers_give_up_is_left() {
+        let model = weighing(99.0, 1.0);
+        answer_in(&model, "y", Duration::from_millis(100));
+        let hanging = model.deployments.iter().find(|deployment| deployment.upstream == "x").unwrap();
+        drop(hanging.admit(Instant::now() - Duration::from_secs(2)).unwrap());
+        assert!(share_of_x(&model) < 0.01, "though it was never measured");
+        let later = Instant::now() + Duration::from_secs(15);
+        assert_eq!(pick(&model, &[], &|_| true, later, &mut || 0.5).unwrap().upstream, "x", "to show itself");
     }
 
     #[test]

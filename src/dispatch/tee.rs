@@ -25,7 +25,7 @@ use super::job::Job;
 use super::outcome::{Report, Setback};
 use super::usage::estimated;
 use crate::codec::{self, AnswerMeta, StreamDecoder, StreamEncoder, WholeEvents};
-use crate::protocol::{ApiError, Dialect, ErrorKind, OutcomeStatus, StreamEvent};
+use crate::protocol::{ApiError, Dialect, ErrorKind, MAX_PLAUSIBLE_TOKENS, OutcomeStatus, StreamEvent};
 use crate::upstream::{Answer, CallError, CallVerdict, Model, Permit};
 
 /// Text of an answer that had to be JSON is kept up to this length, to see whether it is JSON.
@@ -282,12 +282,13 @@ impl Tee {
         match event {
             StreamEvent::Usage(usage) => {
                 let counted = outcome.usage.get_or_insert_default();
-                let before = counted.output_tokens;
-                counted.absorb(usage);
-                // A count of the prompt alone, or one that cannot be true, counts nothing of the answer.
-                if counted.output_tokens > before {
+                // A count of the prompt alone, one that is behind, or one that cannot be true counts nothing more of
+                // the answer. One that repeats what is known does: some servers tell the whole count in each piece.
+                let least = counted.output_tokens.max(1);
+                if (least..=MAX_PLAUSIBLE_TOKENS).contains(&usage.output_tokens) {
                     self.uncounted_bytes = 0;
                 }
+                counted.absorb(usage);
             }
             StreamEvent::Start { id, .. } if !id.is_empty() => outcome.answer_id = Some(id.clone()),
             StreamEvent::Finish { reason, .. } => outcome.finish = Some(*reason),
@@ -348,7 +349,10 @@ impl Tee {
                 out.extend_from_slice(&secrets.hide_in_events(whole.finish()));
             }
             Output::Passthrough(_) => out.extend_from_slice(&codec::encode_stream_error(self.dialect, error)),
-            Output::Encoded(encoder) => encoder.encode(&StreamEvent::Error(error.clone()), out),
+            Output::Encoded(encoder) => {
+                let told = ApiError { kind: error.kind.for_client(), ..error.clone() };
+                encoder.encode(&StreamEvent::Error(told), out);
+            }
         }
         if let Some(report) = self.report.take() {
             report.end(status);

@@ -22,14 +22,3 @@ pub fn attributed_to(mut error: ApiError, who: &str, secrets: &Secrets) -> ApiEr
 pub fn is_lasting(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::Authentication | ErrorKind::Permission | ErrorKind::NotFound)
 }
-
-/// The kind of error that a client is told. Trouble with our key, our account or our names of models becomes a fault
-/// of the upstream: the client's own credential has no part in it.
-pub fn client_kind(kind: ErrorKind) -> ErrorKind {
-    match kind {
-        ErrorKind::Authentication | ErrorKind::Permission | ErrorKind::NotFound | ErrorKind::Quota => {
-            ErrorKind::Upstream
-        }
-        kind => kind,
-    }
-}

@@ -9,12 +9,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Gateway, limiter};
 use crate::protocol::ApiError;
-use crate::store::{Order, OutcomeRecord, OutcomeStatus, Span};
+use crate::store::{Order, OutcomeRecord, OutcomeStatus, Span, Token};
 
 const DAY_MS: i64 = 86_400_000;
 
 /// The setting that holds what API tokens owe.
 const DEBTS: &str = "limits.owed";
+
+/// How long an answer takes at most, with room to spare: one that was begun before the debts were saved may have ended
+/// after that.
+const LONGEST_ANSWER_MS: i64 = 3_600_000;
 
 /// How often it is saved.
 const SAVE_EVERY: Duration = Duration::from_secs(60);
@@ -55,6 +59,46 @@ async fn save(gateway: &Gateway, debts: Debts) {
     }
 }
 
+/// What API tokens owe, played from one expense to the next as the limiter's buckets went: a limit refills evenly, and
+/// never above a day's worth.
+#[derive(Debug, Clone)]
+struct Book {
+    per_day: BTreeMap<Option<String>, f64>,
+    /// What was owed at a time (Unix milliseconds).
+    debts: BTreeMap<Option<String>, (f64, i64)>,
+    /// What was spent up to here is in it.
+    since_ms: i64,
+}
+
+impl Book {
+    fn new(saved: Debts, per_day: BTreeMap<Option<String>, f64>, now_ms: i64) -> Self {
+        let since_ms = saved.at_ms.min(now_ms);
+        let debts = saved.usd.into_iter().map(|(id, usd)| (id, (usd, since_ms))).collect();
+        Self { per_day, debts, since_ms }
+    }
+
+    /// Adds an expense, unless it is in the book.
+    fn spend(&mut self, id: Option<String>, usd: f64, at_ms: i64) {
+        if at_ms > self.since_ms {
+            let left = self.left(&id, at_ms);
+            self.debts.insert(id, (left + usd, at_ms));
+        }
+    }
+
+    /// What is left of a debt.
+    fn left(&self, id: &Option<String>, at_ms: i64) -> f64 {
+        let (usd, since_ms) = self.debts.get(id).copied().unwrap_or((0.0, at_ms));
+        let refilled =
+            self.per_day.get(id).copied().unwrap_or(0.0) * (at_ms - since_ms).max(0) as f64 / DAY_MS as f64;
+        (usd - refilled).max(0.0)
+    }
+
+    /// What each API token owes at the end.
+    fn owed(&self, now_ms: i64) -> impl Iterator<Item = (&Option<String>, f64)> {
+        self.debts.keys().map(move |id| (id, self.left(id, now_ms)))
+    }
+}
+
 impl Gateway {
     /// Learns the cost of a call and the model's speed for the next choices, whoever made the call.
     pub fn observe(&self, call: &OutcomeRecord) {
@@ -67,8 +111,9 @@ impl Gateway {
     }
 
     /// Charges API tokens what they had spent before this start and what has not refilled yet: a restart must not give
-    /// them a fresh daily limit. That is what they owed at the last stop ([`save_debts`]), or what the last day's
-    /// decision log adds up to, where that is more: after a crash the log is newer, but it has no embeddings.
+    /// them a fresh daily limit, nor take what has refilled. That is what they owed when it was saved last
+    /// ([`save_debts`]), embeddings included, and what they spent after that by the decision log, which is newer after
+    /// a crash.
     ///
     /// # Errors
     ///
@@ -76,41 +121,38 @@ impl Gateway {
     pub async fn recall_spending(&self) -> Result<(), ApiError> {
         let now_ms = jiff::Timestamp::now().as_millisecond();
         let saved = self.read_store(|store| store.setting::<Debts>(DEBTS)).await?.unwrap_or_default();
-        let elapsed = (now_ms - saved.at_ms).clamp(0, DAY_MS) as f64 / DAY_MS as f64;
-        let (tokens, live) = (self.tokens(), self.live());
-        let left = saved.usd.into_iter().map(|(id, usd)| {
-            let token = tokens.all().iter().map(|token| &**token).find(|token| Some(&token.id) == id.as_ref());
-            let refilled = elapsed * limiter::usd_per_day(token, &live.config.limits);
-            (id, (usd - refilled).max(0.0))
-        });
-        let mut owed: BTreeMap<Option<String>, f64> = left.collect();
-        let logged = self.logged_spending(now_ms).await;
-        for (id, usd) in logged.iter().flatten() {
-            let owed = owed.entry(id.clone()).or_default();
-            *owed = owed.max(*usd);
-        }
-        for (id, usd) in owed {
+        let book = Book::new(saved, self.limits_per_day(), now_ms);
+        let played = self.play_log(book.clone(), now_ms).await;
+        for (id, usd) in played.as_ref().unwrap_or(&book).owed(now_ms) {
             self.owe(id.as_deref(), usd);
         }
-        logged.map(|_| ())
+        played.map(|_| ())
     }
 
-    /// What API tokens spent in the last day, by the decision log. An older expense counts for less, as the limit has
-    /// refilled since. Entries of a clock that was ahead are left out: they would be charged again at each restart
-    /// until that time has come.
-    async fn logged_spending(&self, now_ms: i64) -> Result<BTreeMap<Option<String>, f64>, ApiError> {
-        let span = Span { from_ms: Some(now_ms - DAY_MS), ..Span::up_to(now_ms) };
+    /// Adds to `book` what the last day's decision log has and it has not. Entries of a clock that was ahead are left
+    /// out: they would be charged again at each restart until that time has come.
+    async fn play_log(&self, mut book: Book, now_ms: i64) -> Result<Book, ApiError> {
+        let from_ms = (book.since_ms - LONGEST_ANSWER_MS).max(now_ms - DAY_MS);
+        let span = Span { from_ms: Some(from_ms), ..Span::up_to(now_ms) };
         self.read_store(move |store| {
-            let mut spent: BTreeMap<Option<String>, f64> = BTreeMap::new();
-            store.walk(&span, Order::Newest, |entry| {
-                let cost = entry.outcome.as_ref().and_then(|outcome| outcome.cost_usd).unwrap_or(0.0);
-                let left = 1.0 - (now_ms - entry.decision.at_ms).clamp(0, DAY_MS) as f64 / DAY_MS as f64;
-                *spent.entry(entry.decision.request.token).or_default() += cost * left;
+            store.walk(&span, Order::Oldest, |entry| {
+                if let Some(outcome) = entry.outcome {
+                    let usd = outcome.cost_usd.unwrap_or(0.0);
+                    book.spend(entry.decision.request.token, usd, outcome.at_ms.min(now_ms));
+                }
                 true
             })?;
-            Ok(spent)
+            Ok(book)
         })
         .await
+    }
+
+    /// What each API token may spend per day.
+    fn limits_per_day(&self) -> BTreeMap<Option<String>, f64> {
+        let (tokens, live) = (self.tokens(), self.live());
+        let all = tokens.all().iter().map(|token| Some(&**token)).chain([None]);
+        let id = |token: Option<&Token>| token.map(|token| token.id.clone());
+        all.map(|token| (id(token), limiter::usd_per_day(token, &live.config.limits))).collect()
     }
 
     /// What each API token owes now; none that owes nothing.
@@ -133,5 +175,47 @@ impl Gateway {
         if token.is_some() || id.is_none() {
             self.limiter.owe(token, &live.config.limits, usd, Instant::now());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR_MS: i64 = DAY_MS / 24;
+
+    fn owed(book: &Book, hour: i64) -> f64 {
+        book.owed(hour * HOUR_MS).map(|(_, usd)| usd).sum()
+    }
+
+    /// The book of callers without a token, who may spend a dollar an hour and owed so much at hour 100.
+    fn book(usd: f64) -> Book {
+        let debts = Debts { at_ms: 100 * HOUR_MS, usd: BTreeMap::from([(None, usd)]) };
+        Book::new(debts, BTreeMap::from([(None, 24.0)]), 200 * HOUR_MS)
+    }
+
+    #[test]
+    fn what_has_refilled_is_not_owed_whatever_was_spent_in_between() {
+        let mut book = book(0.0);
+        (101..=124).for_each(|hour| book.spend(None, 1.0, hour * HOUR_MS));
+        assert!((owed(&book, 124) - 1.0).abs() < 1e-9, "each has refilled before the next: {}", owed(&book, 124));
+        book.spend(None, 30.0, 124 * HOUR_MS);
+        assert!((owed(&book, 134) - 21.0).abs() < 1e-9);
+        assert!(owed(&book, 160) < 1e-9, "a full bucket is no credit");
+        book.spend(None, 2.0, 170 * HOUR_MS);
+        assert!((owed(&book, 171) - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn what_was_owed_when_it_was_saved_and_what_came_after_is_charged_once() {
+        let mut book = book(10.0);
+        book.spend(None, 9.0, 99 * HOUR_MS);
+        assert!((owed(&book, 104) - 6.0).abs() < 1e-9, "embeddings, too, which no log has");
+        book.spend(None, 3.0, 105 * HOUR_MS);
+        assert!((owed(&book, 106) - 7.0).abs() < 1e-9);
+        // A clock that was ahead when it was saved.
+        let debts = Debts { at_ms: 300 * HOUR_MS, usd: BTreeMap::from([(None, 2.0)]) };
+        let book = Book::new(debts, BTreeMap::from([(None, 24.0)]), 200 * HOUR_MS);
+        assert!((owed(&book, 201) - 1.0).abs() < 1e-9);
     }
 }

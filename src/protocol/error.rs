@@ -51,6 +51,15 @@ impl ErrorKind {
         matches!(self, Self::InvalidRequest | Self::ContentFilter)
     }
 
+    /// The kind that a client is told of an upstream's error. Trouble with our key, our account or our names of models
+    /// becomes a fault of the upstream: the client's own credential has no part in it.
+    pub fn for_client(self) -> Self {
+        match self {
+            Self::Authentication | Self::Permission | Self::NotFound | Self::Quota => Self::Upstream,
+            kind => kind,
+        }
+    }
+
     /// The kind's stable code, for logs, metrics and error bodies.
     pub fn as_str(self) -> &'static str {
         match self {

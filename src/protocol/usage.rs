@@ -45,7 +45,10 @@ impl Usage {
     /// are not believed.
     pub fn absorb(&mut self, newer: &Usage) {
         let is_plausible = newer.prompt_tokens() <= MAX_PLAUSIBLE_TOKENS;
-        if is_plausible && newer.prompt_tokens() >= self.prompt_tokens() {
+        let cached = |usage: &Usage| usage.cache_read_tokens.saturating_add(usage.cache_write_tokens);
+        // A smaller prompt, if more of it is told to have been cached: that is counted again, and better.
+        let is_finer = newer.input_tokens > 0 && cached(newer) > cached(self);
+        if is_plausible && (newer.prompt_tokens() >= self.prompt_tokens() || is_finer) {
             // A repeated count of what was written may leave out how long it is kept.
             let is_repeated = newer.cache_write_tokens == self.cache_write_tokens;
             let long = if is_repeated { self.cache_write_long_tokens } else { 0 };
@@ -96,6 +99,9 @@ mod tests {
         usage.absorb(&counts(1444, 0, 0));
         usage.absorb(&Usage { output_tokens: 5, ..counts(0, 0, 0) });
         assert_eq!(usage, Usage { output_tokens: 5, ..counts(1444, 2637, 0) }, "less is told in the end");
+        let mut usage = counts(4081, 0, 0);
+        usage.absorb(&counts(1000, 3000, 0));
+        assert_eq!(usage, counts(1000, 3000, 0), "counted again with the parts");
         let mut usage = counts(500, 0, 0);
         usage.absorb(&counts(0, 2637, 0));
         assert_eq!(usage, counts(500, 2637, 0), "the cached ones alone");

@@ -101,10 +101,10 @@ pub enum Refused {
 
 impl Refused {
     /// The kind of error that a client gets when nothing else can answer. During the vendor's pause that is the kind
-    /// that the request got which brought the pause about.
+    /// that the client was told whose request brought the pause about.
     pub fn kind(self) -> ErrorKind {
         match self {
-            Self::Resting(kind) => kind,
+            Self::Resting(kind) => kind.for_client(),
             Self::Breaker | Self::Drained => ErrorKind::Unavailable,
         }
     }
@@ -315,7 +315,6 @@ impl Permit {
         self.settled = true;
         let mut inner = self.deployment.health.inner.lock();
         inner.load.lives();
-        inner.load.ends();
         match verdict {
             CallVerdict::Good(latency) => {
                 inner.load.observe(*latency, now);
@@ -373,9 +372,10 @@ impl Drop for Permit {
     fn drop(&mut self) {
         self.deployment.health.in_flight.fetch_sub(1, Ordering::Relaxed);
         if !self.settled {
+            let now = Instant::now();
             let mut inner = self.deployment.health.inner.lock();
-            inner.load.ends();
-            inner.breaker.abandon(self.begun, Instant::now());
+            inner.load.given_up(self.begun, now);
+            inner.breaker.abandon(self.begun, now);
         }
     }
 }

@@ -170,21 +170,24 @@ async fn why_and_for_how_long_there_is_none_is_told() {
 }
 
 #[tokio::test]
-async fn while_the_vendor_rests_the_answer_is_its_429() {
-    let busy = Mock::start(|_| Script {
-        status: 429,
-        media_type: "application/json\r\nretry-after: 20",
-        ..Script::whole("{}")
-    })
-    .await;
-    let models = "[models.embedder]\nprovider = 'a'\n";
-    let gateway = TestGateway::before(&providers(busy.address, busy.address), models).await;
-    for calls in [1, 1] {
-        let response = gateway.post("/v1/embeddings", json!({ "model": "embedder", "input": "one" })).await;
-        assert_eq!((response.status().as_u16(), busy.calls()), (429, calls));
-        assert!(response.headers().contains_key("retry-after"));
+async fn while_the_vendor_rests_the_answer_is_that_of_the_call_that_brought_it_about() {
+    for (status, told) in [(429, 429), (401, 502), (402, 502), (403, 502)] {
+        let script = Script::whole("{}");
+        let busy = Mock::start(move |_| Script {
+            status,
+            media_type: "application/json\r\nretry-after: 20",
+            ..script.clone()
+        })
+        .await;
+        let models = "[models.embedder]\nprovider = 'a'\n";
+        let gateway = TestGateway::before(&providers(busy.address, busy.address), models).await;
+        for calls in [1, 1] {
+            let response = gateway.post("/v1/embeddings", json!({ "model": "embedder", "input": "one" })).await;
+            assert_eq!((response.status().as_u16(), busy.calls()), (told, calls), "{status}");
+            assert!(response.headers().contains_key("retry-after"));
+        }
+        gateway.stop().await;
     }
-    gateway.stop().await;
 }
 
 #[tokio::test]
@@ -211,6 +214,17 @@ async fn a_refused_key_says_that_asking_again_is_in_vain() {
         assert_eq!(response.headers().get("x-should-retry").map(|told| told.to_str().unwrap()), retry);
         gateway.stop().await;
     }
+}
+
+#[tokio::test]
+async fn a_count_that_cannot_be_true_is_estimated() {
+    let mock = Mock::start(|_| embedding(u64::MAX, 0)).await;
+    let models = "[models.embedder]\nprovider = 'a'\nprice = { input = 1000.0, output = 0.0 }\n";
+    let gateway = TestGateway::before(&providers(mock.address, mock.address), models).await;
+    assert_eq!(embed(&gateway, json!("one")).await.0, 200);
+    let cost = gateway.metric(r#"pointsman_cost_usd_total{model="embedder"}"#).await;
+    assert!(cost > 0.005 && cost < 0.05, "{cost}");
+    gateway.stop().await;
 }
 
 #[tokio::test]

@@ -288,6 +288,25 @@ async fn a_long_retry_after_rests_the_place() {
 }
 
 #[tokio::test]
+async fn while_a_vendor_that_refused_our_key_rests_no_client_is_told_that_theirs_is_wrong() {
+    for refused in [401, 402, 403] {
+        let gateway = TestGateway::start("").await;
+        let fault = Fault::Status { status: refused, retry_after: Some(30) };
+        gateway.sandbox.faults().set("gpt-4o", fault, Times::First(1));
+        let first = gateway.post("/api/chat", ask("/api/chat", "gpt-4o", "Hello")).await;
+        assert_eq!(first.status(), 502, "{refused}");
+        for path in CLIENTS {
+            let response = gateway.post(path, ask(path, "gpt-4o", "Hello")).await;
+            assert_eq!(response.status(), 502, "{refused} {path}: as who brought it about was told");
+            assert!(response.headers().contains_key("retry-after"));
+            let answer: Value = response.json().await.unwrap();
+            assert!(error(path, &answer).contains("asked for a pause"), "{answer}");
+        }
+        gateway.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn a_short_rest_that_another_request_brought_about_is_waited_for() {
     // The first fails at once, its place rests, and it may not try again.
     let gateway = TestGateway::start("[dispatch]\nmax_attempts = 1").await;

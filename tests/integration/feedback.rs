@@ -222,25 +222,37 @@ async fn what_was_reported_counts_alike_before_and_after_a_restart() {
 
 #[tokio::test]
 async fn what_a_clock_that_was_ahead_spent_is_not_owed_anew_after_a_restart() {
+    assert_eq!(asked_after_a_restart(8_640_000, 8_640_000).await, 200);
+}
+
+#[tokio::test]
+async fn what_the_log_has_beyond_what_was_saved_is_owed_after_a_restart() {
+    // As if the gateway had crashed: the answer ended after the last save, which here is that of the stop.
+    assert_eq!(asked_after_a_restart(0, 60).await, 429);
+}
+
+/// The status of a request after a restart, where an answer in the log has spent more than a day's limit. It was begun
+/// and has ended so many seconds after now.
+async fn asked_after_a_restart(begun_s: u64, ended_s: u64) -> u16 {
     let gateway = TestGateway::start("[limits]\nusd_per_day = 0.5").await;
-    let ahead_s = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() + 8_640_000;
-    let id = uuid::Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, ahead_s, 0));
-    let at_ms = ahead_s * 1000;
-    let decision = json!({ "id": id, "at_ms": at_ms, "chosen": "gpt-4o", "request": {} });
-    let outcome = json!({ "id": id, "at_ms": at_ms, "status": "ok", "cost_usd": 0.6 });
+    let now_s = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let id = uuid::Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, now_s + begun_s, 0));
+    let (begun_ms, ended_ms) = ((now_s + begun_s) * 1000, (now_s + ended_s) * 1000);
+    let decision = json!({ "id": id, "at_ms": begun_ms, "chosen": "gpt-4o", "request": {} });
+    let outcome = json!({ "id": id, "at_ms": ended_ms, "status": "ok", "cost_usd": 0.6 });
     let decision: DecisionRecord = serde_json::from_value(decision).unwrap();
     let outcome: OutcomeRecord = serde_json::from_value(outcome).unwrap();
     gateway.app.gateway.store.append(&[decision], &[outcome], &mut []).unwrap();
     let (args, http) = (gateway.args.clone(), gateway.http.clone());
     let (dir, sandbox) = gateway.stop_and_keep().await;
     let app = pointsman::app::App::start(args.clone(), pointsman::config::load(&args).unwrap()).await.unwrap();
-    assert_eq!(app.gateway.store.newest_ms().unwrap(), Some(at_ms as i64));
+    assert_eq!(app.gateway.store.newest_ms().unwrap(), Some(begun_ms as i64));
     let body = ask("/api/chat", "gpt-4o", "hi").to_string();
     let answer = http.post(format!("http://{}/api/chat", app.proxy)).body(body).send().await.unwrap();
-    assert_eq!(answer.status(), 200);
     app.stop().await;
     sandbox.stop().await;
     drop(dir);
+    answer.status().as_u16()
 }
 
 #[tokio::test]

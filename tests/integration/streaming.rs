@@ -53,6 +53,29 @@ async fn a_stream_that_breaks_off_ends_with_an_error_event_in_the_clients_dialec
 }
 
 #[tokio::test]
+async fn our_account_that_is_used_up_in_the_middle_of_a_stream_is_not_the_clients() {
+    let chunk = json!({ "id": "c", "model": "x", "choices": [{ "index": 0, "delta": { "content": "word" } }] });
+    let used_up =
+        json!({ "error": { "message": "Pay first", "type": "insufficient_quota", "code": "insufficient_quota" } });
+    let mock = Mock::start(move |_| {
+        Script::events(vec![(0, format!("data: {chunk}\n\n")), (300, format!("data: {used_up}\n\n"))])
+    })
+    .await;
+    let provider = format!("[providers.gpt]\nbase_url = 'http://{}/v1'\n", mock.address);
+    let gateway = TestGateway::before(&provider, "[models.m]\nprovider = 'gpt'\n").await;
+    for path in ["/v1/messages", "/api/chat"] {
+        let mut body = ask(path, "m", "hi");
+        body["stream"] = json!(true);
+        let stream = gateway.post(path, body).await.text().await.unwrap();
+        let last = events(&stream).pop().unwrap();
+        let kind = &last["error"][if path == "/api/chat" { "code" } else { "type" }];
+        assert_eq!(kind, if path == "/api/chat" { "upstream" } else { "api_error" }, "{path}: {stream}");
+        assert!(gateway.admin("/metrics").await.contains(r#"kind="quota""#), "for operators it is");
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn a_deadline_that_passed_is_told_by_its_key() {
     let waits = "[dispatch]\nmax_attempts = 1\nfirst_byte_timeout_ms = 200\nwhole_answer_timeout_ms = 200\n";
     for (more, stream, key) in [

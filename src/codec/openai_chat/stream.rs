@@ -95,8 +95,9 @@ impl Decoder {
             return Ok(());
         }
         let chunk: Chunk = serde_json::from_slice(data).map_err(|_| ())?;
-        // Beside a piece of an answer, an empty error is none.
-        let is_piece = chunk.usage.is_some() || chunk.choices.as_ref().is_some_and(|choices| !choices.is_empty());
+        // Beside a piece of an answer, an empty error is none. Some pieces have no choice: Azure's first one, and the count
+        // in the end.
+        let is_piece = chunk.id.is_some() || chunk.choices.is_some() || chunk.usage.is_some();
         if let Some(error) = chunk.error.filter(|error| !(is_piece && errors::is_empty(error))) {
             let error = errors::in_band(&json!({ "error": error })).ok_or(())?;
             out.push(StreamEvent::Error(error));

@@ -22,9 +22,10 @@ pub(super) mod stream;
 
 use std::borrow::Cow;
 
+use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::AnswerMeta;
+use super::{AnswerMeta, openai_chat};
 use crate::protocol::{ApiError, ErrorKind, FinishReason, Usage};
 
 pub(super) use echo::of as echo;
@@ -133,6 +134,17 @@ fn usage(usage: &Usage) -> Value {
         "output_tokens_details": { "reasoning_tokens": usage.reasoning_tokens },
         "total_tokens": usage.total_tokens(),
     })
+}
+
+/// Reads what [`usage`] writes: `input_tokens` holds the cached ones, too.
+pub(super) fn usage_of(value: &Value) -> Option<Usage> {
+    let counts = json!({
+        "prompt_tokens": value["input_tokens"],
+        "prompt_tokens_details": value["input_tokens_details"],
+        "completion_tokens": value["output_tokens"],
+        "completion_tokens_details": value["output_tokens_details"],
+    });
+    openai_chat::WireUsage::deserialize(counts).ok().map(Usage::from)
 }
 
 /// The code for an answer that broke off: OpenAI's documented ones, and others that its own clients look for.

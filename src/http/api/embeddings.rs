@@ -10,7 +10,6 @@ use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue};
 use jiff::Timestamp;
-use serde::Deserialize;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -71,7 +70,7 @@ pub async fn embed(
             drop(permit);
             let lasting = is_lasting(&embedders, &answered.causes);
             // Log lines and metrics have the cause; the client gets an error that does not blame it.
-            let for_client = |error: ApiError| ApiError { kind: dispatch::client_kind(error.kind), ..error };
+            let for_client = |error: ApiError| ApiError { kind: error.kind.for_client(), ..error };
             Ok(answered.answer.map_err(|error| Rejection::new(Dialect::OpenAi, for_client(error)).lasting(lasting)))
         });
         let mut response = match answer.await {
@@ -103,8 +102,8 @@ fn is_lasting(embedders: &Embedders, causes: &[ErrorKind]) -> bool {
     !is_away && !causes.is_empty() && causes.iter().all(|kind| dispatch::is_lasting(*kind))
 }
 
-/// Settles the token's limits and the budget by what vendors charge for. For servers that never count tokens, and for
-/// calls whose answer was lost, the estimate is taken.
+/// Settles the token's limits and the budget by what vendors charge for. For servers that never count tokens, or count
+/// what cannot be true, and for calls whose answer was lost, the estimate is taken.
 fn settle(
     gateway: &Gateway,
     taken: &mut Taken,
@@ -112,10 +111,10 @@ fn settle(
     embedders: &Embedders,
     answered: &Answered,
 ) -> (Usage, Usd) {
-    let counted = answered.answer.as_ref().map_or(0, |answer| {
-        let counted = serde_json::from_slice(answer).map(|Counted { usage }| usage.prompt_tokens).ok();
-        counted.filter(|tokens| *tokens > 0).unwrap_or_else(|| u64::from(estimated))
-    });
+    let counted = answered
+        .answer
+        .as_ref()
+        .map_or(0, |answer| codec::embedded_tokens(answer).unwrap_or_else(|| u64::from(estimated)));
     let input_tokens = counted.saturating_add(u64::from(answered.lost) * u64::from(estimated));
     let usage = Usage { input_tokens, ..Usage::default() };
     let cost = embedders.price().of(&usage);
@@ -163,15 +162,4 @@ fn record(
         "{}",
         if status == "ok" { "Embedded a text" } else { "Failed to embed a text" }
     );
-}
-
-/// The part of an answer that holds the token count.
-#[derive(Deserialize)]
-struct Counted {
-    usage: CountedTokens,
-}
-
-#[derive(Deserialize)]
-struct CountedTokens {
-    prompt_tokens: u64,
 }

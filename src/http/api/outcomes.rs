@@ -141,6 +141,10 @@ mod tests {
             let usage = read(usage).unwrap();
             (usage.input_tokens, usage.cache_read_tokens, usage.output_tokens)
         };
+        let responses = json!({ "input_tokens": 8, "input_tokens_details": { "cached_tokens": 3 }, "output_tokens": 7,
+            "output_tokens_details": { "reasoning_tokens": 2 }, "total_tokens": 15 });
+        assert_eq!(counts(responses.clone()), (5, 3, 7));
+        assert_eq!(read(responses).unwrap().reasoning_tokens, 2);
         let xai = json!({ "prompt_tokens": 32, "completion_tokens": 9, "total_tokens": 135 });
         assert_eq!(counts(xai), (32, 0, 103), "thoughts beside the answer");
         let kimi = json!({ "prompt_tokens": 19, "completion_tokens": 21, "total_tokens": 40, "cached_tokens": 10 });
