@@ -24,7 +24,7 @@ use super::fingerprint::Salt;
 use super::migrate::migrate;
 use super::rollup::Rollup;
 use super::transient;
-use super::trees::{BLOCKS, Failure, Trees, when_free};
+use super::trees::{BLOCKS, Failure, Trees, note_pool, try_threads, when_free};
 use crate::config;
 use crate::protocol::DecisionId;
 
@@ -125,12 +125,13 @@ impl Store {
     /// `now_ms`.
     ///
     /// # Errors
-    /// When another process has it open for longer than a second, or a later program wrote it: both are for the
-    /// operator to settle. Damage and a directory that cannot be written are no errors, see [`OpenReport`].
+    /// When another process has it open for longer than a second, a later program wrote it, or no more threads can be
+    /// started: all are for the operator to settle. Damage and a directory that cannot be written are no errors, see
+    /// [`OpenReport`].
     pub fn open(dir: &Path, settings: &config::Store, now_ms: i64) -> Result<(Self, OpenReport), OpenError> {
         let (trees, report) = match open_when_free(dir, settings, now_ms) {
             Ok(opened) => opened,
-            Err(failure @ (Failure::Locked | Failure::Newer(_))) => return Err(failure.of(dir)),
+            Err(failure @ (Failure::Locked | Failure::Newer(_) | Failure::Threads(_))) => return Err(failure.of(dir)),
             Err(Failure::Unwritable(reason) | Failure::Broken(reason)) => {
                 let report = OpenReport { state: OpenState::Memory { reason }, migrated_from: None };
                 (in_memory(settings)?, report)
@@ -472,24 +473,25 @@ fn open_at(path: &Path, settings: &config::Store) -> Result<(Trees, Option<u32>)
         .cache_capacity(settings.cache_mb.max(1) << 20)
         .flush_every_ms(Some(500))
         .mode(sled::Mode::HighThroughput);
-    // sled asserts on some damaged files instead of returning an error.
-    let opened = catch_unwind(AssertUnwindSafe(|| -> Result<_, Failure> {
-        let trees = Trees::open(config.open()?)?;
-        let migrated = migrate(&trees)?;
-        Ok((trees, migrated))
-    }));
-    opened.unwrap_or_else(|_| Err(Failure::Broken("the database's files are damaged".to_owned())))
+    start(&config)
 }
 
 fn in_memory(settings: &config::Store) -> Result<Trees, OpenError> {
     let dir = transient::directory().map_err(|error| OpenError::Hopeless(error.to_string()))?;
     let config = sled::Config::new().path(dir).temporary(true).cache_capacity(settings.cache_mb.max(1) << 20);
-    config
-        .open()
-        .map_err(Failure::from)
-        .and_then(Trees::open)
-        .and_then(|trees| migrate(&trees).map(|_| trees))
-        .map_err(|failure| OpenError::Hopeless(failure.to_string()))
+    start(&config).map(|(trees, _)| trees).map_err(|failure| OpenError::Hopeless(failure.to_string()))
+}
+
+/// Starts sled, and migrates what it finds.
+fn start(config: &sled::Config) -> Result<(Trees, Option<u32>), Failure> {
+    try_threads()?;
+    let started = catch_unwind(AssertUnwindSafe(|| -> Result<_, Failure> {
+        let trees = Trees::open(config.open()?)?;
+        note_pool();
+        let migrated = migrate(&trees)?;
+        Ok((trees, migrated))
+    }));
+    started.unwrap_or_else(|panic| Err(Failure::of_panic(&*panic)))
 }
 
 /// The database's salt: the stored one, else `known`, else a new one.
