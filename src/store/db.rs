@@ -4,6 +4,7 @@
 //! refuses all further work until it is opened anew. So the trees live behind a lock that [`Store::revive`] empties,
 //! waits on, and fills again. Readers take the trees for one call and see [`StoreError::Down`] in between.
 
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -461,10 +462,23 @@ fn open_or_replace(dir: &Path, settings: &config::Store, now_ms: i64) -> Result<
         Err(Failure::Broken(reason)) => reason,
         Err(failure) => return Err(failure),
     };
+    // Not on a full disk: the next attempt would find no database, begin one, and nobody would hear of the old one.
+    try_room(dir).map_err(|error| Failure::Unwritable(format!("{reason}; and no new one can be begun: {error}")))?;
     let kept = dir.join(format!("{DIRECTORY}.broken-{now_ms}"));
     std::fs::rename(&path, &kept).map_err(|error| Failure::Unwritable(format!("{reason}; {error}")))?;
+    tracing::error!(kept = %kept.display(), reason, "The decision log is damaged and was set aside; a fresh one begins");
     let (trees, _) = open_at(&path, settings)?;
     Ok((trees, OpenReport { state: OpenState::Replaced { kept, reason }, migrated_from: None }))
+}
+
+/// Tries whether there is room in `dir` to begin a database.
+fn try_room(dir: &Path) -> io::Result<()> {
+    // sled's first files take about one MiB.
+    const NEW_BYTES: usize = 4 << 20;
+    let file = dir.join(format!("{DIRECTORY}.room"));
+    let tried = std::fs::write(&file, vec![0; NEW_BYTES]);
+    let _ = std::fs::remove_file(&file);
+    tried
 }
 
 fn open_at(path: &Path, settings: &config::Store) -> Result<(Trees, Option<u32>), Failure> {
@@ -473,7 +487,21 @@ fn open_at(path: &Path, settings: &config::Store) -> Result<(Trees, Option<u32>)
         .cache_capacity(settings.cache_mb.max(1) << 20)
         .flush_every_ms(Some(500))
         .mode(sled::Mode::HighThroughput);
-    start(&config)
+    match start(&config) {
+        Err(Failure::Broken(_)) if forget_unfinished(path) => start(&config),
+        opened => opened,
+    }
+}
+
+/// Removes the snapshots of its pages that sled began and did not finish, since the disk was full: it would take such a
+/// one for its newest, and call it damaged. Whether there was any.
+fn forget_unfinished(path: &Path) -> bool {
+    let files = std::fs::read_dir(path).into_iter().flatten().flatten();
+    files.fold(false, |found, file| {
+        let name = file.file_name().to_string_lossy().into_owned();
+        let is_one = name.starts_with("snap.") && name.ends_with(".generating");
+        (is_one && std::fs::remove_file(file.path()).is_ok()) || found
+    })
 }
 
 fn in_memory(settings: &config::Store) -> Result<Trees, OpenError> {
@@ -545,6 +573,44 @@ mod tests {
         std::fs::remove_dir_all(log_in(dir).join("blobs")).unwrap();
         let mut rounds = (1..200_u8).map(write);
         rounds.find_map(Result::err).expect("sled misses no file").into()
+    }
+
+    /// Writes a store with some records in `dir`; their number.
+    fn written(dir: &Path) -> usize {
+        let (store, _) = Store::open(dir, &config::Store::default(), 0).unwrap();
+        let audit = |at: u32| store.trees().unwrap().audit.insert(at.to_be_bytes(), vec![7; 900]).map(drop);
+        (0..3000).try_for_each(audit).unwrap();
+        store.flush().unwrap();
+        store.trees().unwrap().audit.len()
+    }
+
+    #[test]
+    fn a_snapshot_that_a_full_disk_cut_off_is_no_damage() {
+        let dir = tempfile::tempdir().unwrap();
+        let count = written(dir.path());
+        for said in ["", "half of a snapshot of its pages"] {
+            std::fs::write(log_in(dir.path()).join("snap.00000000FF000000.generating"), said).unwrap();
+            let (store, report) = Store::open(dir.path(), &config::Store::default(), 1).unwrap();
+            assert_eq!(report.state, OpenState::Opened);
+            assert_eq!(store.trees().unwrap().audit.len(), count);
+        }
+    }
+
+    #[test]
+    fn nothing_is_set_aside_where_no_new_one_can_be_begun() {
+        let dir = tempfile::tempdir().unwrap();
+        written(dir.path());
+        std::fs::write(log_in(dir.path()).join("conf"), "no configuration").unwrap();
+        let there = || std::fs::read_dir(dir.path()).unwrap().count();
+        // Where this stands nothing can be written, as on a full disk.
+        std::fs::create_dir(dir.path().join("log.room")).unwrap();
+        let before = there();
+        let (_, report) = Store::open(dir.path(), &config::Store::default(), 1).unwrap();
+        assert!(matches!(report.state, OpenState::Memory { .. }), "{report:?}");
+        assert_eq!(there(), before);
+        std::fs::remove_dir(dir.path().join("log.room")).unwrap();
+        let (_, report) = Store::open(dir.path(), &config::Store::default(), 1).unwrap();
+        assert!(matches!(report.state, OpenState::Replaced { .. }), "{report:?}");
     }
 
     #[test]
