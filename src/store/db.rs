@@ -22,12 +22,15 @@ use super::data_dir::{DIRECTORY, log_in, make_private};
 use super::encoding;
 use super::error::{OpenError, StoreError};
 use super::fingerprint::Salt;
-use super::migrate::migrate;
+use super::migrate::{is_bare, migrate};
 use super::rollup::Rollup;
 use super::transient;
 use super::trees::{BLOCKS, Failure, Trees, note_pool, try_threads, when_free};
 use crate::config;
 use crate::protocol::DecisionId;
+
+/// What is said of a database's file in which nothing is.
+const BARE: &str = "its file is empty or was cut short (a first start that was cut off leaves such a one, too)";
 
 /// What [`Health`] says of a flush that does not end.
 const FLUSH_HANGS: &str = "the database has not brought its records to disk for 30 seconds";
@@ -487,8 +490,9 @@ fn open_at(path: &Path, settings: &config::Store) -> Result<(Trees, Option<u32>)
         .cache_capacity(settings.cache_mb.max(1) << 20)
         .flush_every_ms(Some(500))
         .mode(sled::Mode::HighThroughput);
-    match start(&config) {
-        Err(Failure::Broken(_)) if forget_unfinished(path) => start(&config),
+    let was_there = path.join("db").exists();
+    match start(&config, was_there) {
+        Err(Failure::Broken(_)) if forget_unfinished(path) => start(&config, was_there),
         opened => opened,
     }
 }
@@ -507,15 +511,19 @@ fn forget_unfinished(path: &Path) -> bool {
 fn in_memory(settings: &config::Store) -> Result<Trees, OpenError> {
     let dir = transient::directory().map_err(|error| OpenError::Hopeless(error.to_string()))?;
     let config = sled::Config::new().path(dir).temporary(true).cache_capacity(settings.cache_mb.max(1) << 20);
-    start(&config).map(|(trees, _)| trees).map_err(|failure| OpenError::Hopeless(failure.to_string()))
+    start(&config, false).map(|(trees, _)| trees).map_err(|failure| OpenError::Hopeless(failure.to_string()))
 }
 
-/// Starts sled, and migrates what it finds.
-fn start(config: &sled::Config) -> Result<(Trees, Option<u32>), Failure> {
+/// Starts sled, and migrates what it finds; `was_there`: there is a database's file.
+fn start(config: &sled::Config, was_there: bool) -> Result<(Trees, Option<u32>), Failure> {
     try_threads()?;
     let started = catch_unwind(AssertUnwindSafe(|| -> Result<_, Failure> {
         let trees = Trees::open(config.open()?)?;
         note_pool();
+        // sled begins anew in a file of which it can read nothing.
+        if was_there && is_bare(&trees)? {
+            return Err(Failure::Broken(BARE.to_owned()));
+        }
         let migrated = migrate(&trees)?;
         Ok((trees, migrated))
     }));
@@ -593,6 +601,22 @@ mod tests {
             let (store, report) = Store::open(dir.path(), &config::Store::default(), 1).unwrap();
             assert_eq!(report.state, OpenState::Opened);
             assert_eq!(store.trees().unwrap().audit.len(), count);
+        }
+    }
+
+    #[test]
+    fn a_file_that_was_emptied_or_cut_short_is_set_aside_and_not_written_over() {
+        let dir = tempfile::tempdir().unwrap();
+        for (at, part) in [0.0, 0.3, 0.6].into_iter().enumerate() {
+            assert_eq!(written(dir.path()), 3000);
+            let file = std::fs::File::options().write(true).open(log_in(dir.path()).join("db")).unwrap();
+            file.set_len((file.metadata().unwrap().len() as f64 * part) as u64).unwrap();
+            let (store, report) = Store::open(dir.path(), &config::Store::default(), at as i64).unwrap();
+            let OpenState::Replaced { kept, .. } = report.state else { panic!("{part}: {report:?}") };
+            assert!(kept.join("db").exists() && store.trees().unwrap().audit.is_empty());
+            drop(store);
+            let (_, report) = Store::open(dir.path(), &config::Store::default(), 9).unwrap();
+            assert_eq!(report.state, OpenState::Opened, "the fresh one has its schema version");
         }
     }
 
