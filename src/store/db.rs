@@ -78,8 +78,6 @@ pub struct Health {
     pub revivals: u64,
     /// Number of unreadable records set aside since the database was made.
     pub damaged: u64,
-    /// Size of the database's files.
-    pub bytes_on_disk: u64,
     /// Whether what is acknowledged survives the process.
     pub durable: bool,
     /// Since when the sums for the overview are complete (Unix milliseconds), while a log that was found is added up.
@@ -216,7 +214,7 @@ impl Store {
         self.shared.durable
     }
 
-    /// The store's health.
+    /// The store's health. It reads nothing on disk: probes ask for it on the threads that serve connections.
     pub fn health(&self) -> Health {
         // One lock at a time: guards taken inside the literal would live to its end.
         let opened = self.shared.report.lock().clone();
@@ -228,7 +226,6 @@ impl Store {
             failing: failing.or_else(hangs),
             revivals: self.shared.revivals.load(Ordering::Relaxed),
             damaged: self.shared.damaged.load(Ordering::Relaxed),
-            bytes_on_disk: trees.as_ref().map_or(0, |trees| trees.db.size_on_disk().unwrap_or(0)),
             durable: self.is_durable(),
             complete_since_ms: self.complete_since_ms(),
         }
