@@ -14,9 +14,12 @@ use super::load::ConfigArgs;
 use super::{descriptors, say};
 use crate::app::App;
 use crate::config::{self, Auth, LoadArgs, Loaded, LogFormat};
-use crate::http::Drain;
+use crate::http::{self, Drain};
 use crate::sandbox::{Pace, Sandbox};
 use crate::telemetry;
+
+/// Most threads for work of the background tasks that blocks.
+const MAX_BLOCKING_THREADS: usize = 16;
 
 /// The arguments.
 #[derive(Debug, Args)]
@@ -35,7 +38,8 @@ pub(super) struct ServeArgs {
 }
 
 pub(super) fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Runtime::new().context("the runtime cannot be started")?;
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = http::keep_blocking(&mut builder, MAX_BLOCKING_THREADS).context("the runtime cannot be started")?;
     let code = runtime.block_on(serve(args));
     // Tasks that still run after the drain was cut are not waited for.
     runtime.shutdown_background();

@@ -487,3 +487,16 @@ fn a_log_is_not_damaged_because_no_thread_can_be_started() {
     let there = std::fs::read_dir(dir.path().join("var")).unwrap().map(|it| it.unwrap().file_name());
     assert!(there.into_iter().all(|name| !name.to_string_lossy().contains("broken")), "the log was set aside");
 }
+
+#[test]
+fn a_gateway_that_is_given_no_thread_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    // No address space holds a stack of 2^60 bytes.
+    let refused = pointsman_with(dir.path(), &["serve", "--sandbox"], ("RUST_MIN_STACK", "1152921504606846976"));
+    let said = stderr(&refused);
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("pointsman: the runtime cannot be started: the system gives this process no more"),
+        "{said}"
+    );
+}
