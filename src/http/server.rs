@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Body, HttpBody};
@@ -47,6 +47,9 @@ const LAST_EVENTS: Duration = Duration::from_millis(500);
 
 /// Long enough for a lane to learn from the operating system what has come on its connections.
 const CATCH_UP: Duration = Duration::from_millis(1);
+
+/// How often is told that connections cannot be accepted.
+const TELL_AGAIN: Duration = Duration::from_secs(60);
 
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 1024;
@@ -89,13 +92,20 @@ pub async fn serve(
     let draining = CancellationToken::new();
     let drain = draining.clone().drop_guard();
     let mut shutdown = std::pin::pin!(shutdown);
+    let mut told: Option<Instant> = None;
     loop {
         let (stream, peer) = tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    // Out of file descriptors, mostly: a pause lets some be closed.
-                    tracing::warn!(error = %error, "A connection could not be accepted");
+                    if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) {
+                        slots.make_room();
+                    }
+                    if told.is_none_or(|at: Instant| at.elapsed() >= TELL_AGAIN) {
+                        tracing::warn!(error = %error, "Connections cannot be accepted; idle ones make room");
+                        told = Some(Instant::now());
+                    }
+                    // Time for one to be closed.
                     tokio::time::sleep(Duration::from_millis(100)).await;
                     continue;
                 }
