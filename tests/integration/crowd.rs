@@ -182,6 +182,26 @@ async fn who_is_refused_at_the_door_keeps_no_place() {
     gateway.stop().await;
 }
 
+#[tokio::test]
+async fn who_is_refused_while_it_sends_is_told_why() {
+    let gateway = TestGateway::start("[access]\nauth = 'required'").await;
+    for (path, told) in [("/v1/chat/completions", "401"), ("/nowhere", "40")] {
+        let mut stream = connect(&gateway, Ipv4Addr::LOCALHOST).await;
+        let bytes = 12 << 20;
+        let head = format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {bytes}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // As most clients do: all of it is sent before anything is read.
+        for _ in 0..12 {
+            stream.write_all(&vec![b' '; bytes / 12]).await.expect("it hangs up in the middle");
+        }
+        let mut answer = [0; 16];
+        timeout(SOON, stream.read_exact(&mut answer)).await.unwrap().expect("no answer");
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {told}")), "{path}: {answer}");
+    }
+    gateway.stop().await;
+}
+
 /// The process has fewer file descriptors than `server.max_connections`.
 #[cfg(target_os = "linux")]
 #[tokio::test]
