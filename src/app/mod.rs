@@ -319,10 +319,8 @@ pub fn open_store(dir: &Path, config: &Config) -> Result<Store, StartError> {
     let now_ms = jiff::Timestamp::now().as_millisecond();
     let (store, report) = Store::open(dir, &config.store, now_ms)?;
     match report.state {
-        OpenState::Opened => {}
-        OpenState::Replaced { kept, reason } => {
-            tracing::error!(kept = %kept.display(), reason, "The decision log is damaged and was set aside; a fresh one begins");
-        }
+        // The store tells it itself, since it may happen later, too.
+        OpenState::Opened | OpenState::Replaced { .. } => {}
         OpenState::Memory { reason } => {
             tracing::error!(
                 data_dir = %dir.display(),

@@ -145,17 +145,31 @@ pub(super) async fn watch_files(
             () = tokio::time::sleep(POLL_EVERY) => {}
             () = stop.cancelled() => return,
         }
-        let now = Seen::now(&gateway.live().config);
-        reload_if_changed(&gateway, &reloader);
-        if now.tokens != seen.tokens {
-            seen.tokens = now.tokens;
-            take_over_tokens(&gateway);
-        }
+        let (polling, reloading, tokens) = (Arc::clone(&gateway), Arc::clone(&reloader), seen.tokens);
+        // Files may be on a disk that hangs.
+        let polled = tokio::task::spawn_blocking(move || poll(&polling, &reloading, &tokens));
+        let now = tokio::select! {
+            now = polled => now,
+            () = stop.cancelled() => return,
+        };
+        let Ok(now) = now else { continue };
+        seen.tokens = now.tokens;
         if now.head != seen.head && gateway.classifier.is_ready() {
             swap_head(gateway.classifier.clone(), now.head.0.clone()).await;
             seen.head = now.head;
         }
     }
+}
+
+/// Looks at the files, and takes over what has changed of the configuration and the API tokens; the files as they are
+/// now.
+fn poll(gateway: &Gateway, reloader: &Mutex<Reloader>, tokens: &Stamp) -> Seen {
+    let now = Seen::now(&gateway.live().config);
+    reload_if_changed(gateway, reloader);
+    if now.tokens != *tokens {
+        take_over_tokens(gateway);
+    }
+    now
 }
 
 /// Takes over changed files once two polls have seen the same.

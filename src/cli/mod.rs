@@ -161,16 +161,18 @@ fn warn_cut(file: &std::path::Path, cut: Option<usize>) {
     }
 }
 
-/// An error with its causes, leaving out those that its text already contains.
+/// An error with its causes, leaving out those that its text already contains. What it quotes of a file moves no
+/// terminal's cursor.
 fn with_causes(error: &anyhow::Error) -> String {
-    error.chain().fold(String::new(), |text, cause| {
+    let said = error.chain().fold(String::new(), |text, cause| {
         let cause = cause.to_string();
         match text.as_str() {
             "" => cause,
             said if said.contains(&cause) => text,
             said => format!("{said}: {cause}"),
         }
-    })
+    });
+    said.replace(|c: char| c.is_control() && !['\n', '\t'].contains(&c), "\u{fffd}")
 }
 
 #[cfg(test)]
@@ -200,5 +202,7 @@ mod tests {
     fn an_error_says_nothing_twice() {
         let error = anyhow::anyhow!("no space").context("b: no space").context("a");
         assert_eq!(with_causes(&error), "a: b: no space");
+        let quotes = anyhow::anyhow!("\u{1b}]0;title\u{7} \u{9b}2J\ta").context("line 1:\nx");
+        assert_eq!(with_causes(&quotes), "line 1:\nx: \u{fffd}]0;title\u{fffd} \u{fffd}2J\ta");
     }
 }

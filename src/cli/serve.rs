@@ -5,16 +5,21 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
+use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
 
 use super::config::unknown_to_the_head;
 use super::load::ConfigArgs;
 use super::{descriptors, say};
 use crate::app::App;
-use crate::config::{self, Auth, LoadArgs, LogFormat};
-use crate::http::Drain;
+use crate::config::{self, Auth, LoadArgs, Loaded, LogFormat};
+use crate::http::{self, Drain};
 use crate::sandbox::{Pace, Sandbox};
 use crate::telemetry;
+
+/// Most threads for work of the background tasks that blocks.
+const MAX_BLOCKING_THREADS: usize = 16;
 
 /// The arguments.
 #[derive(Debug, Args)]
@@ -33,7 +38,8 @@ pub(super) struct ServeArgs {
 }
 
 pub(super) fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Runtime::new().context("the runtime cannot be started")?;
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = http::keep_blocking(&mut builder, MAX_BLOCKING_THREADS).context("the runtime cannot be started")?;
     let code = runtime.block_on(serve(args));
     // Tasks that still run after the drain was cut are not waited for.
     runtime.shutdown_background();
@@ -64,13 +70,29 @@ async fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
     for remark in loaded.remarks.iter().chain(&unknown_to_the_head(&loaded.config)) {
         tracing::warn!(remark, "The configuration may hold a mistake");
     }
-    let app = App::start(load.clone(), loaded).await?;
+    let app = tokio::select! {
+        app = start_apart(load.clone(), loaded) => app?,
+        () = signals.stop() => {
+            tracing::warn!("Told to stop before the start was done");
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
     announce(&app, sandbox.is_some());
     let code = until_stopped(app, &load, &mut signals).await?;
     if let Some(sandbox) = sandbox {
         sandbox.stop().await;
     }
     Ok(code)
+}
+
+/// Starts on a thread of its own: opening the decision log blocks, on a disk that hangs for ever, and a signal must end
+/// that, too.
+async fn start_apart(load: LoadArgs, loaded: Loaded) -> anyhow::Result<App> {
+    let (tell, told) = oneshot::channel();
+    let runtime = Handle::current();
+    let start = move || drop(tell.send(runtime.block_on(App::start(load, loaded))));
+    std::thread::Builder::new().name("start".into()).spawn(start).context("no thread can be started")?;
+    Ok(told.await.context("the start panicked")??)
 }
 
 fn announce(app: &App, sandbox: bool) {
@@ -151,6 +173,14 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
         })
+    }
+
+    /// Waits for one that asks to stop.
+    async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
 }
 

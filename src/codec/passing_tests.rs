@@ -21,6 +21,10 @@ fn passing_through_changes_the_model_and_nothing_else() {
     assert_eq!(&streamed[..], br#"{"stream_options":{"include_usage":true},"model":"upstream-id"}"#);
     let merged = passthrough_request(&target, br#"{"model":"m","stream_options":{"x":1}}"#, true).unwrap();
     assert_eq!(&merged[..], br#"{"model":"upstream-id","stream_options":{"x":1,"include_usage":true}}"#);
+    let twice = br#"{"stream_options":{},"model":"m","stream_options":{"include_usage":false}}"#;
+    let asked =
+        br#"{"stream_options":{"include_usage":true},"model":"upstream-id","stream_options":{"include_usage":true}}"#;
+    assert_eq!(&passthrough_request(&target, twice, true).unwrap()[..], asked, "of two, vendors take the last");
     let added = passthrough_request(&target, b"{}", false).unwrap();
     assert_eq!(&added[..], br#"{"model":"upstream-id"}"#);
     assert!(passthrough_request(&target, b"[1]", false).is_err());

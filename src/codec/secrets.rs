@@ -167,13 +167,15 @@ impl Secrets {
     }
 
     fn hide_in_text(&self, text: &mut String) {
-        // JSON may stand within a text, and in a line that is none.
-        if text.contains("\\u00") {
-            let plain = without_escapes(text);
-            if self.values.iter().any(|value| plain.contains(value.as_str())) {
-                *text = plain;
-            }
+        self.hide_as_written(text);
+        // JSON within JSON, or a line that is no JSON: what is escaped in a text that quotes a secret need not stay so.
+        while self.stand_in(text.as_bytes()) {
+            *text = without_escapes(text);
+            self.hide_as_written(text);
         }
+    }
+
+    fn hide_as_written(&self, text: &mut String) {
         for value in &self.values {
             if text.contains(value.as_str()) {
                 *text = text.replace(value.as_str(), HIDDEN);
@@ -416,6 +418,22 @@ mod tests {
         }
         assert!(secrets.stand_in(b"\xff dXNl/jpw"));
         assert!(!secrets.stand_in(b"dXNl jpw") && !Secrets::default().stand_in(b""));
+    }
+
+    #[test]
+    fn a_secret_is_found_in_json_within_json() {
+        let secrets = Secrets::of_headers([("authorization", "Bearer sk-OPEN=SECRET/123=45")]);
+        let quoted = r#"{"authorization":"Bearer sk-OPEN\u003dSECRET\u002f123\u003D45","x":"1 \u003c 2"}"#;
+        let mut error = ApiError::invalid(quoted);
+        secrets.hide_in_error(&mut error);
+        assert_eq!(error.message, r#"{"authorization":"Bearer ***","x":"1 < 2"}"#);
+        for words in [r#"{"choices":[{"delta":{"content":"x \u003d"}}]}"#, r#"{"type": "ping"}"#] {
+            let event = |said: &str| Bytes::from(format!(": dbg {said}\nid: {said}\ndata: {words}\n\n"));
+            let whole: String = "sk-OPEN=SECRET/123=45".bytes().map(|byte| format!("\\u00{byte:02x}")).collect();
+            for said in [r"sk-OPEN\u003dSECRET/123\u003d45", &whole] {
+                assert_eq!(secrets.hide_in_events(event(said)), event("***"));
+            }
+        }
     }
 
     #[test]

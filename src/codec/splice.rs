@@ -40,15 +40,15 @@ pub fn passthrough_request(target: &Target<'_>, body: &[u8], stream: bool) -> Re
         added.push_str(&format!("\"model\":{model}"));
     }
     if stream && target.dialect == Dialect::OpenAi && target.quirks.stream_usage {
-        match fields.iter().find(|field| field.key == "stream_options") {
-            None => {
-                if !added.is_empty() {
-                    added.push(',');
-                }
-                added.push_str("\"stream_options\":{\"include_usage\":true}");
+        // Each of them, as with `model`: of two, vendors take the last.
+        let mut options = fields.iter().filter(|field| field.key == "stream_options").peekable();
+        if options.peek().is_none() {
+            if !added.is_empty() {
+                added.push(',');
             }
-            Some(field) => edits.extend(with_usage(body, field.value.clone())),
+            added.push_str("\"stream_options\":{\"include_usage\":true}");
         }
+        edits.extend(options.filter_map(|field| with_usage(body, field.value.clone())));
     }
     if !added.is_empty() {
         let open = after_brace(body);

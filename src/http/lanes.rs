@@ -7,18 +7,23 @@
 
 use std::future::Future;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::runtime::{Builder, Handle};
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::oneshot;
 use tokio::time::MissedTickBehavior;
 use tokio_util::task::TaskTracker;
 
-/// Most threads of a lane for work that blocks (reading the store).
-const MAX_BLOCKING_THREADS: usize = 16;
+/// Most threads of a lane for work that blocks (reading the store). They stay, see [`keep_blocking`].
+const MAX_BLOCKING_THREADS: usize = 4;
+
+/// Longer than any process runs.
+const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 /// How often a lane wakes up by itself; see [`ticking`].
 const TICK: Duration = Duration::from_secs(1);
@@ -46,12 +51,15 @@ impl Lanes {
     /// When the operating system gives no thread.
     pub fn start(count: usize, begin: impl Fn(usize) + Clone + Send + 'static) -> io::Result<Self> {
         let lanes = (0..count.max(1)).map(|number| {
-            let runtime =
-                Builder::new_current_thread().enable_all().max_blocking_threads(MAX_BLOCKING_THREADS).build()?;
             let (running, ended) = oneshot::channel();
+            let (tell, told) = sync_channel(1);
             let begin = begin.clone();
-            let handle = runtime.handle().clone();
+            // The runtime is made in its own thread: where that cannot be started, no runtime may be dropped in here,
+            // within another one.
             let thread = std::thread::Builder::new().name(format!("lane-{number}")).spawn(move || {
+                let made = keep_blocking(&mut Builder::new_current_thread(), MAX_BLOCKING_THREADS);
+                let _ = tell.send(made.as_ref().map(|runtime| runtime.handle().clone()).map_err(ToString::to_string));
+                let Ok(runtime) = made else { return };
                 begin(number);
                 runtime.block_on(async {
                     tokio::select! {
@@ -62,7 +70,8 @@ impl Lanes {
                 });
                 runtime.shutdown_background();
             })?;
-            Ok(Lane { runtime: handle, open: Arc::default(), _running: running, _thread: thread })
+            let runtime = told.recv().map_err(io::Error::other)?.map_err(io::Error::other)?;
+            Ok(Lane { runtime, open: Arc::default(), _running: running, _thread: thread })
         });
         Ok(Self { lanes: lanes.collect::<io::Result<_>>()? })
     }
@@ -77,6 +86,21 @@ impl Lanes {
         };
         tasks.spawn_on(task, &lane.runtime);
     }
+}
+
+/// A runtime whose threads for work that blocks stay once they are there, and whose first one is. Where the system
+/// gives no further thread such work then waits for one of them; with none at all tokio panics.
+///
+/// # Errors
+///
+/// When the operating system gives no thread.
+pub fn keep_blocking(builder: &mut Builder, most: usize) -> io::Result<Runtime> {
+    let made = catch_unwind(AssertUnwindSafe(|| {
+        let runtime = builder.enable_all().max_blocking_threads(most).thread_keep_alive(FOR_EVER).build()?;
+        drop(runtime.spawn_blocking(|| {}));
+        Ok(runtime)
+    }));
+    made.unwrap_or_else(|_| Err(io::Error::other("the system gives this process no more threads")))
 }
 
 /// Wakes a lane once a second, so that setting a request's deadline never has to wake it.

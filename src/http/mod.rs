@@ -17,7 +17,7 @@ pub mod server;
 mod slots;
 mod write_timeout;
 
-pub use lanes::Lanes;
+pub use lanes::{Lanes, keep_blocking};
 pub use server::{Drain, listen, serve};
 
 use crate::protocol::{ApiError, ErrorKind};

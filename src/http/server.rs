@@ -10,17 +10,19 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Body, HttpBody};
 use axum::extract::ConnectInfo;
 use axum::response::Response;
 use bytes::Bytes;
-use http::header::CONNECTION;
-use http::{HeaderValue, Request};
+use http::header::{CONNECTION, EXPECT};
+use http::{HeaderValue, Request, StatusCode};
+use http_body_util::BodyExt;
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -45,8 +47,18 @@ pub enum Drain {
 /// How long the error events that end cut answers may take to go out.
 const LAST_EVENTS: Duration = Duration::from_millis(500);
 
+/// How long the next piece of a refused request's body may take, and all of it.
+const NEXT_PIECE: Duration = Duration::from_secs(2);
+const WHOLE_BODY: Duration = Duration::from_secs(30);
+
+/// Most bytes that are read of a refused request's body.
+const MOST_READ_AWAY: usize = 64 << 20;
+
 /// Long enough for a lane to learn from the operating system what has come on its connections.
 const CATCH_UP: Duration = Duration::from_millis(1);
+
+/// How often is told that connections cannot be accepted.
+const TELL_AGAIN: Duration = Duration::from_secs(60);
 
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 1024;
@@ -89,13 +101,20 @@ pub async fn serve(
     let draining = CancellationToken::new();
     let drain = draining.clone().drop_guard();
     let mut shutdown = std::pin::pin!(shutdown);
+    let mut told: Option<Instant> = None;
     loop {
         let (stream, peer) = tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    // Out of file descriptors, mostly: a pause lets some be closed.
-                    tracing::warn!(error = %error, "A connection could not be accepted");
+                    if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) {
+                        slots.make_room();
+                    }
+                    if told.is_none_or(|at: Instant| at.elapsed() >= TELL_AGAIN) {
+                        tracing::warn!(error = %error, "Connections cannot be accepted; idle ones make room");
+                        told = Some(Instant::now());
+                    }
+                    // Time for one to be closed.
                     tokio::time::sleep(Duration::from_millis(100)).await;
                     continue;
                 }
@@ -124,6 +143,51 @@ pub async fn serve(
     close();
     let _ = tokio::time::timeout(LAST_EVENTS, tasks.wait()).await;
     Drain::Cut(cut)
+}
+
+/// A request's body, of which the handler has one handle and the connection another.
+#[derive(Clone)]
+struct SharedBody(Arc<Mutex<Incoming>>);
+
+impl HttpBody for SharedBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        Pin::new(&mut *self.0.lock()).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.lock().is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.lock().size_hint()
+    }
+}
+
+/// Whether an answer may have come before its request's body was read. A body that came too slowly is not waited for
+/// again.
+fn is_refusal(status: StatusCode) -> bool {
+    !status.is_success() && status != StatusCode::REQUEST_TIMEOUT
+}
+
+/// Reads the rest of a refused request's body: on a connection that is closed before, the kernel throws away the answer
+/// with it, and a client that is still sending never reads why it was refused.
+async fn read_away(mut body: impl HttpBody<Data = Bytes> + Unpin, most: usize) {
+    let mut left = most;
+    let all = async {
+        while let Ok(Some(Ok(frame))) = tokio::time::timeout(NEXT_PIECE, body.frame()).await {
+            match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
+                Some(rest) => left = rest,
+                None => return,
+            }
+        }
+    };
+    let _ = tokio::time::timeout(WHOLE_BODY, all).await;
 }
 
 /// How long a client may take.
@@ -169,13 +233,20 @@ async fn connection(
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
         let activity = Arc::clone(&activity);
         let mut router = router.clone();
-        let mut request = request.map(|body| Body::new(WatchedBody::new(body, &activity)));
+        // Who waits for leave to send its body does not send it.
+        let waits = request.headers().contains_key(EXPECT);
+        let (head, body) = request.into_parts();
+        let body = SharedBody(Arc::new(Mutex::new(body)));
+        let mut request = Request::from_parts(head, Body::new(WatchedBody::new(body.clone(), &activity)));
         request.extensions_mut().insert(ConnectInfo(peer));
         let slots = Arc::clone(&slots);
         async move {
             // In here, not above: a pipelined request begins once the answer before it is on its way.
             let busy = activity.begin_request();
             let response = router.call(request).await.unwrap_or_else(|never| match never {});
+            if !waits && is_refusal(response.status()) {
+                read_away(WatchedBody::new(body, &activity), MOST_READ_AWAY).await;
+            }
             let response = close_if_refused(response, slots.has_waiters());
             Ok::<_, Infallible>(response.map(|body| Answer { body, _busy: busy }))
         }

@@ -6,7 +6,7 @@
 //! refused networks first, since they get nothing here but a refusal (and `/health`). A connection whose request is
 //! being answered keeps its slot, and so does one that was answered a moment ago: its next request may be on its way,
 //! and would be lost. Where no connection can be evicted, the newcomer waits, and meanwhile every answer is the last
-//! one of its connection.
+//! one of its connection. So it is, too, where slots are free and the process has no file descriptor left.
 //!
 //! Being slow keeps no slot either. A connection whose request body has stopped coming counts as idle, and is told so
 //! (408) and closed. One that was evicted, has its answer, and reads nothing of it for ten seconds is closed.
@@ -319,6 +319,12 @@ impl Slots {
         taken.connections.insert(number, Arc::clone(&activity));
         drop(taken);
         Some(Slot { activity, slots: Arc::clone(self), number, _permit: permit? })
+    }
+
+    /// Makes room for a newcomer that finds a free slot and no file descriptor.
+    pub(super) fn make_room(&self) {
+        self.has_waiters.store(true, Ordering::Relaxed);
+        self.evict_one();
     }
 
     /// Abandons an evicted connection that is overdue; where there is none, evicts the one that has been idle for

@@ -8,6 +8,9 @@ use std::collections::HashSet;
 use std::fmt::Write;
 use std::sync::LazyLock;
 
+use base64::Engine;
+use base64::alphabet::{STANDARD, URL_SAFE};
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde_json::{Value, json};
 
 use super::literal::{self, Literal, unescaped};
@@ -18,6 +21,17 @@ const MAX_UNESCAPES: usize = 3;
 
 /// Length from which a text that could be base64 is taken for it: an image, a file, a vendor's encrypted reasoning.
 const MIN_BASE64_BYTES: usize = 256;
+
+/// Length from which a text is tried for being a text file in base64.
+const MIN_FILE_BYTES: usize = 16;
+
+/// Characters within words that are not seen: soft hyphens and zero-width spaces, as come along with text that is
+/// copied from web pages and documents.
+const UNSEEN: [char; 6] = ['\u{ad}', '\u{200b}', '\u{200c}', '\u{200d}', '\u{2060}', '\u{feff}'];
+
+/// Base64 with or without padding.
+const PADDED_OR_NOT: GeneralPurposeConfig =
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
 
 /// Words of the wire formats and of JSON Schema: as field names and as enumerated values they say nothing about a
 /// request's content. From the parameter types of OpenAI's and Anthropic's own Python libraries (November 2026),
@@ -33,8 +47,9 @@ impl ChatRequest {
     /// Every text that would be sent, each once: the messages with tool arguments and results, then tools, the answer's
     /// schema, unknown fields and everything else that the client words. Field names are included, and all numbers,
     /// these as one text. Where the client's `body` itself may be sent, everything in it is included, understood here
-    /// or not. A text with escapes stands there again without them. The content of images and files is left out, and so
-    /// is the model's name.
+    /// or not. A text with escapes, or with characters that are not seen, stands there again without them. Of files
+    /// that are sent as base64 the content is included where it is text; that of others and of images is left out, and
+    /// so is the model's name.
     pub fn texts<'a>(&'a self, body: Option<&'a [u8]>) -> HashSet<Cow<'a, str>> {
         let mut texts = Texts::default();
         self.messages.iter().for_each(|message| texts.message(message));
@@ -80,12 +95,29 @@ struct Texts<'a> {
 }
 
 impl<'a> Texts<'a> {
-    /// Adds a text as written, and with its escapes undone as often as there are any.
+    /// Adds a text, unless it is base64; a text file that is sent so by its content.
     fn add(&mut self, text: impl Into<Cow<'a, str>>) {
-        let mut next = Some(text.into()).filter(|text| !is_base64(text));
+        let text = text.into();
+        self.file(&text);
+        if !is_base64(&text) {
+            self.said(text);
+        }
+    }
+
+    /// Adds the content of a text file.
+    fn file(&mut self, base64: &str) {
+        text_file(base64).into_iter().for_each(|content| self.said(content.into()));
+    }
+
+    /// Adds a text as written, and with its escapes undone as often as there are any; each also without [`UNSEEN`].
+    fn said(&mut self, text: Cow<'a, str>) {
+        let mut next = Some(text);
         for _ in 0..=MAX_UNESCAPES {
             let Some(text) = next.filter(|text| !self.is_ignored(text)) else { return };
             next = unescaped(&text).map(Cow::Owned);
+            if text.contains(UNSEEN) {
+                self.seen.insert(text.replace(UNSEEN, "").into());
+            }
             if !self.seen.insert(text) {
                 return;
             }
@@ -127,9 +159,8 @@ impl<'a> Texts<'a> {
                 self.add(call_id);
                 content.iter().for_each(|part| self.part(part));
             }
-            Part::Image { source: ImageSource::Base64 { .. }, .. }
-            | Part::RedactedThinking { .. }
-            | Part::Foreign { .. } => {}
+            Part::Image { source: ImageSource::Base64 { data, .. }, .. } => self.file(data),
+            Part::RedactedThinking { .. } | Part::Foreign { .. } => {}
         }
     }
 
@@ -195,9 +226,32 @@ fn measures(field: &str) -> bool {
     MEASURES.contains(field)
 }
 
+fn is_letter_of_base64(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"+/=_-".contains(&byte)
+}
+
+/// The content of a text file (also of a picture that is text: SVG) that is sent as base64, bare or as a data URI.
+fn text_file(text: &str) -> Option<String> {
+    let uri = text.strip_prefix("data:").and_then(|rest| rest.split_once(";base64,"));
+    let base64 = uri.map_or(text, |(_, base64)| base64);
+    if base64.len() < MIN_FILE_BYTES || !base64.bytes().all(is_letter_of_base64) {
+        return None;
+    }
+    let alphabet = if base64.contains(['-', '_']) { &URL_SAFE } else { &STANDARD };
+    let engine = GeneralPurpose::new(alphabet, PADDED_OR_NOT);
+    let is_text = |bytes: &[u8]| !bytes.iter().any(|byte| byte.is_ascii_control() && !b"\t\n\x0c\r".contains(byte));
+    // Most files that are no text show it at once.
+    let start = engine.decode(&base64[..MIN_FILE_BYTES]).ok()?;
+    let is_cut = |error: std::str::Utf8Error| error.error_len().is_none();
+    if !is_text(&start) || std::str::from_utf8(&start).is_err_and(|error| !is_cut(error)) {
+        return None;
+    }
+    String::from_utf8(engine.decode(base64).ok()?).ok().filter(|content| is_text(content.as_bytes()))
+}
+
 /// Whether a text is base64: a data URI, or too long and too mixed to be words.
 fn is_base64(text: &str) -> bool {
-    let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=_-".contains(&byte);
+    let is_letter = is_letter_of_base64;
     if let Some((media, bytes)) = text.strip_prefix("data:").and_then(|rest| rest.split_once(";base64,")) {
         return media.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/.+-;=".contains(&byte))
             && bytes.bytes().all(is_letter);
@@ -236,6 +290,45 @@ mod tests {
         let call = Part::ToolCall { id: "1".into(), name: "f".into(), arguments: ascii.into() };
         let messages = vec![Message { role: Role::Assistant, parts: vec![call], name: None }];
         assert!(says(&ChatRequest { messages, ..ChatRequest::default() }, word));
+    }
+
+    #[test]
+    fn text_files_are_looked_at_however_they_are_sent() {
+        let memo = "This memo is confidential. \u{e9}\n".repeat(20);
+        let engine = base64::engine::general_purpose::STANDARD;
+        let (long, short) = (engine.encode(&memo), engine.encode("the confidential memo"));
+        let url_safe = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(format!("{memo}???>>>"));
+        for data in [
+            format!("data:text/markdown;base64,{long}"),
+            format!("data:text/plain;charset=utf-8;base64,{short}"),
+            format!("data:image/svg+xml;base64,{}", engine.encode("<svg><text>confidential</text></svg>")),
+            long.clone(),
+            short,
+            url_safe,
+        ] {
+            let body = json!({ "messages": [{ "content": [{ "file": { "file_data": data } }] }] }).to_string();
+            let texts = ChatRequest::default();
+            let texts = texts.texts(Some(body.as_bytes()));
+            assert!(texts.iter().any(|text| text.contains("confidential")), "{data}");
+            assert!(!texts.iter().any(|text| text.contains(&long)), "the base64 is no words");
+        }
+        let source = ImageSource::Base64 { media_type: "image/svg+xml".into(), data: long };
+        let parts = vec![Part::Image { source, detail: None, cache_control: None }];
+        let messages = vec![Message { role: Role::User, parts, name: None }];
+        assert!(says(&ChatRequest { messages, ..ChatRequest::default() }, "confidential"));
+        for other in
+            ["", "data:", "data:;base64,", "aaaaaaaaaaaaaaaaa", "iVBORw0KGgoAAAANSUhEUgAA", "AAAAAAAAAAAAAAAAAAAA"]
+        {
+            assert_eq!(text_file(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn characters_that_are_not_seen_hide_no_word() {
+        for word in ["confi\u{ad}dential", "con\u{200b}fiden\u{2060}tial", r"confi\u00addential"] {
+            let messages = vec![Message::text(Role::User, format!("this is {word}"))];
+            assert!(says(&ChatRequest { messages, ..ChatRequest::default() }, "confidential"), "{word}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! refuses all further work until it is opened anew. So the trees live behind a lock that [`Store::revive`] empties,
 //! waits on, and fills again. Readers take the trees for one call and see [`StoreError::Down`] in between.
 
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,12 +22,15 @@ use super::data_dir::{DIRECTORY, log_in, make_private};
 use super::encoding;
 use super::error::{OpenError, StoreError};
 use super::fingerprint::Salt;
-use super::migrate::migrate;
+use super::migrate::{is_bare, migrate};
 use super::rollup::Rollup;
 use super::transient;
-use super::trees::{BLOCKS, Failure, Trees, when_free};
+use super::trees::{BLOCKS, Failure, Trees, note_pool, try_threads, when_free};
 use crate::config;
 use crate::protocol::DecisionId;
+
+/// What is said of a database's file in which nothing is.
+const BARE: &str = "its file is empty or was cut short (a first start that was cut off leaves such a one, too)";
 
 /// What [`Health`] says of a flush that does not end.
 const FLUSH_HANGS: &str = "the database has not brought its records to disk for 30 seconds";
@@ -74,8 +78,6 @@ pub struct Health {
     pub revivals: u64,
     /// Number of unreadable records set aside since the database was made.
     pub damaged: u64,
-    /// Size of the database's files.
-    pub bytes_on_disk: u64,
     /// Whether what is acknowledged survives the process.
     pub durable: bool,
     /// Since when the sums for the overview are complete (Unix milliseconds), while a log that was found is added up.
@@ -125,12 +127,13 @@ impl Store {
     /// `now_ms`.
     ///
     /// # Errors
-    /// When another process has it open for longer than a second, or a later program wrote it: both are for the
-    /// operator to settle. Damage and a directory that cannot be written are no errors, see [`OpenReport`].
+    /// When another process has it open for longer than a second, a later program wrote it, or no more threads can be
+    /// started: all are for the operator to settle. Damage and a directory that cannot be written are no errors, see
+    /// [`OpenReport`].
     pub fn open(dir: &Path, settings: &config::Store, now_ms: i64) -> Result<(Self, OpenReport), OpenError> {
         let (trees, report) = match open_when_free(dir, settings, now_ms) {
             Ok(opened) => opened,
-            Err(failure @ (Failure::Locked | Failure::Newer(_))) => return Err(failure.of(dir)),
+            Err(failure @ (Failure::Locked | Failure::Newer(_) | Failure::Threads(_))) => return Err(failure.of(dir)),
             Err(Failure::Unwritable(reason) | Failure::Broken(reason)) => {
                 let report = OpenReport { state: OpenState::Memory { reason }, migrated_from: None };
                 (in_memory(settings)?, report)
@@ -211,7 +214,7 @@ impl Store {
         self.shared.durable
     }
 
-    /// The store's health.
+    /// The store's health. It reads nothing on disk: probes ask for it on the threads that serve connections.
     pub fn health(&self) -> Health {
         // One lock at a time: guards taken inside the literal would live to its end.
         let opened = self.shared.report.lock().clone();
@@ -223,7 +226,6 @@ impl Store {
             failing: failing.or_else(hangs),
             revivals: self.shared.revivals.load(Ordering::Relaxed),
             damaged: self.shared.damaged.load(Ordering::Relaxed),
-            bytes_on_disk: trees.as_ref().map_or(0, |trees| trees.db.size_on_disk().unwrap_or(0)),
             durable: self.is_durable(),
             complete_since_ms: self.complete_since_ms(),
         }
@@ -460,10 +462,23 @@ fn open_or_replace(dir: &Path, settings: &config::Store, now_ms: i64) -> Result<
         Err(Failure::Broken(reason)) => reason,
         Err(failure) => return Err(failure),
     };
+    // Not on a full disk: the next attempt would find no database, begin one, and nobody would hear of the old one.
+    try_room(dir).map_err(|error| Failure::Unwritable(format!("{reason}; and no new one can be begun: {error}")))?;
     let kept = dir.join(format!("{DIRECTORY}.broken-{now_ms}"));
     std::fs::rename(&path, &kept).map_err(|error| Failure::Unwritable(format!("{reason}; {error}")))?;
+    tracing::error!(kept = %kept.display(), reason, "The decision log is damaged and was set aside; a fresh one begins");
     let (trees, _) = open_at(&path, settings)?;
     Ok((trees, OpenReport { state: OpenState::Replaced { kept, reason }, migrated_from: None }))
+}
+
+/// Tries whether there is room in `dir` to begin a database.
+fn try_room(dir: &Path) -> io::Result<()> {
+    // sled's first files take about one MiB.
+    const NEW_BYTES: usize = 4 << 20;
+    let file = dir.join(format!("{DIRECTORY}.room"));
+    let tried = std::fs::write(&file, vec![0; NEW_BYTES]);
+    let _ = std::fs::remove_file(&file);
+    tried
 }
 
 fn open_at(path: &Path, settings: &config::Store) -> Result<(Trees, Option<u32>), Failure> {
@@ -472,24 +487,44 @@ fn open_at(path: &Path, settings: &config::Store) -> Result<(Trees, Option<u32>)
         .cache_capacity(settings.cache_mb.max(1) << 20)
         .flush_every_ms(Some(500))
         .mode(sled::Mode::HighThroughput);
-    // sled asserts on some damaged files instead of returning an error.
-    let opened = catch_unwind(AssertUnwindSafe(|| -> Result<_, Failure> {
-        let trees = Trees::open(config.open()?)?;
-        let migrated = migrate(&trees)?;
-        Ok((trees, migrated))
-    }));
-    opened.unwrap_or_else(|_| Err(Failure::Broken("the database's files are damaged".to_owned())))
+    let was_there = path.join("db").exists();
+    match start(&config, was_there) {
+        Err(Failure::Broken(_)) if forget_unfinished(path) => start(&config, was_there),
+        opened => opened,
+    }
+}
+
+/// Removes the snapshots of its pages that sled began and did not finish, since the disk was full: it would take such a
+/// one for its newest, and call it damaged. Whether there was any.
+fn forget_unfinished(path: &Path) -> bool {
+    let files = std::fs::read_dir(path).into_iter().flatten().flatten();
+    files.fold(false, |found, file| {
+        let name = file.file_name().to_string_lossy().into_owned();
+        let is_one = name.starts_with("snap.") && name.ends_with(".generating");
+        (is_one && std::fs::remove_file(file.path()).is_ok()) || found
+    })
 }
 
 fn in_memory(settings: &config::Store) -> Result<Trees, OpenError> {
     let dir = transient::directory().map_err(|error| OpenError::Hopeless(error.to_string()))?;
     let config = sled::Config::new().path(dir).temporary(true).cache_capacity(settings.cache_mb.max(1) << 20);
-    config
-        .open()
-        .map_err(Failure::from)
-        .and_then(Trees::open)
-        .and_then(|trees| migrate(&trees).map(|_| trees))
-        .map_err(|failure| OpenError::Hopeless(failure.to_string()))
+    start(&config, false).map(|(trees, _)| trees).map_err(|failure| OpenError::Hopeless(failure.to_string()))
+}
+
+/// Starts sled, and migrates what it finds; `was_there`: there is a database's file.
+fn start(config: &sled::Config, was_there: bool) -> Result<(Trees, Option<u32>), Failure> {
+    try_threads()?;
+    let started = catch_unwind(AssertUnwindSafe(|| -> Result<_, Failure> {
+        let trees = Trees::open(config.open()?)?;
+        note_pool();
+        // sled begins anew in a file of which it can read nothing.
+        if was_there && is_bare(&trees)? {
+            return Err(Failure::Broken(BARE.to_owned()));
+        }
+        let migrated = migrate(&trees)?;
+        Ok((trees, migrated))
+    }));
+    started.unwrap_or_else(|panic| Err(Failure::of_panic(&*panic)))
 }
 
 /// The database's salt: the stored one, else `known`, else a new one.
@@ -543,6 +578,60 @@ mod tests {
         std::fs::remove_dir_all(log_in(dir).join("blobs")).unwrap();
         let mut rounds = (1..200_u8).map(write);
         rounds.find_map(Result::err).expect("sled misses no file").into()
+    }
+
+    /// Writes a store with some records in `dir`; their number.
+    fn written(dir: &Path) -> usize {
+        let (store, _) = Store::open(dir, &config::Store::default(), 0).unwrap();
+        let audit = |at: u32| store.trees().unwrap().audit.insert(at.to_be_bytes(), vec![7; 900]).map(drop);
+        (0..3000).try_for_each(audit).unwrap();
+        store.flush().unwrap();
+        store.trees().unwrap().audit.len()
+    }
+
+    #[test]
+    fn a_snapshot_that_a_full_disk_cut_off_is_no_damage() {
+        let dir = tempfile::tempdir().unwrap();
+        let count = written(dir.path());
+        for said in ["", "half of a snapshot of its pages"] {
+            std::fs::write(log_in(dir.path()).join("snap.00000000FF000000.generating"), said).unwrap();
+            let (store, report) = Store::open(dir.path(), &config::Store::default(), 1).unwrap();
+            assert_eq!(report.state, OpenState::Opened);
+            assert_eq!(store.trees().unwrap().audit.len(), count);
+        }
+    }
+
+    #[test]
+    fn a_file_that_was_emptied_or_cut_short_is_set_aside_and_not_written_over() {
+        let dir = tempfile::tempdir().unwrap();
+        for (at, part) in [0.0, 0.3, 0.6].into_iter().enumerate() {
+            assert_eq!(written(dir.path()), 3000);
+            let file = std::fs::File::options().write(true).open(log_in(dir.path()).join("db")).unwrap();
+            file.set_len((file.metadata().unwrap().len() as f64 * part) as u64).unwrap();
+            let (store, report) = Store::open(dir.path(), &config::Store::default(), at as i64).unwrap();
+            let OpenState::Replaced { kept, .. } = report.state else { panic!("{part}: {report:?}") };
+            assert!(kept.join("db").exists() && store.trees().unwrap().audit.is_empty());
+            drop(store);
+            let (_, report) = Store::open(dir.path(), &config::Store::default(), 9).unwrap();
+            assert_eq!(report.state, OpenState::Opened, "the fresh one has its schema version");
+        }
+    }
+
+    #[test]
+    fn nothing_is_set_aside_where_no_new_one_can_be_begun() {
+        let dir = tempfile::tempdir().unwrap();
+        written(dir.path());
+        std::fs::write(log_in(dir.path()).join("conf"), "no configuration").unwrap();
+        let there = || std::fs::read_dir(dir.path()).unwrap().count();
+        // Where this stands nothing can be written, as on a full disk.
+        std::fs::create_dir(dir.path().join("log.room")).unwrap();
+        let before = there();
+        let (_, report) = Store::open(dir.path(), &config::Store::default(), 1).unwrap();
+        assert!(matches!(report.state, OpenState::Memory { .. }), "{report:?}");
+        assert_eq!(there(), before);
+        std::fs::remove_dir(dir.path().join("log.room")).unwrap();
+        let (_, report) = Store::open(dir.path(), &config::Store::default(), 1).unwrap();
+        assert!(matches!(report.state, OpenState::Replaced { .. }), "{report:?}");
     }
 
     #[test]

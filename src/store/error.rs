@@ -25,6 +25,14 @@ pub enum OpenError {
         /// The newest version this program knows.
         known: u32,
     },
+    /// The system lets this process start no more threads.
+    #[error(
+        "the decision log's threads cannot be started: {reason}. Allow this process more of them (ulimit -u, systemd's TasksMax, a container's limit of pids)"
+    )]
+    Threads {
+        /// Why.
+        reason: String,
+    },
     /// There is no store to read.
     #[error("there is no store in {path} (server.data_dir; what a sandbox wrote is in its folder `sandbox`)")]
     Missing {

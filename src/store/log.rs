@@ -27,7 +27,12 @@ pub enum Stored {
     Duplicate,
     /// There is no such decision.
     UnknownDecision,
+    /// The decision has [`MOST_FEEDBACK`] already.
+    TooMany,
 }
+
+/// Most feedback of one decision: each further one reads all those before.
+pub const MOST_FEEDBACK: usize = 200;
 
 /// Most bytes of a feedback's id.
 pub const FEEDBACK_ID_BYTES: usize = 200;
@@ -184,6 +189,9 @@ impl Store {
         let key = [&decision[..], record.id.as_bytes()].concat();
         if trees.feedback.contains_key(&key)? {
             return Ok(Stored::Duplicate);
+        }
+        if trees.feedback.scan_prefix(decision).keys().take(MOST_FEEDBACK).count() == MOST_FEEDBACK {
+            return Ok(Stored::TooMany);
         }
         // sled's generated ids always grow, also over restarts and whatever the clock does.
         record.seq = trees.db.generate_id()?;

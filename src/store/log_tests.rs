@@ -310,3 +310,17 @@ fn a_file_that_ends_in_the_middle_of_a_block_gives_what_is_whole() {
     }
     assert!(seen.len() > 3, "cut anywhere, the log has always {seen:?} entries");
 }
+
+#[test]
+fn a_decision_takes_so_many_feedbacks_and_no_more() {
+    let store = Store::in_memory().unwrap();
+    let none: [OutcomeRecord; 0] = [];
+    let mut many: Vec<_> =
+        (0..=MOST_FEEDBACK).map(|at| FeedbackRecord { id: format!("n{at}"), ..said(1, 7) }).collect();
+    let stored = store.append(&[decision(1, 0), decision(2, 0)], &none, &mut many).unwrap();
+    assert_eq!(stored[MOST_FEEDBACK - 1..], [Stored::New, Stored::TooMany]);
+    let mut more = [many[0].clone(), said(2, 7)];
+    let no_decision: [DecisionRecord; 0] = [];
+    assert_eq!(store.append(&no_decision, &none, &mut more).unwrap(), [Stored::Duplicate, Stored::New]);
+    assert_eq!(store.entry(id(1)).unwrap().unwrap().feedback.len(), MOST_FEEDBACK);
+}

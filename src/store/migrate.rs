@@ -19,6 +19,11 @@ use super::trees::{Failure, SCHEMA, Trees};
 
 const KEY: &str = "schema";
 
+/// Whether it has neither a schema version nor decisions: it was just made, or nothing in its files could be read.
+pub(super) fn is_bare(trees: &Trees) -> Result<bool, Failure> {
+    Ok(!trees.settings.contains_key(KEY)? && trees.decisions.is_empty() && trees.blocks.is_empty())
+}
+
 /// Migrates the database to [`SCHEMA`]; the version it had, where it had records to migrate.
 pub(super) fn migrate(trees: &Trees) -> Result<Option<u32>, Failure> {
     let found = match trees.settings.get(KEY)? {

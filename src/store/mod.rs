@@ -52,7 +52,7 @@ pub use error::{OpenError, StoreError};
 pub use exchange::{ExchangeError, Exporter, Format, line, read_entries};
 pub use fingerprint::Salt;
 pub use join::{Order, Span};
-pub use log::{FEEDBACK_ID_BYTES, Stored};
+pub use log::{FEEDBACK_ID_BYTES, MOST_FEEDBACK, Stored};
 pub use query::{Filter, Page};
 pub use rates::{Rates, chances};
 pub use record::{

@@ -3,9 +3,12 @@
 //! Below [`Store`](super::Store), which holds the trees while they work; also for code that handles the files without a
 //! store.
 
+use std::any::Any;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
+use std::{io, thread};
 
 use parking_lot::Mutex;
 
@@ -96,6 +99,8 @@ pub(super) enum Failure {
     Locked,
     #[error("a later program wrote it (schema {0})")]
     Newer(u32),
+    #[error("its threads cannot be started: {0}")]
+    Threads(String),
     #[error("{0}")]
     Unwritable(String),
     #[error("{0}")]
@@ -121,15 +126,48 @@ impl From<sled::Error> for Failure {
 }
 
 impl Failure {
+    /// What a panic of sled means: it asserts on some damaged files instead of returning an error. But a thread that it
+    /// cannot start says nothing against the files.
+    pub fn of_panic(panic: &(dyn Any + Send)) -> Self {
+        match panic.downcast_ref::<String>().filter(|said| said.contains("kind: WouldBlock")) {
+            Some(said) => Self::Threads(said.clone()),
+            None => Self::Broken("the database's files are damaged".to_owned()),
+        }
+    }
+
     /// The failure as an error that ends opening the database in `dir`.
     pub fn of(self, dir: &Path) -> OpenError {
         let path = dir.to_owned();
         match self {
             Self::Locked => OpenError::Locked { path },
             Self::Newer(found) => OpenError::Newer { path, found, known: SCHEMA },
+            Self::Threads(reason) => OpenError::Threads { reason },
             Self::Unwritable(reason) | Self::Broken(reason) => OpenError::Unreadable { path, reason },
         }
     }
+}
+
+/// Whether sled's pool of threads, which all databases of the process share, is there.
+static POOL_RUNS: AtomicBool = AtomicBool::new(false);
+
+/// Notes that sled has opened a database, and with it started its pool.
+pub(super) fn note_pool() {
+    POOL_RUNS.store(true, Ordering::Relaxed);
+}
+
+/// Tries whether the threads that sled needs can be started, as many at once: it panics where it cannot start the one
+/// of a database, and waits for ever on a pool that has none.
+pub(super) fn try_threads() -> Result<(), Failure> {
+    const OF_A_DATABASE: usize = 1;
+    const OF_THE_POOL: usize = 7;
+    let needed = if POOL_RUNS.load(Ordering::Relaxed) { OF_A_DATABASE } else { OF_A_DATABASE + OF_THE_POOL };
+    let gate = Mutex::new(());
+    let started = thread::scope(|scope| {
+        let _all_are_there = gate.lock();
+        let start = |_| thread::Builder::new().spawn_scoped(scope, || drop(gate.lock())).map(drop);
+        (0..needed).try_for_each(start)
+    });
+    started.map_err(|error: io::Error| Failure::Threads(error.to_string()))
 }
 
 /// Calls `open`, and again for a second while another process has the files locked: sled's threads hold the lock a
@@ -144,4 +182,20 @@ pub(super) fn when_free<T>(open: impl Fn() -> Result<T, Failure>) -> Result<T, F
         }
     }
     open()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::catch_unwind;
+
+    use super::*;
+
+    #[test]
+    fn a_panic_for_want_of_a_thread_is_no_damage() {
+        let meant = |panics: fn()| Failure::of_panic(&*catch_unwind(panics).unwrap_err());
+        let no_thread = || Err::<(), _>(io::Error::from_raw_os_error(libc::EAGAIN)).unwrap();
+        assert!(matches!(meant(no_thread), Failure::Threads(_)));
+        assert!(matches!(meant(|| assert_eq!(1, 2, "a checksum")), Failure::Broken(_)));
+        assert!(matches!(meant(|| panic!("a page is missing")), Failure::Broken(_)));
+    }
 }

@@ -25,8 +25,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::protocol::DecisionId;
 use crate::store::{
-    Compacted, Compactor, DecisionRecord, FEEDBACK_ID_BYTES, FeedbackRecord, OutcomeRecord, Salt, Store, StoreError,
-    Stored,
+    Compacted, Compactor, DecisionRecord, FEEDBACK_ID_BYTES, FeedbackRecord, MOST_FEEDBACK, OutcomeRecord, Salt,
+    Store, StoreError, Stored,
 };
 
 /// Most changed decisions that wait to be learned from. Those that do not fit are learned at the next retune.
@@ -74,6 +74,9 @@ pub enum FeedbackError {
     /// There is no such decision.
     #[error("there is no such decision")]
     Unknown,
+    /// The decision was rated as often as it can be.
+    #[error("the decision has {MOST_FEEDBACK} feedbacks, and takes no more")]
+    TooMany,
     /// Its value is out of range, or its id empty or too long.
     #[error("{0}")]
     Invalid(&'static str),
@@ -486,6 +489,7 @@ impl Loop {
 fn verdict(stored: Stored) -> Result<Ack, FeedbackError> {
     match stored {
         Stored::UnknownDecision => Err(FeedbackError::Unknown),
+        Stored::TooMany => Err(FeedbackError::TooMany),
         Stored::New => Ok(Ack::Stored),
         Stored::Duplicate => Ok(Ack::Duplicate),
     }

@@ -14,6 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use reqwest::NoProxy;
 use tokio::time::{Instant, timeout_at};
 
+use super::resolver::Resolver;
 use super::room::{Room, SMALL_BYTES};
 use super::{Endpoint, Provider};
 use crate::config::{self, Roots};
@@ -260,11 +261,13 @@ impl Client {
         let without = NoProxy::from_string(&without);
         let proxy =
             proxy.map(|address| reqwest::Proxy::all(address).map(|proxy| proxy.no_proxy(without))).transpose()?;
+        let resolver = Arc::new(Resolver::of_the_system());
         let common = || {
             let builder = reqwest::Client::builder()
                 .connect_timeout(Duration::from_millis(settings.connect_timeout_ms))
                 .pool_idle_timeout(Duration::from_secs(90))
                 .tcp_nodelay(true)
+                .dns_resolver(Arc::clone(&resolver))
                 .redirect(reqwest::redirect::Policy::none())
                 // The environment's proxies are ignored: only the configured one counts.
                 .no_proxy()

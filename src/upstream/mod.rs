@@ -17,6 +17,7 @@ mod deployment;
 mod discovery;
 mod load;
 mod provider;
+mod resolver;
 mod retry_budget;
 mod room;
 

@@ -464,3 +464,39 @@ fn what_was_said_since_the_last_import_comes_with_the_next() {
     assert!(there.outcome.is_some());
     assert_eq!((there.feedback.len(), there.verdict()), (1, Some(0.5)));
 }
+
+#[test]
+fn a_log_is_not_damaged_because_no_thread_can_be_started() {
+    let dir = tempfile::tempdir().unwrap();
+    let entry =
+        serde_json::json!({ "decision": { "id": uuid::Uuid::now_v7(), "at_ms": 1, "chosen": "a", "request": {} } });
+    std::fs::write(dir.path().join("log.jsonl"), format!("{entry}\n")).unwrap();
+    // No address space holds a stack of 2^60 bytes.
+    let without_threads = |command: &[&str]| {
+        let refused = pointsman_with(dir.path(), command, ("RUST_MIN_STACK", "1152921504606846976"));
+        let said = stderr(&refused);
+        assert_eq!(refused.status.code(), Some(1), "{said}");
+        assert!(said.contains("threads cannot be started") && !said.contains("panicked"), "{said}");
+    };
+    // The first import begins the log, the second finds it.
+    without_threads(&["import", "log.jsonl"]);
+    assert!(stdout(&pointsman(dir.path(), &["import", "log.jsonl"])).contains("1 entries imported"));
+    without_threads(&["import", "log.jsonl"]);
+    without_threads(&["export", "out.jsonl"]);
+    assert!(pointsman(dir.path(), &["export", "out.jsonl"]).status.success());
+    let there = std::fs::read_dir(dir.path().join("var")).unwrap().map(|it| it.unwrap().file_name());
+    assert!(there.into_iter().all(|name| !name.to_string_lossy().contains("broken")), "the log was set aside");
+}
+
+#[test]
+fn a_gateway_that_is_given_no_thread_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    // No address space holds a stack of 2^60 bytes.
+    let refused = pointsman_with(dir.path(), &["serve", "--sandbox"], ("RUST_MIN_STACK", "1152921504606846976"));
+    let said = stderr(&refused);
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("pointsman: the runtime cannot be started: the system gives this process no more"),
+        "{said}"
+    );
+}

@@ -10,6 +10,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use crate::support::TestGateway;
+use crate::support::process::Process;
 
 /// Far less than a connection may stay idle.
 const SOON: Duration = Duration::from_secs(20);
@@ -179,4 +180,42 @@ async fn who_is_refused_at_the_door_keeps_no_place() {
     assert_eq!(connection("pm_0000").await, (401, Some("close".into())));
     assert_eq!(connection(&tokens[0]).await, (200, None));
     gateway.stop().await;
+}
+
+#[tokio::test]
+async fn who_is_refused_while_it_sends_is_told_why() {
+    let gateway = TestGateway::start("[access]\nauth = 'required'").await;
+    for (path, told) in [("/v1/chat/completions", "401"), ("/nowhere", "40")] {
+        let mut stream = connect(&gateway, Ipv4Addr::LOCALHOST).await;
+        let bytes = 12 << 20;
+        let head = format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {bytes}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // As most clients do: all of it is sent before anything is read.
+        for _ in 0..12 {
+            stream.write_all(&vec![b' '; bytes / 12]).await.expect("it hangs up in the middle");
+        }
+        let mut answer = [0; 16];
+        timeout(SOON, stream.read_exact(&mut answer)).await.unwrap().expect("no answer");
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {told}")), "{path}: {answer}");
+    }
+    gateway.stop().await;
+}
+
+/// The process has fewer file descriptors than `server.max_connections`.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn who_is_idle_makes_room_also_where_descriptors_run_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let most = 200 + 20 * std::thread::available_parallelism().unwrap().get();
+    let process = Process::sandbox_with(dir.path(), most, &[]);
+    let address: std::net::SocketAddr = process.proxy.trim_start_matches("http://").parse().unwrap();
+    let mut idle = Vec::new();
+    for at in 0..most + 20 {
+        let mut stream = timeout(SOON, TcpStream::connect(address)).await.unwrap().unwrap();
+        assert!(ask(&mut stream, "/ready").await.contains("200 ok"), "connection {at}");
+        idle.push(stream);
+    }
+    drop(idle);
+    assert!(process.stop().1);
 }

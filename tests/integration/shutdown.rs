@@ -86,3 +86,28 @@ async fn a_process_whose_drain_was_cut_ended_well() {
     assert!(good && said.contains("The drain's deadline passed"), "{said}");
     assert_eq!(call.await.unwrap().unwrap().status(), 503);
 }
+
+#[cfg(unix)]
+#[test]
+fn a_start_that_hangs_can_be_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("var")).unwrap();
+    // Whoever opens it to read waits until somebody writes.
+    let made = std::process::Command::new("mkfifo").arg(dir.path().join("var/tokens.json")).status().unwrap();
+    assert!(made.success());
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_pointsman"))
+        .args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
+        .current_dir(dir.path())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(child.try_wait().unwrap(), None, "it does not hang: nothing is tried");
+    let _ = std::process::Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
+    let ended = (0..200).find_map(|_| {
+        std::thread::sleep(Duration::from_millis(50));
+        child.try_wait().unwrap()
+    });
+    let _ = child.kill();
+    assert_eq!(ended.expect("it goes on").code(), Some(0));
+}

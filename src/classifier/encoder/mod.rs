@@ -186,7 +186,8 @@ impl Encoder {
             Some(rows) if device.is_cpu() => Embedding::Quantized(rows),
             _ => Embedding::Dense(weights.tensor(Role::Embedding)?.to_dtype(dtype)?.to_device(&device)?),
         };
-        let mut layers = Vec::with_capacity(depth);
+        // Not of their number: the file may claim any.
+        let mut layers = Vec::new();
         let isa = setup.isa.min(Isa::detect());
         let int8 = match setup.precision {
             config::Precision::Full => false,

@@ -80,6 +80,7 @@ impl Artefact {
         let header: BTreeMap<String, serde_json::Value> =
             serde_json::from_slice(header).map_err(|error| wrong(&format!("its header is no JSON: {error}")))?;
         let mut artefact = Self::default();
+        let mut left = data.len();
         for (name, value) in header {
             if name == "__metadata__" {
                 artefact.description = value[DESCRIPTION].as_str().unwrap_or_default().to_owned();
@@ -92,6 +93,8 @@ impl Artefact {
             if from > to || to > data.len() || count != Some(to - from) {
                 return Err(wrong(&format!("tensor `{name}` does not fit its place: the file was cut off")));
             }
+            // Many tensors in the same place would take many times the file's size.
+            left = left.checked_sub(to - from).ok_or_else(|| wrong("its tensors overlap"))?;
             let tensor = Tensor { kind: place.dtype, shape: place.shape, bytes: data[from..to].to_vec() };
             artefact.tensors.insert(name, tensor);
         }
@@ -237,6 +240,18 @@ mod tests {
         assert!(short.iter().zip([1.0, 0.1, -3.0]).all(|(a, b): (&f32, f32)| (a - b).abs() < 0.004 * b.abs()));
         assert_eq!(read.signed("c", &[2]).unwrap(), [-7, 9]);
         assert_eq!(read.bytes("d").unwrap(), [200, 1]);
+    }
+
+    #[test]
+    fn tensors_that_overlap_are_refused() {
+        let place = |name: &str| format!("\"{name}\":{{\"dtype\":\"U8\",\"shape\":[8],\"data_offsets\":[0,8]}}");
+        let file = |places: &[String]| {
+            let header = format!("{{\"__metadata__\":{{\"{DESCRIPTION}\":\"x\"}},{}}}", places.join(","));
+            [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &[0; 8]].concat()
+        };
+        assert!(Artefact::read(&file(&[place("a")])).is_ok());
+        let error = Artefact::read(&file(&[place("a"), place("b")])).unwrap_err();
+        assert!(error.to_string().contains("overlap"), "{error}");
     }
 
     #[test]

@@ -19,6 +19,10 @@ use crate::store::Token;
 /// Most bytes of a body that holds no prompt: a form, a feedback, an outcome.
 pub const MAX_SMALL_BYTES: usize = 64 << 10;
 
+/// Most values of a body. Read, each takes some 100 bytes, even where it takes two in the body (`1,`): a body of 32 MiB
+/// could take 2 GiB. A vendor takes at most 300,000 tokens, as numbers, for embeddings.
+const MOST_VALUES: usize = 1_000_000;
+
 /// Admits a request that came `now` and reads its body: first a permit, to be held until the answer is complete, then
 /// the rate limits, then the body, so that no request beyond its limits holds a permit while it is sent.
 ///
@@ -75,11 +79,34 @@ async fn read_within(
 ) -> Result<Bytes, ApiError> {
     let whole = tokio::time::timeout(Duration::from_secs(limits.body_timeout_s), gather(body, max_bytes)).await;
     match whole.map_err(|_| slow(limits))? {
+        Ok(body) if has_too_many_values(&body) => {
+            let most = format!("{MOST_VALUES} values; it would take many times its size in memory");
+            Err(ApiError::new(ErrorKind::TooLarge, format!("the body has more than {most}")))
+        }
         Ok(body) => Ok(if body.starts_with(BYTE_ORDER_MARK) { body.slice(BYTE_ORDER_MARK.len()..) } else { body }),
         Err(Broken::TooLarge) => Err(too_large()),
         Err(Broken::Refused(why)) => Err(ApiError::new(ErrorKind::SlowBody, why)),
         Err(Broken::Cut) => Err(ApiError::invalid("the body could not be read")),
     }
+}
+
+/// Whether a body of JSON has more than [`MOST_VALUES`]: each value but the first of a list or an object follows a
+/// comma, and each list and object opens with a bracket.
+fn has_too_many_values(body: &[u8]) -> bool {
+    if body.len() <= MOST_VALUES {
+        return false;
+    }
+    let (mut count, mut in_text, mut is_escaped) = (0, false, false);
+    for byte in body {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if in_text => is_escaped = true,
+            b'"' => in_text = !in_text,
+            b',' | b'[' | b'{' if !in_text => count += 1,
+            _ => {}
+        }
+    }
+    count > MOST_VALUES
 }
 
 /// Why a body could not be read whole.
@@ -193,6 +220,20 @@ mod tests {
         let bytes = futures::stream::repeat_with(|| Ok::<_, std::io::Error>(Bytes::from_static(b" ")));
         let error = read_small(Body::from_stream(bytes), &Limits::default()).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::TooLarge);
+    }
+
+    #[tokio::test]
+    async fn a_body_of_too_many_values_is_not_read() {
+        let limits = Limits::default();
+        let sent = async |values: &str| read(Body::from(format!("{{\"x\":[{values}0]}}")), &limits).await;
+        for value in ["1,", "[],", "{\"a\":[]},"] {
+            let each = value.bytes().filter(|byte| b",[{".contains(byte)).count();
+            assert!(sent(&value.repeat(MOST_VALUES / each - 2)).await.is_ok(), "{value}");
+            let error = sent(&value.repeat(MOST_VALUES / each + 1)).await.unwrap_err();
+            assert_eq!(error.kind, ErrorKind::TooLarge, "{value}: {}", error.message);
+        }
+        let text = format!("\"{}\",", ",[{\\\"".repeat(MOST_VALUES));
+        assert!(sent(&text).await.is_ok(), "what stands in a text is no value");
     }
 
     #[tokio::test]

@@ -2,7 +2,7 @@
 //!
 //! Feedback is acknowledged once it is on disk. It may be early (before the answer ended), late (days after), repeated
 //! or contradictory: of one source the last feedback counts, different sources are averaged, and the same `id` again is
-//! acknowledged and changes nothing.
+//! acknowledged and changes nothing. A decision takes so many and no more.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,6 +68,7 @@ async fn take(gateway: &Gateway, body: Body) -> Result<Json<Value>, ApiError> {
         Err(FeedbackError::Unknown) => {
             Err(ApiError::new(ErrorKind::NotFound, "there is no such decision").at("decision_id"))
         }
+        Err(error @ FeedbackError::TooMany) => Err(ApiError::invalid(error.to_string()).at("decision_id")),
         Err(FeedbackError::Invalid(what)) => Err(ApiError::invalid(what)),
         Err(FeedbackError::Unavailable(why)) => {
             let message = format!("the feedback is not stored ({why}); send it again with the same id");

@@ -20,7 +20,19 @@ pub struct Process {
 impl Process {
     /// Starts `pointsman serve --sandbox` with further arguments, and waits until it listens.
     pub fn sandbox(dir: &Path, args: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_pointsman"))
+        Self::spawn(Command::new(env!("CARGO_BIN_EXE_pointsman")), dir, args)
+    }
+
+    /// The same with at most so many file descriptors.
+    pub fn sandbox_with(dir: &Path, descriptors: usize, args: &[&str]) -> Self {
+        let mut command = Command::new("sh");
+        let script = format!("ulimit -n {descriptors} && exec \"$0\" \"$@\"");
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_pointsman")]);
+        Self::spawn(command, dir, args)
+    }
+
+    fn spawn(mut command: Command, dir: &Path, args: &[&str]) -> Self {
+        let mut child = command
             .args(["serve", "--sandbox", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
             .args(args)
             .current_dir(dir)
