@@ -155,7 +155,7 @@ fn tokens_are_told_where_any_outcome_did() {
     let head = head();
     let reading = read(&head, [1.0, 0.0]);
     let tokens = |name| head.estimate(&reading, &head.ability(name, None, None).unwrap()).output_tokens;
-    assert!((tokens("plus").unwrap() - 4.625f32.exp()).abs() < 0.1);
+    assert!((tokens("plus").unwrap() - 4.625_f64.exp()).abs() < 0.1);
     assert_eq!(tokens("minus"), None);
 }
 
