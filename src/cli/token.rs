@@ -29,7 +29,8 @@ pub(super) enum TokenCommand {
         /// Tokens per minute, in place of limits.tokens_per_minute; 0 = no limit
         #[arg(long, value_name = "N")]
         tpm: Option<u64>,
-        /// US dollars per day, in place of limits.usd_per_day; 0 = no limit
+        /// US dollars per day, in place of limits.usd_per_day; 0 = no limit. Counted at the configured prices of
+        /// tokens, without service tiers and fees for the vendor's own tools
         #[arg(long, value_name = "USD")]
         usd_per_day: Option<f64>,
         #[command(flatten)]
