@@ -128,6 +128,17 @@ impl StreamDecoder {
         out.push(last);
     }
 
+    /// Whether the whole answer is here while the stream goes on: its usage may be to come.
+    pub fn has_said_all(&self) -> bool {
+        let said_all = match &self.state.dialect {
+            DialectDecoder::OpenAi(decoder) => decoder.has_said_all(),
+            DialectDecoder::Anthropic(decoder) => decoder.has_said_all(),
+            // Says all of its end at once.
+            DialectDecoder::Ollama(_) => false,
+        };
+        said_all && self.state.end == End::Open
+    }
+
     /// Whether the upstream reported an error in its stream, so that a client of the same dialect has seen it.
     pub fn saw_error(&self) -> bool {
         self.state.end == End::Refused

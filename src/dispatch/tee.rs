@@ -3,9 +3,10 @@
 //! Where client and upstream speak the same dialect the bytes pass through unchanged and are decoded on the side;
 //! else each event is encoded anew. Either way the stream ends in one of four ways: the upstream says that it is
 //! complete; it breaks off, or the gateway shuts down, and the client gets an error event in its dialect; or the
-//! client goes away, which drops the [`Tee`] and with it the call. The answer as far as it came is priced in all
-//! four. Where the answer has to be kept (the last event of OpenAI's Responses repeats all of it), it breaks off when
-//! it grows larger than a whole answer may be.
+//! client goes away, which drops the [`Tee`] and with it the call, unless all of the answer is here: then its usage is
+//! waited for, for a second, and it counts as complete. The answer as far as it came is priced in all four. Where the
+//! answer has to be kept (the last event of OpenAI's Responses repeats all of it), it breaks off when it grows larger
+//! than a whole answer may be.
 //!
 //! During a long silence (the model thinks) the client gets a sign of life in its dialect: else a proxy on the way,
 //! or the client itself, would take the connection for dead.
@@ -124,11 +125,28 @@ impl Tee {
     }
 
     pub(super) fn into_stream(self) -> BoxStream<'static, Result<Bytes, Infallible>> {
-        stream::unfold(self, |mut tee| async move {
-            let bytes = tee.next().await?;
-            Some((Ok(bytes), tee))
+        stream::unfold(Handed(Some(self)), |mut handed| async move {
+            let bytes = handed.0.as_mut()?.next().await?;
+            Some((Ok(bytes), handed))
         })
         .boxed()
+    }
+
+    /// Reads on for the usage of an answer whose client has gone with all of it, and reports a complete answer.
+    async fn read_usage(mut self) {
+        let deadline = Instant::now() + LAST_BYTES_TIMEOUT;
+        let mut events = Vec::new();
+        while let Some(answer) = &mut self.answer
+            && let Ok(Some(chunk)) = answer.chunk(deadline).await
+        {
+            self.decoder.push(&chunk, &mut events);
+            events.drain(..).for_each(|event| self.count(&event));
+        }
+        self.settle_early();
+        settle_good(&mut self.permit, self.at_ms);
+        if let Some(report) = self.report.take() {
+            report.end(OutcomeStatus::Ok);
+        }
     }
 
     /// The next bytes for the client; `None` at the end. Never an empty piece, which would end a chunked body.
@@ -356,6 +374,24 @@ impl Tee {
         }
         if let Some(report) = self.report.take() {
             report.end(status);
+        }
+    }
+}
+
+/// A stream in its client's hands.
+struct Handed(Option<Tee>);
+
+/// The client went away, or has read the stream to its end.
+impl Drop for Handed {
+    fn drop(&mut self) {
+        let Some(tee) = self.0.take() else { return };
+        // What is held was never handed over.
+        if tee.report.is_some()
+            && tee.held.is_none()
+            && tee.decoder.has_said_all()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(tee.read_usage());
         }
     }
 }

@@ -92,6 +92,40 @@ async fn a_stream_that_shows_life_is_given_the_time_to_think() {
 }
 
 #[tokio::test]
+async fn who_leaves_with_all_of_the_answer_pays_for_what_the_vendor_counts_after_it() {
+    let usage = json!({ "choices": [], "usage": { "prompt_tokens": 5, "completion_tokens": 5000 } });
+    let finish = json!({ "choices": [{ "index": 0, "delta": {}, "finish_reason": "stop" }] });
+    let mock = Mock::start(move |body| {
+        let mut script = gpt(0, 1, 0);
+        script.pieces.pop();
+        script.pieces.push((50, format!("data: {finish}\n\n")));
+        match body.contains("\"silent\"") {
+            true => script.pieces.push((150, format!("data: {usage}\n\ndata: [DONE]\n\n"))),
+            false => script.end_ms = 60_000,
+        }
+        script
+    })
+    .await;
+    let gateway = start(&mock, "idle_timeout_ms = 20000").await;
+    let path = "/v1/chat/completions";
+    // The vendor of the second never says what it counts.
+    for (model, least, most) in [("silent", 5005.0, 5005.0), ("quick", 2.0, 100.0)] {
+        let mut stream = gateway.post(path, streamed(path, model)).await.bytes_stream();
+        let mut told = String::new();
+        while !told.contains("\"stop\"") {
+            told += &String::from_utf8_lossy(&stream.next().await.unwrap().unwrap());
+        }
+        drop(stream);
+        settle(|| gateway.app.gateway.metrics.in_flight() == 0, "in flight").await;
+        let ok = format!("pointsman_requests_total{{dialect=\"openai\",model=\"{model}\",status=\"ok\"");
+        assert_eq!(gateway.metric(&ok).await, 1.0, "{model}");
+        let cost = gateway.metric(&format!("pointsman_cost_usd_total{{model=\"{model}\"}}")).await * 1e3;
+        assert!((least..=most).contains(&cost.round()), "{model}: {cost}");
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn a_client_hears_of_a_model_that_thinks_unheard() {
     let mock = Mock::start(|_| gpt(1500, 2, 0)).await;
     let settings = "thinking_timeout_ms = 5000\nsign_of_life_ms = 200";

@@ -91,6 +91,11 @@ pub(crate) struct Decoder {
 }
 
 impl Decoder {
+    /// Whether the reason of its end came: nothing of the answer follows.
+    pub(crate) fn has_said_all(&self) -> bool {
+        self.ending.is_some()
+    }
+
     /// Appends the events in the data of one server-sent event; `Err` = the data cannot be read.
     pub(crate) fn decode(&mut self, data: &[u8], out: &mut Vec<StreamEvent>) -> Result<(), ()> {
         match serde_json::from_slice::<Wire>(data).map_err(|_| ())? {

@@ -157,6 +157,11 @@ impl Decoder {
         }
     }
 
+    /// Whether a finish reason came: nothing of the answer follows, at most its usage.
+    pub(crate) fn has_said_all(&self) -> bool {
+        self.finish.is_some()
+    }
+
     /// Ends a body without `[DONE]`: the answer is complete where a finish reason came.
     pub(crate) fn end(&mut self) -> Option<StreamEvent> {
         self.finish.map(|reason| StreamEvent::Finish { reason, stop_sequence: None })
