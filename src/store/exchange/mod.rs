@@ -13,6 +13,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use super::data_dir::private;
 use super::record::Entry;
 
 /// Longest line that an import reads: a multiple of the largest record, as JSON writes a character in up to six bytes.
@@ -128,12 +129,25 @@ impl Exporter {
             beside.push(".part");
             Part(beside.into())
         });
-        let mut options = File::options();
-        options.write(true).create(true).truncate(true);
         // It may hold prompts, so at first only the owner can read it.
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = options.open(part.as_ref().map_or(path, |part| &part.0)).map_err(failed)?;
+        let file = match &part {
+            Some(part) => {
+                // What is there was left behind, or laid there by somebody: a link, or a file that others can read.
+                let gone = std::fs::remove_file(&part.0).or_else(|error| match error.kind() {
+                    std::io::ErrorKind::NotFound => Ok(()),
+                    _ => Err(error),
+                });
+                gone.and_then(|()| private().create_new(true).open(&part.0))
+            }
+            None => {
+                let mut options = File::options();
+                options.write(true).create(true).truncate(true);
+                #[cfg(unix)]
+                std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+                options.open(path)
+            }
+        };
+        let file = file.map_err(failed)?;
         // The permissions of an existing file are kept.
         if part.is_some()
             && let Ok(there) = std::fs::metadata(path)

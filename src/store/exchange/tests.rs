@@ -56,6 +56,31 @@ fn an_export_is_its_owners_unless_the_one_before_was_shown_to_others() {
     assert_eq!(mode_of_next(), 0o640);
 }
 
+#[cfg(unix)]
+#[test]
+fn what_lies_where_an_export_is_begun_is_neither_written_through_nor_kept() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let (path, part, victim) = (at("log.jsonl"), at("log.jsonl.part"), at("victim"));
+    let export = || {
+        let mut export = Exporter::create(&path, Format::JsonLines).unwrap();
+        export.write(&entry(1)).unwrap();
+        export.finish().unwrap();
+        let made = std::fs::symlink_metadata(&path).unwrap();
+        assert!(made.is_file());
+        assert_eq!(made.permissions().mode() & 0o777, 0o600);
+        std::fs::remove_file(&path).unwrap();
+    };
+    std::fs::write(&victim, "kept").unwrap();
+    std::os::unix::fs::symlink(&victim, &part).unwrap();
+    export();
+    assert_eq!(std::fs::read_to_string(&victim).unwrap(), "kept");
+    std::fs::write(&part, "").unwrap();
+    std::fs::set_permissions(&part, std::fs::Permissions::from_mode(0o666)).unwrap();
+    export();
+}
+
 #[test]
 fn what_was_there_stays_until_the_new_one_is_whole() {
     let dir = tempfile::tempdir().unwrap();
