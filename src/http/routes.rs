@@ -4,7 +4,10 @@ use std::sync::{Arc, LazyLock};
 
 use axum::Router;
 use axum::middleware;
+use axum::response::Response;
 use axum::routing::{MethodRouter, delete, get, patch, post, put};
+use http::HeaderValue;
+use http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use super::error::{Rejection, dialect_of, dialect_of_asker};
@@ -91,10 +94,20 @@ pub fn proxy(gateway: Arc<Gateway>) -> Router {
 /// The router of the admin listener.
 pub fn admin(gateway: Arc<Gateway>) -> Router {
     let router = router(of_operators())
+        .layer(middleware::map_response(unkept))
         .merge(dashboard::routes())
         .route("/health", get(api::health::health))
         .route("/ready", get(api::health::ready));
     finish(router, gateway, None)
+}
+
+/// Adds the headers that keep what operators are answered (prompts may be in it) out of caches, and its type as it is
+/// told.
+async fn unkept(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
 }
 
 fn router(endpoints: Vec<Endpoint>) -> Router<Arc<Gateway>> {
@@ -142,7 +155,7 @@ async fn not_found(uri: http::Uri, headers: http::HeaderMap) -> Rejection {
     Rejection::new(dialect_of_asker(path, &headers), ApiError::new(ErrorKind::NotFound, message))
 }
 
-async fn wrong_method(method: http::Method, uri: http::Uri, headers: http::HeaderMap) -> axum::response::Response {
+async fn wrong_method(method: http::Method, uri: http::Uri, headers: http::HeaderMap) -> Response {
     use axum::response::IntoResponse;
     let (status, said) = if uri.path() == "/v1/responses" && headers.contains_key(http::header::UPGRADE) {
         // Codex tries a WebSocket first: this status makes it fall back at once, any other only after seven tries.
@@ -157,8 +170,8 @@ async fn wrong_method(method: http::Method, uri: http::Uri, headers: http::Heade
     if status == http::StatusCode::UPGRADE_REQUIRED {
         // It has to name what is spoken here (RFC 9110, sections 15.5.22 and 7.8).
         let headers = response.headers_mut();
-        headers.insert(http::header::UPGRADE, http::HeaderValue::from_static("HTTP/1.1"));
-        headers.insert(http::header::CONNECTION, http::HeaderValue::from_static("upgrade"));
+        headers.insert(http::header::UPGRADE, HeaderValue::from_static("HTTP/1.1"));
+        headers.insert(http::header::CONNECTION, HeaderValue::from_static("upgrade"));
     }
     response
 }

@@ -25,6 +25,20 @@ async fn metrics_count_what_happened() {
 }
 
 #[tokio::test]
+async fn what_operators_are_answered_stays_in_no_cache() {
+    let gateway = TestGateway::start("").await;
+    let paths = ["config", "decisions", "export", "tokens", "logs/stream", "decisions/nothing"];
+    for path in paths.map(|path| format!("/api/admin/{path}")).iter().map(String::as_str).chain(["/metrics"]) {
+        let response = gateway.http.get(gateway.admin_url(path)).send().await.unwrap();
+        let header = |name: &str| response.headers().get_all(name).iter().cloned().collect::<Vec<_>>();
+        assert_eq!(header("x-content-type-options"), ["nosniff"], "{path}");
+        let kept = header("cache-control");
+        assert!(kept == ["no-store"] || path.ends_with("stream") && kept == ["no-cache"], "{path}: {kept:?}");
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn the_description_and_the_routes_agree() {
     let gateway = TestGateway::start("").await;
     let spec: Value = serde_json::from_str(&gateway.admin("/openapi.json").await).unwrap();
