@@ -26,6 +26,7 @@ mod secrets;
 mod sequencer;
 mod splice;
 mod stream;
+mod weight;
 mod whole_events;
 
 use std::borrow::Cow;
@@ -48,6 +49,7 @@ pub use native::NO_OLLAMA;
 pub use secrets::Secrets;
 pub use splice::passthrough_request;
 pub use stream::{StreamDecoder, StreamEncoder};
+pub use weight::parsed_bytes;
 pub use whole_events::WholeEvents;
 
 /// The model and provider that a request is encoded for.

@@ -21,12 +21,13 @@ macro_rules! fixed {
 }
 
 /// All sections and keys that are read at start.
-const FIXED: [Fixed; 10] = [
+const FIXED: [Fixed; 11] = [
     fixed!("server", server),
     fixed!("admin", admin),
     fixed!("telemetry", telemetry),
     fixed!("store", store),
     Fixed { name: "classifier", is_same: |new, old| with_head_of(new, old) == new.classifier, keep: keep_classifier },
+    fixed!("limits.large_requests_mb", limits.large_requests_mb),
     fixed!("routing.seed", routing.seed),
     fixed!("dispatch.connect_timeout_ms", dispatch.connect_timeout_ms),
     fixed!("dispatch.large_answers_mb", dispatch.large_answers_mb),
@@ -83,6 +84,7 @@ mod tests {
             ("telemetry", "telemetry.log_format = 'json'"),
             ("store", "store.prompts = true"),
             ("classifier", "classifier.budget_ms = 7"),
+            ("limits.large_requests_mb", "limits.large_requests_mb = 7"),
             ("routing.seed", "routing.seed = 7"),
             ("dispatch.connect_timeout_ms", "dispatch.connect_timeout_ms = 7"),
             ("dispatch.large_answers_mb", "dispatch.large_answers_mb = 7"),

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Sizes, times and rates. Live.
+/// Sizes, times and rates. Live, except for the room for large requests.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
@@ -13,6 +13,9 @@ pub struct Limits {
     /// Requests answered at once (chat, embeddings, dry runs, counts); more get 429. Feedback and outcomes have
     /// permits of their own.
     pub max_in_flight: usize,
+    /// Memory, in MiB, that all requests which take more than 4 MiB share while they are answered; more get 429. Fixed
+    /// at start.
+    pub large_requests_mb: u64,
     /// Requests per minute of one API token, unless the token has a limit of its own; 0 = no limit.
     pub requests_per_minute: u32,
     /// Tokens (prompt and answer) per minute of one API token, likewise; 0 = no limit.
@@ -27,6 +30,7 @@ impl Default for Limits {
             max_body_mb: 32,
             body_timeout_s: 30,
             max_in_flight: 1024,
+            large_requests_mb: 2048,
             requests_per_minute: 0,
             tokens_per_minute: 0,
             usd_per_day: 0.0,

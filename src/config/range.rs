@@ -51,6 +51,7 @@ pub(super) fn ranged(config: &Config) -> Vec<Ranged> {
         positive("limits.max_body_mb", limits.max_body_mb, MAX_MB),
         positive("limits.body_timeout_s", limits.body_timeout_s, MAX_S),
         positive("limits.max_in_flight", limits.max_in_flight as u64, MAX_COUNT),
+        positive("limits.large_requests_mb", limits.large_requests_mb, MAX_MB),
         positive("routing.max_candidates", routing.max_candidates as u64, MAX_COUNT),
         any("routing.sticky.minutes", routing.sticky.minutes, MAX_S),
         positive("dispatch.max_attempts", u64::from(dispatch.max_attempts), MAX_COUNT),

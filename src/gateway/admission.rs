@@ -1,4 +1,9 @@
-//! How many requests and reports are handled at once.
+//! How many requests and reports are handled at once, and how much memory large requests take together.
+//!
+//! Each request's body has a limit of its own (`limits.max_body_mb`), and yet many at once could take all of a machine's
+//! memory. So requests larger than [`SMALL_BYTES`], which hardly any is, share a room of `limits.large_requests_mb` for
+//! as long as they are answered. Nobody waits for it: a client is told at once to try again, as with
+//! `limits.max_in_flight`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,11 +11,15 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::{MutexGuard, OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
+use crate::config::Limits;
 use crate::protocol::{ApiError, DecisionId, ErrorKind};
 
 /// Reports (feedback, outcomes) handled at once. They wait for the disk, so they have permits of their own: a slow disk
 /// must not keep chats out.
 const MAX_REPORTS: usize = 256;
+
+/// Requests that take up to this much memory need no room.
+const SMALL_BYTES: usize = 4 << 20;
 
 /// Permits for requests and reports.
 #[derive(Debug)]
@@ -18,16 +27,57 @@ pub struct Admission {
     /// Permits of requests in progress.
     requests: Arc<Semaphore>,
     limit: Mutex<usize>,
+    /// Mebibytes left for large requests, and how many there are in all.
+    free_mebibytes: Arc<Semaphore>,
+    mebibytes: usize,
     /// Permits of reports in progress.
     reports: Semaphore,
     /// Held while a client's report of its own call is compared with its earlier one; picked by the decision's id.
     reporting: [tokio::sync::Mutex<()>; 64],
 }
 
+/// Leave to answer a request, to be held until the answer is complete.
+#[derive(Debug)]
+pub struct Permit {
+    _one: OwnedSemaphorePermit,
+    free_mebibytes: Arc<Semaphore>,
+    mebibytes: usize,
+    /// The request's part of the room for large ones.
+    place: Option<OwnedSemaphorePermit>,
+}
+
+impl Permit {
+    /// Takes room for a request that takes this much memory in all, as far as it has none yet. What is larger than the
+    /// room has it for itself.
+    ///
+    /// # Errors
+    ///
+    /// `RateLimited` while other large requests have the room.
+    pub fn grow(&mut self, bytes: usize) -> Result<(), ApiError> {
+        let needed = (bytes.saturating_sub(SMALL_BYTES).div_ceil(1 << 20)).min(self.mebibytes);
+        let held = self.place.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let Some(more) = needed.checked_sub(held).filter(|more| *more > 0) else { return Ok(()) };
+        let more = u32::try_from(more).unwrap_or(u32::MAX);
+        let place = Arc::clone(&self.free_mebibytes).try_acquire_many_owned(more).map_err(|_| {
+            let message = "too many large requests are being answered (limits.large_requests_mb)";
+            ApiError::new(ErrorKind::RateLimited, message).after(Duration::from_secs(1))
+        })?;
+        match &mut self.place {
+            Some(held) => held.merge(place),
+            none => *none = Some(place),
+        }
+        Ok(())
+    }
+}
+
 impl Admission {
-    /// Lets in `limit` requests at once.
-    pub fn new(limit: usize) -> Self {
+    /// Lets in as many requests at once as the limits say.
+    pub fn new(limits: &Limits) -> Self {
+        let limit = limits.max_in_flight;
+        let mebibytes = u32::try_from(limits.large_requests_mb).unwrap_or(u32::MAX) as usize;
         Self {
+            free_mebibytes: Arc::new(Semaphore::new(mebibytes)),
+            mebibytes,
             requests: Arc::new(Semaphore::new(limit)),
             limit: Mutex::new(limit),
             reports: Semaphore::new(MAX_REPORTS),
@@ -40,11 +90,13 @@ impl Admission {
     /// # Errors
     ///
     /// `RateLimited` while `limits.max_in_flight` requests are being answered.
-    pub fn request(&self) -> Result<OwnedSemaphorePermit, ApiError> {
-        Arc::clone(&self.requests).try_acquire_owned().map_err(|_| {
+    pub fn request(&self) -> Result<Permit, ApiError> {
+        let one = Arc::clone(&self.requests).try_acquire_owned().map_err(|_| {
             let message = "too many requests are being answered (limits.max_in_flight)";
             ApiError::new(ErrorKind::RateLimited, message).after(Duration::from_secs(1))
-        })
+        })?;
+        let free_mebibytes = Arc::clone(&self.free_mebibytes);
+        Ok(Permit { _one: one, free_mebibytes, mebibytes: self.mebibytes, place: None })
     }
 
     /// A permit to handle a report, to be held until that is done.
@@ -90,7 +142,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_lower_limit_takes_hold_as_requests_end() {
-        let admission = Admission::new(3);
+        let admission = Admission::new(&Limits { max_in_flight: 3, ..Limits::default() });
         let first = admission.request().unwrap();
         let second = admission.request().unwrap();
         admission.resize(1);
@@ -105,5 +157,27 @@ mod tests {
         admission.resize(2);
         let _two = admission.request().unwrap();
         drop(one);
+    }
+
+    #[tokio::test]
+    async fn large_requests_share_a_room_for_as_long_as_they_are_answered() {
+        const MIB: usize = 1 << 20;
+        let admission = Admission::new(&Limits { large_requests_mb: 10, ..Limits::default() });
+        let [mut first, mut second, mut third] = std::array::from_fn(|_| admission.request().unwrap());
+        first.grow(SMALL_BYTES + 3 * MIB).unwrap();
+        first.grow(SMALL_BYTES + 6 * MIB).unwrap();
+        second.grow(SMALL_BYTES + 4 * MIB).unwrap();
+        second.grow(SMALL_BYTES).unwrap();
+        third.grow(SMALL_BYTES).unwrap();
+        let error = third.grow(SMALL_BYTES + 1).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::RateLimited);
+        assert!(error.message.contains("limits.large_requests_mb") && error.retry_after.is_some(), "{error:?}");
+        drop(first);
+        assert!(third.grow(1000 * MIB).is_err(), "another has a part of it");
+        drop(second);
+        third.grow(1000 * MIB).unwrap();
+        assert_eq!(admission.free_mebibytes.available_permits(), 0, "it has all of the room");
+        drop(third);
+        assert_eq!(admission.free_mebibytes.available_permits(), 10);
     }
 }

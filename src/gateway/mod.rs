@@ -142,7 +142,7 @@ impl Gateway {
         let settings = &parts.live.config;
         let seed = settings.routing.seed.unwrap_or_else(rand::random);
         Self {
-            admission: Admission::new(settings.limits.max_in_flight),
+            admission: Admission::new(&settings.limits),
             lengths: kept_lengths::read(&parts.store),
             live: ArcSwap::from_pointee(parts.live),
             tokens: ArcSwap::from_pointee(parts.tokens),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use pointsman::app::{App, StartError};
 use pointsman::config;
 use pointsman::store::Scope;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::{CLIENTS, TestGateway, ask, error, settle};
@@ -321,6 +321,53 @@ async fn a_body_that_is_too_large_is_413() {
         tokio::time::timeout(Duration::from_secs(5), waiting.read_exact(&mut answer)).await.unwrap().unwrap();
         assert_eq!(str::from_utf8(&answer), Ok(told));
     }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_body_of_very_many_values_is_413_before_it_is_parsed() {
+    let gateway =
+        TestGateway::start("[models.text-embedding]\nprovider = 'openai'\nprice = { input = 1.0, output = 0.0 }")
+            .await;
+    let (count, embeddings) = ("/v1/messages/count_tokens", "/v1/embeddings");
+    for path in
+        ["/api/chat", "/v1/chat/completions", "/v1/responses", "/v1/messages", count, "/api/route", embeddings]
+    {
+        // Three megabytes, which would take some hundred in memory.
+        let body = format!(r#"{{"model": "gpt-4o", "x": [{}1]}}"#, "[],".repeat(1_000_000));
+        let response = gateway.http.post(gateway.url(path)).body(body).send().await.unwrap();
+        assert_eq!(response.status(), 413, "{path}");
+        assert!(error(path, &response.json().await.unwrap()).contains("too many JSON values"), "{path}");
+    }
+    // The most token ids that OpenAI takes.
+    let ids: Vec<u32> = (0..300_000).collect();
+    let inputs: Vec<&[u32]> = ids.chunks(2_000).collect();
+    let body = json!({ "model": "text-embedding", "input": inputs });
+    assert_eq!(gateway.post(embeddings, body).await.status(), 200);
+    // A million tokens, in twenty thousand turns.
+    let turn = |number: usize| json!({ "role": "user", "content": format!("{number} {}", "word, ".repeat(50)) });
+    let body = json!({ "model": "gpt-4o", "messages": (0..20_000).map(turn).collect::<Vec<_>>() });
+    assert_ne!(gateway.post("/v1/chat/completions", body).await.status(), 413);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn large_requests_share_a_room() {
+    let gateway = TestGateway::start("[limits]\nlarge_requests_mb = 8").await;
+    let chat = "/v1/chat/completions";
+    let ask_for = async |words: &str| gateway.post(chat, ask(chat, "gpt-4o", words)).await;
+    let large = "x".repeat(3 << 20);
+    assert_ne!(ask_for(&large).await.status(), 429);
+    settle(|| gateway.app.gateway.metrics.in_flight() == 0, "in flight").await;
+    let mut other = gateway.app.gateway.admission.request().unwrap();
+    other.grow(8 << 20).unwrap();
+    let refused = ask_for(&large).await;
+    assert_eq!(refused.status(), 429);
+    assert_eq!(refused.headers()["retry-after"], "1");
+    assert!(error(chat, &refused.json().await.unwrap()).contains("limits.large_requests_mb"));
+    assert_eq!(ask_for("hi").await.status(), 200);
+    drop(other);
+    assert_ne!(ask_for(&large).await.status(), 429);
     gateway.stop().await;
 }
 

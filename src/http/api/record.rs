@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 use jiff::Timestamp;
-use tokio::sync::OwnedSemaphorePermit;
 use tracing::{Span, field};
 
 use crate::dispatch::{Outcome, Setback};
 use crate::gateway::Gateway;
+use crate::gateway::admission::Permit;
 use crate::gateway::ledger::{self, Conversation};
 use crate::gateway::limiter::{Amount, Taken};
 use crate::protocol::{Dialect, FinishReason, OutcomeStatus, RequestId};
@@ -26,7 +26,7 @@ pub(super) struct Recording {
     taken: Taken,
     span: Span,
     /// Held until the answer is complete.
-    _permit: OwnedSemaphorePermit,
+    _permit: Permit,
 }
 
 /// The caller of a chat request.
@@ -42,7 +42,7 @@ pub(super) struct Asker<'a> {
 }
 
 impl Recording {
-    pub(super) fn new(gateway: Arc<Gateway>, asker: Asker<'_>, permit: OwnedSemaphorePermit) -> Self {
+    pub(super) fn new(gateway: Arc<Gateway>, asker: Asker<'_>, permit: Permit) -> Self {
         let Asker { request_id, token, dialect, conversation, taken, headers } = asker;
         gateway.metrics.began();
         let token = token.map(|token| (token.id.clone(), token.name.clone()));
