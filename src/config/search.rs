@@ -34,16 +34,27 @@ impl Search {
         words.filter(|_| faults.is_empty()).map(|words| Self { words, patterns }).ok_or(faults)
     }
 
-    /// Whether one of the words is in `text`, whole and in any case.
+    /// Whether one of the words is in `text`, whole and in any case, as written or without [`UNSEEN`] characters.
     pub fn finds_word(&self, text: &str) -> bool {
+        let finds = |text: &str| self.words.find_overlapping_iter(text).any(|found| is_whole(text, found.range()));
         let text = caseless(text);
-        self.words.find_overlapping_iter(&text).any(|found| is_whole(&text, found.range()))
+        finds(&text) || seen(&text).is_some_and(|seen| finds(&seen))
     }
 
-    /// Whether one of the patterns matches in `text`.
+    /// Whether one of the patterns matches in `text`, as written or without [`UNSEEN`] characters.
     pub fn finds_pattern(&self, text: &str) -> bool {
-        self.patterns.iter().any(|pattern| pattern.is_match(text))
+        let finds = |text: &str| self.patterns.iter().any(|pattern| pattern.is_match(text));
+        finds(text) || !self.patterns.is_empty() && seen(text).is_some_and(|seen| finds(&seen))
     }
+}
+
+/// Characters that nobody sees, and that stand within words of texts from web pages and documents: the soft hyphen,
+/// spaces and joiners of no width, the byte order mark.
+const UNSEEN: [char; 6] = ['\u{ad}', '\u{200b}', '\u{200c}', '\u{200d}', '\u{2060}', '\u{feff}'];
+
+/// A text without [`UNSEEN`] characters; `None` where it has none.
+fn seen(text: &str) -> Option<String> {
+    (!text.is_ascii() && text.contains(UNSEEN)).then(|| text.replace(UNSEEN, ""))
 }
 
 fn words(keywords: &[String]) -> Result<AhoCorasick, String> {
@@ -138,5 +149,23 @@ mod tests {
         for (one, other) in [("ß", "ss"), ("sınır", "sinir"), ("İ", "i")] {
             assert_ne!(caseless(one), caseless(other));
         }
+    }
+
+    #[test]
+    fn what_nobody_sees_hides_no_word() {
+        let when = When {
+            keywords: vec!["confidential".into(), "\u{645}\u{6cc}\u{200c}\u{62e}".into()],
+            regex: vec![r"(?i)\bproject\s+x\b".into()],
+            ..When::default()
+        };
+        let search = Search::new(&when).unwrap();
+        for unseen in UNSEEN {
+            assert!(search.finds_word(&format!("It is Confi{unseen}den{unseen}tial.")), "{unseen:?}");
+            assert!(search.finds_pattern(&format!("Pro{unseen}ject{unseen} X")), "{unseen:?}");
+            // It may also stand between words, where no spaces do.
+            assert!(search.finds_word(&format!("as{unseen}confidential{unseen}as")), "{unseen:?}");
+        }
+        assert!(search.finds_word("\u{645}\u{6cc}\u{200c}\u{62e}"), "a word may need one");
+        assert!(!search.finds_word("confi-dential") && !search.finds_pattern("proj x"));
     }
 }

@@ -1,7 +1,8 @@
 //! Every text of a request, for rules that search it before it may leave the gateway.
 //!
 //! Strings that hold JSON themselves (a tool's arguments, often its results) contain escapes: `\u6a5f` for a character
-//! beyond ASCII, `\n` right before a word. Such a text is searched both as written and with its escapes undone.
+//! beyond ASCII, `\n` right before a word. Such a text is searched both as written and with its escapes undone. A text
+//! file that is attached in base64 is searched as what it says.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -9,7 +10,7 @@ use std::fmt::Write;
 use std::sync::LazyLock;
 
 use base64::Engine;
-use base64::alphabet::{STANDARD, URL_SAFE};
+use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde_json::{Value, json};
 
@@ -22,16 +23,11 @@ const MAX_UNESCAPES: usize = 3;
 /// Length from which a text that could be base64 is taken for it: an image, a file, a vendor's encrypted reasoning.
 const MIN_BASE64_BYTES: usize = 256;
 
-/// Length from which a text is tried for being a text file in base64.
-const MIN_FILE_BYTES: usize = 16;
+/// Shortest base64 that is read as a file; what is shorter is a word, as a rule.
+const MIN_FILE_BYTES: usize = 12;
 
-/// Characters within words that are not seen: soft hyphens and zero-width spaces, as come along with text that is
-/// copied from web pages and documents.
-const UNSEEN: [char; 6] = ['\u{ad}', '\u{200b}', '\u{200c}', '\u{200d}', '\u{2060}', '\u{feff}'];
-
-/// Base64 with or without padding.
-const PADDED_OR_NOT: GeneralPurposeConfig =
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+/// Length of the beginning by which a file that is text is told from others; whole groups of four.
+const FILE_HEAD_BYTES: usize = 256;
 
 /// Words of the wire formats and of JSON Schema: as field names and as enumerated values they say nothing about a
 /// request's content. From the parameter types of OpenAI's and Anthropic's own Python libraries (November 2026),
@@ -47,9 +43,8 @@ impl ChatRequest {
     /// Every text that would be sent, each once: the messages with tool arguments and results, then tools, the answer's
     /// schema, unknown fields and everything else that the client words. Field names are included, and all numbers,
     /// these as one text. Where the client's `body` itself may be sent, everything in it is included, understood here
-    /// or not. A text with escapes, or with characters that are not seen, stands there again without them. Of files
-    /// that are sent as base64 the content is included where it is text; that of others and of images is left out, and
-    /// so is the model's name.
+    /// or not. A text with escapes stands there again without them, and the content of files in base64 that are text is
+    /// among them. That of images and other files is left out, and so is the model's name.
     pub fn texts<'a>(&'a self, body: Option<&'a [u8]>) -> HashSet<Cow<'a, str>> {
         let mut texts = Texts::default();
         self.messages.iter().for_each(|message| texts.message(message));
@@ -95,29 +90,23 @@ struct Texts<'a> {
 }
 
 impl<'a> Texts<'a> {
-    /// Adds a text, unless it is base64; a text file that is sent so by its content.
+    /// Adds a text as written, and with its escapes undone as often as there are any; of base64, the text that it is.
     fn add(&mut self, text: impl Into<Cow<'a, str>>) {
         let text = text.into();
         self.file(&text);
-        if !is_base64(&text) {
-            self.said(text);
-        }
+        self.written(text);
     }
 
-    /// Adds the content of a text file.
+    /// Adds the content of a file in base64, if that is text.
     fn file(&mut self, base64: &str) {
-        text_file(base64).into_iter().for_each(|content| self.said(content.into()));
+        file_text(base64).into_iter().for_each(|content| self.written(content.into()));
     }
 
-    /// Adds a text as written, and with its escapes undone as often as there are any; each also without [`UNSEEN`].
-    fn said(&mut self, text: Cow<'a, str>) {
-        let mut next = Some(text);
+    fn written(&mut self, text: Cow<'a, str>) {
+        let mut next = Some(text).filter(|text| !is_base64(text));
         for _ in 0..=MAX_UNESCAPES {
             let Some(text) = next.filter(|text| !self.is_ignored(text)) else { return };
             next = unescaped(&text).map(Cow::Owned);
-            if text.contains(UNSEEN) {
-                self.seen.insert(text.replace(UNSEEN, "").into());
-            }
             if !self.seen.insert(text) {
                 return;
             }
@@ -159,6 +148,7 @@ impl<'a> Texts<'a> {
                 self.add(call_id);
                 content.iter().for_each(|part| self.part(part));
             }
+            // An image can be made of text (SVG).
             Part::Image { source: ImageSource::Base64 { data, .. }, .. } => self.file(data),
             Part::RedactedThinking { .. } | Part::Foreign { .. } => {}
         }
@@ -226,32 +216,48 @@ fn measures(field: &str) -> bool {
     MEASURES.contains(field)
 }
 
-fn is_letter_of_base64(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"+/=_-".contains(&byte)
+/// The text of a file in base64, bare or as a data URI; `None` where it is not base64, or not of text. A file that
+/// says to be text may be in another encoding than UTF-8: then what is not ASCII is lost.
+fn file_text(base64: &str) -> Option<String> {
+    let (media, data) = match base64.strip_prefix("data:") {
+        Some(uri) => uri.split_once(";base64,")?,
+        None => ("", base64),
+    };
+    let data = data.trim_end_matches('=').as_bytes();
+    if data.len() < MIN_FILE_BYTES || !data.iter().copied().all(is_letter) {
+        return None;
+    }
+    let is_url_safe = data.iter().any(|byte| b"_-".contains(byte));
+    let decoded = |data: &[u8]| if is_url_safe { &URL_SAFE } else { &STANDARD }.decode(data).ok();
+    // Most files are images: their beginning says enough.
+    let head = decoded(&data[..data.len().min(FILE_HEAD_BYTES)])?;
+    if !media.starts_with("text/") && !is_text(&head) {
+        return None;
+    }
+    Some(String::from_utf8(decoded(data)?).unwrap_or_else(|odd| String::from_utf8_lossy(odd.as_bytes()).into_owned()))
 }
 
-/// The content of a text file (also of a picture that is text: SVG) that is sent as base64, bare or as a data URI.
-fn text_file(text: &str) -> Option<String> {
-    let uri = text.strip_prefix("data:").and_then(|rest| rest.split_once(";base64,"));
-    let base64 = uri.map_or(text, |(_, base64)| base64);
-    if base64.len() < MIN_FILE_BYTES || !base64.bytes().all(is_letter_of_base64) {
-        return None;
-    }
-    let alphabet = if base64.contains(['-', '_']) { &URL_SAFE } else { &STANDARD };
-    let engine = GeneralPurpose::new(alphabet, PADDED_OR_NOT);
-    let is_text = |bytes: &[u8]| !bytes.iter().any(|byte| byte.is_ascii_control() && !b"\t\n\x0c\r".contains(byte));
-    // Most files that are no text show it at once.
-    let start = engine.decode(&base64[..MIN_FILE_BYTES]).ok()?;
-    let is_cut = |error: std::str::Utf8Error| error.error_len().is_none();
-    if !is_text(&start) || std::str::from_utf8(&start).is_err_and(|error| !is_cut(error)) {
-        return None;
-    }
-    String::from_utf8(engine.decode(base64).ok()?).ok().filter(|content| is_text(content.as_bytes()))
+/// Whether bytes are the beginning of a text in UTF-8.
+fn is_text(head: &[u8]) -> bool {
+    let is_cut = |error: &std::str::Utf8Error| error.error_len().is_none();
+    let is_plain = |byte: &u8| !byte.is_ascii_control() || byte.is_ascii_whitespace();
+    std::str::from_utf8(head).err().as_ref().is_none_or(is_cut) && head.iter().all(is_plain)
+}
+
+/// Base64 as anybody writes it, with or without its padding.
+const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
+    .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+    .with_decode_allow_trailing_bits(true);
+const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT);
+const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENIENT);
+
+/// Whether this is a letter of base64, in either of its alphabets.
+fn is_letter(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"+/=_-".contains(&byte)
 }
 
 /// Whether a text is base64: a data URI, or too long and too mixed to be words.
 fn is_base64(text: &str) -> bool {
-    let is_letter = is_letter_of_base64;
     if let Some((media, bytes)) = text.strip_prefix("data:").and_then(|rest| rest.split_once(";base64,")) {
         return media.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/.+-;=".contains(&byte))
             && bytes.bytes().all(is_letter);
@@ -290,45 +296,6 @@ mod tests {
         let call = Part::ToolCall { id: "1".into(), name: "f".into(), arguments: ascii.into() };
         let messages = vec![Message { role: Role::Assistant, parts: vec![call], name: None }];
         assert!(says(&ChatRequest { messages, ..ChatRequest::default() }, word));
-    }
-
-    #[test]
-    fn text_files_are_looked_at_however_they_are_sent() {
-        let memo = "This memo is confidential. \u{e9}\n".repeat(20);
-        let engine = base64::engine::general_purpose::STANDARD;
-        let (long, short) = (engine.encode(&memo), engine.encode("the confidential memo"));
-        let url_safe = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(format!("{memo}???>>>"));
-        for data in [
-            format!("data:text/markdown;base64,{long}"),
-            format!("data:text/plain;charset=utf-8;base64,{short}"),
-            format!("data:image/svg+xml;base64,{}", engine.encode("<svg><text>confidential</text></svg>")),
-            long.clone(),
-            short,
-            url_safe,
-        ] {
-            let body = json!({ "messages": [{ "content": [{ "file": { "file_data": data } }] }] }).to_string();
-            let texts = ChatRequest::default();
-            let texts = texts.texts(Some(body.as_bytes()));
-            assert!(texts.iter().any(|text| text.contains("confidential")), "{data}");
-            assert!(!texts.iter().any(|text| text.contains(&long)), "the base64 is no words");
-        }
-        let source = ImageSource::Base64 { media_type: "image/svg+xml".into(), data: long };
-        let parts = vec![Part::Image { source, detail: None, cache_control: None }];
-        let messages = vec![Message { role: Role::User, parts, name: None }];
-        assert!(says(&ChatRequest { messages, ..ChatRequest::default() }, "confidential"));
-        for other in
-            ["", "data:", "data:;base64,", "aaaaaaaaaaaaaaaaa", "iVBORw0KGgoAAAANSUhEUgAA", "AAAAAAAAAAAAAAAAAAAA"]
-        {
-            assert_eq!(text_file(other), None, "{other}");
-        }
-    }
-
-    #[test]
-    fn characters_that_are_not_seen_hide_no_word() {
-        for word in ["confi\u{ad}dential", "con\u{200b}fiden\u{2060}tial", r"confi\u00addential"] {
-            let messages = vec![Message::text(Role::User, format!("this is {word}"))];
-            assert!(says(&ChatRequest { messages, ..ChatRequest::default() }, "confidential"), "{word}");
-        }
     }
 
     #[test]
@@ -400,6 +367,50 @@ mod tests {
         assert!(says(&cards, "4111111111111111") && !says(&field("max_uses", json!(16_384)), "16384"));
         let detailed = ChatRequest { messages: vec![picture("https://x/y", Some("low"))], ..ChatRequest::default() };
         assert!(!says(&detailed, "low"), "the dialect's own word");
+    }
+
+    #[test]
+    fn a_file_that_is_text_is_looked_into() {
+        use base64::engine::general_purpose;
+        let standard = |bytes: &[u8]| general_purpose::STANDARD.encode(bytes);
+        let memo = "# This memo is confidential. \u{2026}\u{2026}??>>\n".repeat(20);
+        let [short, long] = ["This memo is confidential.", memo.as_str()].map(|text| standard(text.as_bytes()));
+        let url_safe = general_purpose::URL_SAFE_NO_PAD.encode(&memo);
+        assert!(url_safe.contains(['-', '_']));
+        let latin = standard(b"F\xfcr uns, confidential");
+        for data in [
+            short.clone(),
+            long.clone(),
+            url_safe,
+            format!("data:text/plain;base64,{short}"),
+            format!("data:text/markdown;charset=utf-8;base64,{long}"),
+            format!("data:application/json;base64,{short}"),
+            format!("data:text/plain;base64,{latin}"),
+        ] {
+            let value = json!({ "type": "file", "file": { "filename": "memo.txt", "file_data": data } });
+            let body = json!({ "messages": [{ "role": "user", "content": [value] }] }).to_string();
+            let part = Part::Foreign { kind: "file".into(), value };
+            let messages = vec![Message { role: Role::User, parts: vec![part], name: None }];
+            let request = ChatRequest { messages, ..ChatRequest::default() };
+            assert!(says(&request, "confidential"), "{data}");
+            let texts = ChatRequest::default();
+            let texts = texts.texts(Some(body.as_bytes()));
+            assert!(texts.iter().any(|text| text.contains("confidential")), "{data}");
+        }
+        let drawing = standard(b"<svg xmlns='http://www.w3.org/2000/svg'><text>confidential</text></svg>");
+        let source = ImageSource::Base64 { media_type: "image/svg+xml".into(), data: drawing };
+        let parts = vec![Part::Image { source, detail: None, cache_control: None }];
+        let messages = vec![Message { role: Role::User, parts, name: None }];
+        assert!(says(&ChatRequest { messages, ..ChatRequest::default() }, "confidential"));
+        // Words, names and what is no text stay what they are.
+        let picture = standard(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR confidential");
+        for other in ["confidential", "get_weather_forecast", "4111111111111111", "src/main.rs", "====", "", &picture]
+        {
+            assert_eq!(file_text(other), None, "{other}");
+        }
+        for odd in ["data:text/plain;base64,", "data:;base64,AAAAAAAAAAAAA=", "data:text/plain,AAAAAAAAAAAAAAAA"] {
+            assert_eq!(file_text(odd), None, "{odd}");
+        }
     }
 
     #[test]
