@@ -318,16 +318,13 @@ pub fn log_dir(config: &Config, sandbox: bool) -> PathBuf {
 pub fn open_store(dir: &Path, config: &Config) -> Result<Store, StartError> {
     let now_ms = jiff::Timestamp::now().as_millisecond();
     let (store, report) = Store::open(dir, &config.store, now_ms)?;
-    match report.state {
-        // The store tells it itself, since it may happen later, too.
-        OpenState::Opened | OpenState::Replaced { .. } => {}
-        OpenState::Memory { reason } => {
-            tracing::error!(
-                data_dir = %dir.display(),
-                reason,
-                "The data directory cannot be written; until a restart the decision log is in memory, and no feedback is taken"
-            );
-        }
+    // That one was set aside the store tells itself, since it may happen later, too.
+    if let OpenState::Memory { reason } = report.state {
+        tracing::error!(
+            data_dir = %dir.display(),
+            reason,
+            "The data directory cannot be written; until a restart the decision log is in memory, and no feedback is taken"
+        );
     }
     Ok(store)
 }

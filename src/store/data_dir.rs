@@ -58,6 +58,27 @@ pub fn write_private(dir: &Path, name: &str, text: &str) -> io::Result<PathBuf> 
     Ok(path)
 }
 
+/// Whether the data directory `dir` has room for the decision log to be opened or begun, tried with some megabytes: one
+/// that is begun takes about one.
+///
+/// # Errors
+///
+/// When it has none, or cannot be written.
+pub(super) fn find_room(dir: &Path) -> io::Result<()> {
+    const ROOM: usize = 4 << 20;
+    make_private(dir)?;
+    let path = dir.join("log.room");
+    // A file of that name is a leftover, or a link that the directory's owner has made.
+    let _ = fs::remove_file(&path);
+    let tried = private().create_new(true).open(&path).and_then(|mut file| {
+        // No zeros: some file systems keep those for nothing.
+        file.write_all(&vec![0xa5; ROOM])?;
+        file.sync_all()
+    });
+    let _ = fs::remove_file(&path);
+    tried
+}
+
 /// The decision log's directory in `dir`.
 pub(super) fn log_in(dir: &Path) -> PathBuf {
     dir.join(DIRECTORY)
@@ -66,12 +87,23 @@ pub(super) fn log_in(dir: &Path) -> PathBuf {
 /// Waits until no process has the decision log in `dir` open, for about a second.
 fn await_closed(dir: &Path) {
     let path = log_in(dir);
-    let is_free = || {
-        let locked = std::fs::File::open(path.join("db")).map(|file| file.try_lock());
-        if matches!(locked, Ok(Err(std::fs::TryLockError::WouldBlock))) { Err(Failure::Locked) } else { Ok(()) }
-    };
     // sled's last thread writes a last file. A process that has the log open after that is the service, which owns it.
-    let _ = when_free(is_free);
+    let _ = when_free(|| lock(&path));
+}
+
+/// Locks the decision log in `path` as sled does, until the file is dropped; `None` where there is none.
+///
+/// # Errors
+///
+/// [`Failure::Locked`] where somebody has it open.
+pub(super) fn lock(path: &Path) -> Result<Option<fs::File>, Failure> {
+    let Ok(file) = fs::File::open(path.join("db")) else { return Ok(None) };
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(fs::TryLockError::WouldBlock) => Err(Failure::Locked),
+        // A file system without locks.
+        Err(fs::TryLockError::Error(_)) => Ok(None),
+    }
 }
 
 /// Gives `path`, and its contents if it is a directory, to the owner of `dir`. Only root can and needs to; a failure

@@ -4,7 +4,6 @@
 //! refuses all further work until it is opened anew. So the trees live behind a lock that [`Store::revive`] empties,
 //! waits on, and fills again. Readers take the trees for one call and see [`StoreError::Down`] in between.
 
-use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,12 +17,13 @@ use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use super::block::{self, Block};
-use super::data_dir::{DIRECTORY, log_in, make_private};
+use super::data_dir::{DIRECTORY, find_room, log_in, make_private};
 use super::encoding;
 use super::error::{OpenError, StoreError};
 use super::fingerprint::Salt;
 use super::migrate::{is_bare, migrate};
 use super::rollup::Rollup;
+use super::torn::drop_torn;
 use super::transient;
 use super::trees::{BLOCKS, Failure, Trees, note_pool, try_threads, when_free};
 use crate::config;
@@ -131,8 +131,12 @@ impl Store {
     /// started: all are for the operator to settle. Damage and a directory that cannot be written are no errors, see
     /// [`OpenReport`].
     pub fn open(dir: &Path, settings: &config::Store, now_ms: i64) -> Result<(Self, OpenReport), OpenError> {
-        let (trees, report) = match open_when_free(dir, settings, now_ms) {
-            Ok(opened) => opened,
+        let mut set_aside = None;
+        let open = |path: &Path| open_mended(path, settings);
+        let (trees, report) = match when_free(|| open_or_replace(dir, now_ms, &mut set_aside, &open)) {
+            Ok((trees, migrated_from)) => {
+                (trees, OpenReport { state: set_aside.unwrap_or(OpenState::Opened), migrated_from })
+            }
             Err(failure @ (Failure::Locked | Failure::Newer(_) | Failure::Threads(_))) => return Err(failure.of(dir)),
             Err(Failure::Unwritable(reason) | Failure::Broken(reason)) => {
                 let report = OpenReport { state: OpenState::Memory { reason }, migrated_from: None };
@@ -152,7 +156,7 @@ impl Store {
         if !path.join("db").exists() {
             return Err(OpenError::Missing { path: dir.to_owned() });
         }
-        let (trees, migrated_from) = when_free(|| open_at(&path, settings)).map_err(|failure| failure.of(dir))?;
+        let (trees, migrated_from) = when_free(|| open_mended(&path, settings)).map_err(|failure| failure.of(dir))?;
         Self::with(dir, settings, trees, OpenReport { state: OpenState::Opened, migrated_from })
     }
 
@@ -317,6 +321,10 @@ impl Store {
     /// Reopens a closed database. `false` while it cannot be opened (or a reader still holds the old one). Only the
     /// writer calls it; readers meanwhile get [`StoreError::Down`].
     pub fn revive(&self, now_ms: i64) -> bool {
+        self.revive_by(now_ms, &|path| open_mended(path, &self.shared.settings))
+    }
+
+    fn revive_by(&self, now_ms: i64, open: &Opener) -> bool {
         if self.shared.trees.read().is_some() {
             return true;
         }
@@ -331,23 +339,27 @@ impl Store {
         if closing() {
             return false;
         }
+        let mut set_aside = None;
         let opened = match self.is_durable() {
-            true => open_when_free(&self.shared.dir, &self.shared.settings, now_ms),
-            false => in_memory(&self.shared.settings)
-                .map(|trees| (trees, self.shared.report.lock().clone()))
-                .map_err(|error| Failure::Unwritable(error.to_string())),
+            // sled writes before it has read all: on a disk without room it would only leave more behind.
+            true => find_room(&self.shared.dir)
+                .map_err(|error| Failure::Unwritable(error.to_string()))
+                .and_then(|()| when_free(|| open_or_replace(&self.shared.dir, now_ms, &mut set_aside, open)))
+                .map(|(trees, _)| trees),
+            false => in_memory(&self.shared.settings).map_err(|error| Failure::Unwritable(error.to_string())),
         };
-        let revived = opened.and_then(|(trees, report)| {
+        // Also where the new database cannot be opened yet: the next attempt knows nothing of the old one.
+        if let Some(state) = set_aside {
+            *self.shared.report.lock() = OpenReport { state, migrated_from: None };
+            self.begin_anew();
+        }
+        let revived = opened.and_then(|trees| {
             // Fingerprints must stay comparable within a run, so a new database takes over the secret.
             salt_of(&trees, Some(self.shared.salt)).map_err(|error| Failure::Unwritable(error.to_string()))?;
-            Ok((trees, report))
+            Ok(trees)
         });
         match revived {
-            Ok((trees, report)) => {
-                if report.state != OpenState::Opened {
-                    *self.shared.report.lock() = report;
-                    self.begin_anew();
-                }
+            Ok(trees) => {
                 *self.shared.trees.write() = Some(Arc::new(trees));
                 *self.shared.failing.lock() = None;
                 self.shared.revivals.fetch_add(1, Ordering::Relaxed);
@@ -449,60 +461,51 @@ fn count_damaged(trees: &Trees) -> u64 {
     trees.damaged.iter().flatten().map(|(place, value)| records_in(&place, &value)).sum()
 }
 
-fn open_when_free(dir: &Path, settings: &config::Store, now_ms: i64) -> Result<(Trees, OpenReport), Failure> {
-    when_free(|| open_or_replace(dir, settings, now_ms))
-}
+/// An open database, and the schema version that it was migrated from, if it was.
+type Opened = (Trees, Option<u32>);
 
-/// Opens the database; a broken one is set aside and a new one begun.
-fn open_or_replace(dir: &Path, settings: &config::Store, now_ms: i64) -> Result<(Trees, OpenReport), Failure> {
+/// Opens the database in a directory.
+type Opener<'a> = dyn Fn(&Path) -> Result<Opened, Failure> + 'a;
+
+/// Opens the database in the data directory `dir`; a broken one is set aside and a new one begun. `set_aside` tells so
+/// even where the new one cannot be opened.
+fn open_or_replace(
+    dir: &Path,
+    now_ms: i64,
+    set_aside: &mut Option<OpenState>,
+    open: &Opener,
+) -> Result<Opened, Failure> {
     let path = log_in(dir);
     make_private(dir).and_then(|()| make_private(&path)).map_err(|error| Failure::Unwritable(error.to_string()))?;
-    let reason = match open_at(&path, settings) {
-        Ok((trees, migrated_from)) => return Ok((trees, OpenReport { state: OpenState::Opened, migrated_from })),
+    let reason = match open(&path) {
         Err(Failure::Broken(reason)) => reason,
-        Err(failure) => return Err(failure),
+        done => return done,
     };
-    // Not on a full disk: the next attempt would find no database, begin one, and nobody would hear of the old one.
-    try_room(dir).map_err(|error| Failure::Unwritable(format!("{reason}; and no new one can be begun: {error}")))?;
     let kept = dir.join(format!("{DIRECTORY}.broken-{now_ms}"));
-    std::fs::rename(&path, &kept).map_err(|error| Failure::Unwritable(format!("{reason}; {error}")))?;
+    // Not where no new one could be begun: a later start would find an empty directory, and tell nobody of the old one.
+    find_room(dir)
+        .and_then(|()| std::fs::rename(&path, &kept))
+        .map_err(|error| Failure::Unwritable(format!("{reason}; {error}")))?;
     tracing::error!(kept = %kept.display(), reason, "The decision log is damaged and was set aside; a fresh one begins");
-    let (trees, _) = open_at(&path, settings)?;
-    Ok((trees, OpenReport { state: OpenState::Replaced { kept, reason }, migrated_from: None }))
+    *set_aside = Some(OpenState::Replaced { kept, reason });
+    open(&path)
 }
 
-/// Tries whether there is room in `dir` to begin a database.
-fn try_room(dir: &Path) -> io::Result<()> {
-    // sled's first files take about one MiB.
-    const NEW_BYTES: usize = 4 << 20;
-    let file = dir.join(format!("{DIRECTORY}.room"));
-    let tried = std::fs::write(&file, vec![0; NEW_BYTES]);
-    let _ = std::fs::remove_file(&file);
-    tried
+/// Opens the database in `path`, if need be without what sled left half-written there.
+fn open_mended(path: &Path, settings: &config::Store) -> Result<Opened, Failure> {
+    match open_at(path, settings) {
+        Err(Failure::Broken(_)) if drop_torn(path) => open_at(path, settings),
+        done => done,
+    }
 }
 
-fn open_at(path: &Path, settings: &config::Store) -> Result<(Trees, Option<u32>), Failure> {
+fn open_at(path: &Path, settings: &config::Store) -> Result<Opened, Failure> {
     let config = sled::Config::new()
         .path(path)
         .cache_capacity(settings.cache_mb.max(1) << 20)
         .flush_every_ms(Some(500))
         .mode(sled::Mode::HighThroughput);
-    let was_there = path.join("db").exists();
-    match start(&config, was_there) {
-        Err(Failure::Broken(_)) if forget_unfinished(path) => start(&config, was_there),
-        opened => opened,
-    }
-}
-
-/// Removes the snapshots of its pages that sled began and did not finish, since the disk was full: it would take such a
-/// one for its newest, and call it damaged. Whether there was any.
-fn forget_unfinished(path: &Path) -> bool {
-    let files = std::fs::read_dir(path).into_iter().flatten().flatten();
-    files.fold(false, |found, file| {
-        let name = file.file_name().to_string_lossy().into_owned();
-        let is_one = name.starts_with("snap.") && name.ends_with(".generating");
-        (is_one && std::fs::remove_file(file.path()).is_ok()) || found
-    })
+    start(&config, path.join("db").exists())
 }
 
 fn in_memory(settings: &config::Store) -> Result<Trees, OpenError> {
@@ -590,18 +593,6 @@ mod tests {
     }
 
     #[test]
-    fn a_snapshot_that_a_full_disk_cut_off_is_no_damage() {
-        let dir = tempfile::tempdir().unwrap();
-        let count = written(dir.path());
-        for said in ["", "half of a snapshot of its pages"] {
-            std::fs::write(log_in(dir.path()).join("snap.00000000FF000000.generating"), said).unwrap();
-            let (store, report) = Store::open(dir.path(), &config::Store::default(), 1).unwrap();
-            assert_eq!(report.state, OpenState::Opened);
-            assert_eq!(store.trees().unwrap().audit.len(), count);
-        }
-    }
-
-    #[test]
     fn a_file_that_was_emptied_or_cut_short_is_set_aside_and_not_written_over() {
         let dir = tempfile::tempdir().unwrap();
         for (at, part) in [0.0, 0.3, 0.6].into_iter().enumerate() {
@@ -618,19 +609,51 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_set_aside_where_no_new_one_can_be_begun() {
+    fn what_was_set_aside_is_told_though_its_successor_does_not_open() {
         let dir = tempfile::tempdir().unwrap();
-        written(dir.path());
+        let (store, _) = Store::open(dir.path(), &config::Store::default(), 0).unwrap();
+        store.set_log_bytes(7);
+        store.note_failure(&StoreError::Down("no space".into()));
+        let tries = std::cell::Cell::new(0);
+        let open = |_: &Path| {
+            tries.set(tries.get() + 1);
+            Err(if tries.get() == 1 {
+                Failure::Broken("torn".into())
+            } else {
+                Failure::Unwritable("no space".into())
+            })
+        };
+        assert!(!store.revive_by(5, &open));
+        assert!(store.revive(6));
+        let kept = dir.path().join("log.broken-5");
+        assert!(kept.join("db").exists());
+        assert_eq!(store.health().opened.state, OpenState::Replaced { kept, reason: "torn".into() });
+        assert_eq!(store.log_bytes(), 0);
+        let left: Vec<_> = dir.path().read_dir().unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left.len(), 2, "the old and the new database: {left:?}");
+    }
+
+    #[test]
+    fn without_room_nothing_is_opened_anew_or_set_aside() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = config::Store::default();
+        let (store, _) = Store::open(dir.path(), &settings, 0).unwrap();
+        // Where a folder stands no file can be written, as on a full disk.
+        let room = dir.path().join("log.room");
+        std::fs::create_dir(&room).unwrap();
+        store.note_failure(&StoreError::Down("no space".into()));
+        assert!(!store.revive_by(1, &|_| panic!("it was opened")));
+        std::fs::remove_dir(&room).unwrap();
+        assert!(store.revive(2));
+        assert_eq!(store.health().opened.state, OpenState::Opened);
+        drop(store);
+
+        std::fs::create_dir(&room).unwrap();
         std::fs::write(log_in(dir.path()).join("conf"), "no configuration").unwrap();
-        let there = || std::fs::read_dir(dir.path()).unwrap().count();
-        // Where this stands nothing can be written, as on a full disk.
-        std::fs::create_dir(dir.path().join("log.room")).unwrap();
-        let before = there();
-        let (_, report) = Store::open(dir.path(), &config::Store::default(), 1).unwrap();
+        let (_, report) = Store::open(dir.path(), &settings, 3).unwrap();
         assert!(matches!(report.state, OpenState::Memory { .. }), "{report:?}");
-        assert_eq!(there(), before);
-        std::fs::remove_dir(dir.path().join("log.room")).unwrap();
-        let (_, report) = Store::open(dir.path(), &config::Store::default(), 1).unwrap();
+        std::fs::remove_dir(&room).unwrap();
+        let (_, report) = Store::open(dir.path(), &settings, 4).unwrap();
         assert!(matches!(report.state, OpenState::Replaced { .. }), "{report:?}");
     }
 

@@ -12,7 +12,8 @@
 //! **When things break** ([`Store::open`], [`db`]): a record that cannot be read is set aside and counted; a database
 //! that cannot be read is set aside as a whole (renamed to `log.broken-<time>`) and a fresh one begun; a directory that
 //! cannot be written gives a store in memory, and [`Health`] says so; a database that fails while it runs (full disk)
-//! is closed and reopened every few seconds, and records lost meanwhile are counted. None of it stops an answer.
+//! is closed and reopened every few seconds once there is room, and records lost meanwhile are counted. None of it stops
+//! an answer.
 //!
 //! API tokens are *not* in here: they are a file of hashes beside it (`tokens`), so that a broken database never locks
 //! clients out.
@@ -39,6 +40,7 @@ mod settings;
 mod signals;
 mod snapshots;
 mod tokens;
+mod torn;
 mod transient;
 mod trees;
 mod worth;

@@ -172,7 +172,7 @@ pub(super) fn try_threads() -> Result<(), Failure> {
 
 /// Calls `open`, and again for a second while another process has the files locked: sled's threads hold the lock a
 /// moment longer than the last handle, and a restarted gateway may still be closing.
-pub(super) fn when_free<T>(open: impl Fn() -> Result<T, Failure>) -> Result<T, Failure> {
+pub(super) fn when_free<T>(mut open: impl FnMut() -> Result<T, Failure>) -> Result<T, Failure> {
     const TRIES: u32 = 50;
     const PAUSE: Duration = Duration::from_millis(20);
     for _ in 1..TRIES {
