@@ -261,10 +261,11 @@ impl Client {
         let without = NoProxy::from_string(&without);
         let proxy =
             proxy.map(|address| reqwest::Proxy::all(address).map(|proxy| proxy.no_proxy(without))).transpose()?;
-        let resolver = Arc::new(Resolver::of_the_system());
+        let to_connect = Duration::from_millis(settings.connect_timeout_ms);
+        let resolver = Arc::new(Resolver::of_the_system(to_connect));
         let common = || {
             let builder = reqwest::Client::builder()
-                .connect_timeout(Duration::from_millis(settings.connect_timeout_ms))
+                .connect_timeout(to_connect)
                 .pool_idle_timeout(Duration::from_secs(90))
                 .tcp_nodelay(true)
                 .dns_resolver(Arc::clone(&resolver))

@@ -1,71 +1,98 @@
 //! Looks up the addresses of servers' names.
 //!
-//! The system's resolver blocks, for many seconds where a name's servers do not answer, and a lookup cannot be given
-//! up. So each is made on a thread of its own, one of a name at a time: who asks for the same name meanwhile waits for
-//! it, too. There are no more of these threads than names, and a name that cannot be looked up holds up nothing but its
-//! own calls.
+//! The system's resolver blocks its thread for as long as a name's servers do not answer, and cannot be stopped. So each
+//! lookup has a thread of its own, one of a name at a time: whoever asks for that name meanwhile waits for the same
+//! one. There are never more of these threads than names, and a name that nobody answers for holds up its own calls
+//! alone.
+//!
+//! The addresses found last are kept: while a lookup takes long or fails (the resolver is down, there is no thread for
+//! it) they are used, for up to an hour. Otherwise each new connection looks anew.
 
 use std::collections::HashMap;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use futures::future::Shared;
 use parking_lot::Mutex;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+/// How long a lookup is waited for where there are addresses to go on with; half the time to connect, if that is less.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long addresses are kept. A server that has moved may leave its address to another.
+const KEEP: Duration = Duration::from_secs(3600);
+
+type Addresses = Arc<[SocketAddr]>;
 
 /// What came of a lookup, for all who wait for it.
-type Found = Result<Vec<SocketAddr>, Arc<io::Error>>;
+type Found = Result<Addresses, Arc<io::Error>>;
 
-type Lookup = dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync;
+type LookUp = dyn Fn(&str) -> io::Result<Addresses> + Send + Sync;
+
+/// What is known of a name.
+#[derive(Default)]
+struct Known {
+    under_way: Option<Shared<oneshot::Receiver<Found>>>,
+    last: Option<(Addresses, Instant)>,
+}
 
 /// The resolver of all connection pools.
 #[derive(Clone)]
 pub(super) struct Resolver {
-    lookup: Arc<Lookup>,
-    under_way: Arc<Mutex<HashMap<String, Shared<oneshot::Receiver<Found>>>>>,
+    look_up: Arc<LookUp>,
+    patience: Duration,
+    names: Arc<Mutex<HashMap<String, Known>>>,
 }
 
 impl Resolver {
-    /// The system's resolver.
-    pub fn of_the_system() -> Self {
+    /// The system's resolver, for connections that may take `to_connect`.
+    pub fn of_the_system(to_connect: Duration) -> Self {
         // Whoever connects sets the port.
-        Self::by(|name| (name, 0).to_socket_addrs().map(Iterator::collect))
+        Self::by(to_connect, |name| (name, 0).to_socket_addrs().map(Iterator::collect))
     }
 
-    fn by(lookup: impl Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static) -> Self {
-        Self { lookup: Arc::new(lookup), under_way: Arc::default() }
+    fn by(to_connect: Duration, look_up: impl Fn(&str) -> io::Result<Addresses> + Send + Sync + 'static) -> Self {
+        Self { look_up: Arc::new(look_up), patience: PATIENCE.min(to_connect / 2), names: Arc::default() }
     }
 
-    /// The lookup of this name that is under way, or a new one.
-    ///
-    /// # Errors
-    ///
-    /// When the operating system gives no thread.
-    fn ask(&self, name: &str) -> io::Result<Shared<oneshot::Receiver<Found>>> {
-        let mut under_way = self.under_way.lock();
-        if let Some(asked) = under_way.get(name) {
-            return Ok(asked.clone());
+    /// The lookup of this name that is under way, or else a new one; and the addresses found last.
+    fn ask(&self, name: &str) -> (io::Result<Shared<oneshot::Receiver<Found>>>, Option<Addresses>) {
+        let mut names = self.names.lock();
+        let known = names.entry(name.to_owned()).or_default();
+        known.last.take_if(|(_, found)| found.elapsed() > KEEP);
+        let last = known.last.as_ref().map(|(addresses, _)| Arc::clone(addresses));
+        if let Some(under_way) = &known.under_way {
+            return (Ok(under_way.clone()), last);
         }
         let (tell, told) = oneshot::channel();
-        let (lookup, all, asked) = (Arc::clone(&self.lookup), Arc::clone(&self.under_way), name.to_owned());
+        let (this, asked) = (self.clone(), name.to_owned());
         let look = move || {
-            let found = lookup(&asked).map_err(Arc::new);
-            all.lock().remove(&asked);
+            let found = (this.look_up)(&asked).map_err(Arc::new);
+            let mut names = this.names.lock();
+            let known = names.entry(asked).or_default();
+            known.under_way = None;
+            if let Ok(addresses) = &found {
+                known.last = Some((Arc::clone(addresses), Instant::now()));
+            }
+            drop(names);
             let _nobody_waits = tell.send(found);
         };
-        std::thread::Builder::new().name("resolver".into()).spawn(look)?;
-        let told = told.shared();
-        under_way.insert(name.to_owned(), told.clone());
-        Ok(told)
+        let started = std::thread::Builder::new().name("resolver".to_owned()).spawn(look);
+        let told = started.map(|_| known.under_way.insert(told.shared()).clone());
+        (told, last)
     }
 
-    async fn find(self, name: String) -> io::Result<Vec<SocketAddr>> {
-        match self.ask(&name)?.await {
-            Ok(found) => found.map_err(|error| same(&error)),
-            Err(_) => Err(io::Error::other("the lookup panicked")),
+    async fn find(self, name: String) -> io::Result<Addresses> {
+        let (asked, last) = self.ask(&name);
+        let found = async { asked?.await.map_err(io::Error::other)?.map_err(|error| same(&error)) };
+        match last {
+            None => found.await,
+            Some(last) => Ok(timeout(self.patience, found).await.ok().and_then(Result::ok).unwrap_or(last)),
         }
     }
 }
@@ -73,7 +100,10 @@ impl Resolver {
 impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
         let found = self.clone().find(name.as_str().to_owned());
-        Box::pin(async move { Ok(Box::new(found.await?.into_iter()) as Addrs) })
+        Box::pin(async move {
+            let addresses = found.await?;
+            Ok(Box::new((0..addresses.len()).map(move |at| addresses[at])) as Addrs)
+        })
     }
 }
 
@@ -87,41 +117,77 @@ fn same(error: &io::Error) -> io::Error {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
     use super::*;
 
-    #[tokio::test]
-    async fn a_name_that_is_not_found_in_time_holds_up_no_other() {
-        let (asked, gate) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(())));
-        let resolver = Resolver::by({
-            let (asked, gate) = (Arc::clone(&asked), Arc::clone(&gate));
-            move |name| {
-                if name == "slow.test" {
-                    asked.fetch_add(1, Ordering::Relaxed);
-                    drop(gate.lock());
+    /// How lookups of `slow.test` go, and how many there were.
+    #[derive(Default)]
+    struct World {
+        hangs: AtomicBool,
+        fails: AtomicBool,
+        lookups: AtomicUsize,
+    }
+
+    /// Knows all names; `slow.test` is subject to the world.
+    fn resolver(world: &Arc<World>) -> Resolver {
+        let world = Arc::clone(world);
+        Resolver::by(Duration::from_millis(20), move |name| {
+            if name == "slow.test" {
+                world.lookups.fetch_add(1, Ordering::SeqCst);
+                while world.hangs.load(Ordering::SeqCst) {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                if world.fails.load(Ordering::SeqCst) {
                     return Err(io::Error::from_raw_os_error(libc::ENETUNREACH));
                 }
-                Ok(vec![SocketAddr::from(([127, 0, 0, 9], 0))])
             }
-        });
-        let closed = gate.lock();
-        let mut waiting: Vec<_> = (0..100).map(|_| Box::pin(resolver.clone().find("slow.test".to_owned()))).collect();
+            Ok([SocketAddr::from(([127, 0, 0, 9], 0))].into())
+        })
+    }
+
+    async fn find(resolver: &Resolver, name: &str) -> io::Result<Addresses> {
+        resolver.clone().find(name.to_owned()).await
+    }
+
+    #[tokio::test]
+    async fn a_name_that_is_not_found_in_time_holds_up_no_other() {
+        let world = Arc::new(World::default());
+        let resolver = resolver(&world);
+        world.fails.store(true, Ordering::SeqCst);
+        world.hangs.store(true, Ordering::SeqCst);
+        let mut waiting: Vec<_> = (0..100).map(|_| Box::pin(find(&resolver, "slow.test"))).collect();
         for asking in &mut waiting {
             assert!(asking.as_mut().now_or_never().is_none());
         }
-        for _ in 0..3 {
-            let found = resolver.clone().find("good.test".to_owned()).await.unwrap();
-            assert_eq!(found, [SocketAddr::from(([127, 0, 0, 9], 0))]);
-        }
-        drop(closed);
+        assert_eq!(find(&resolver, "good.test").await.unwrap()[0].ip().to_string(), "127.0.0.9");
+        world.hangs.store(false, Ordering::SeqCst);
         for asking in waiting {
             assert_eq!(asking.await.unwrap_err().raw_os_error(), Some(libc::ENETUNREACH));
         }
-        assert_eq!(asked.load(Ordering::Relaxed), 1, "all wait for the same lookup");
-        let _ = resolver.clone().find("slow.test".to_owned()).await;
-        assert_eq!(asked.load(Ordering::Relaxed), 2, "what is over is not kept");
-        let here = Resolver::of_the_system().find("localhost".to_owned()).await.unwrap();
+        assert_eq!(world.lookups.load(Ordering::SeqCst), 1, "all wait for the same lookup");
+        assert!(find(&resolver, "slow.test").await.is_err());
+        assert_eq!(world.lookups.load(Ordering::SeqCst), 2, "what is over is not kept");
+    }
+
+    #[tokio::test]
+    async fn what_was_found_last_carries_over_an_outage() {
+        let world = Arc::new(World::default());
+        let resolver = resolver(&world);
+        let found = find(&resolver, "slow.test").await.unwrap();
+        world.fails.store(true, Ordering::SeqCst);
+        assert_eq!(find(&resolver, "slow.test").await.unwrap(), found);
+        world.hangs.store(true, Ordering::SeqCst);
+        assert_eq!(find(&resolver, "slow.test").await.unwrap(), found, "it does not wait for the lookup's end");
+        world.hangs.store(false, Ordering::SeqCst);
+        let long_ago = Instant::now().checked_sub(KEEP + Duration::from_secs(1)).unwrap();
+        resolver.names.lock().get_mut("slow.test").unwrap().last = Some((found, long_ago));
+        assert!(find(&resolver, "slow.test").await.is_err(), "not for ever");
+    }
+
+    #[tokio::test]
+    async fn the_system_knows_this_machine() {
+        let here = find(&Resolver::of_the_system(PATIENCE), "localhost").await.unwrap();
         assert!(here.iter().all(|address| address.ip().is_loopback()) && !here.is_empty());
     }
 }
