@@ -360,6 +360,9 @@ impl Store {
         });
         match revived {
             Ok(trees) => {
+                if !self.is_durable() {
+                    self.begin_anew();
+                }
                 *self.shared.trees.write() = Some(Arc::new(trees));
                 *self.shared.failing.lock() = None;
                 self.shared.revivals.fetch_add(1, Ordering::Relaxed);

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use super::data_dir::find_room;
+
 /// Prefix of the directories' names.
 const PREFIX: &str = "pointsman-";
 
@@ -17,16 +19,29 @@ const PREFIX: &str = "pointsman-";
 /// opened.
 const MIN_AGE: Duration = Duration::from_secs(60);
 
-/// Makes a new directory: in memory (`/dev/shm`) where the system has that, else among the temporary files.
+/// Makes a new directory: in memory (`/dev/shm`) where the system has that and room there, else among the temporary
+/// files.
 ///
 /// # Errors
 ///
 /// When it cannot be made.
 pub(super) fn directory() -> io::Result<PathBuf> {
-    let in_memory = Path::new("/dev/shm");
-    let parent = if in_memory.is_dir() { in_memory.to_owned() } else { std::env::temp_dir() };
-    clear_away(&parent);
-    make(&parent).or_else(|_| make(&std::env::temp_dir()))
+    let parents = [PathBuf::from("/dev/shm"), std::env::temp_dir()];
+    parents.iter().find(|parent| parent.is_dir()).inspect(|parent| clear_away(parent));
+    make_in(&parents, |dir| find_room(dir).is_ok())
+}
+
+/// Makes a directory in the first of `parents` that has room, or can be written at all.
+fn make_in(parents: &[PathBuf; 2], has_room: impl Fn(&Path) -> bool) -> io::Result<PathBuf> {
+    let is_roomy = |made: &io::Result<PathBuf>| made.as_ref().is_ok_and(|path| has_room(path));
+    let first = make(&parents[0]);
+    if is_roomy(&first) {
+        return first;
+    }
+    let second = make(&parents[1]);
+    let (taken, left) = if first.is_err() || is_roomy(&second) { (second, first) } else { (first, second) };
+    let _ = left.map(fs::remove_dir);
+    taken
 }
 
 fn make(parent: &Path) -> io::Result<PathBuf> {
@@ -82,6 +97,17 @@ mod tests {
             })
         };
         assert!(gone());
+    }
+
+    #[test]
+    fn it_is_made_where_there_is_room() {
+        let parents = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let paths = [parents[0].path().to_owned(), parents[1].path().to_owned()];
+        assert!(make_in(&paths, |_| true).unwrap().starts_with(&paths[0]));
+        assert!(make_in(&paths, |dir| dir.starts_with(&paths[1])).unwrap().starts_with(&paths[1]));
+        assert!(make_in(&paths, |_| false).unwrap().starts_with(&paths[0]));
+        assert!(make_in(&[paths[0].join("none"), paths[1].clone()], |_| false).unwrap().starts_with(&paths[1]));
+        assert_eq!(paths.map(|path| path.read_dir().unwrap().count()), [2, 2], "what is not taken is removed");
     }
 
     #[test]
