@@ -319,6 +319,12 @@ pub fn open_store(dir: &Path, config: &Config) -> Result<Store, StartError> {
     let now_ms = jiff::Timestamp::now().as_millisecond();
     let (store, report) = Store::open(dir, &config.store, now_ms)?;
     // That one was set aside the store tells itself, since it may happen later, too.
+    if store.health().left_broken {
+        tracing::warn!(
+            data_dir = %dir.display(),
+            "A decision log that was damaged is still set aside there (log.broken-*) and not in use; delete it to be told no more"
+        );
+    }
     if let OpenState::Memory { reason } = report.state {
         tracing::error!(
             data_dir = %dir.display(),

@@ -49,6 +49,9 @@ fn store_line(health: &Health) -> Value {
             "in memory until a restart: its directory could not be written, no feedback is taken"
         }
         (None, OpenState::Replaced { .. }) => "ok: a fresh one, the damaged one was set aside",
+        (None, OpenState::Opened) if health.left_broken => {
+            "ok: an earlier one, which was damaged, is still set aside"
+        }
         (None, OpenState::Opened) => "ok",
     };
     let durable = health.durable && health.failing.is_none();
@@ -80,6 +83,21 @@ mod tests {
         // It may be going on, or have ended at the most that are added up.
         assert_eq!(overview_line(Some(since), since + 60_000), "complete since 2025-11-24T16:02:03Z");
         assert_eq!(overview_line(Some(since), since + 31 * 86_400_000), "complete", "no window goes back to it");
+    }
+
+    #[test]
+    fn a_log_that_was_set_aside_is_told_of_until_it_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let status = || {
+            let (store, _) = Store::open(dir.path(), &config::Store::default(), 7).unwrap();
+            store_line(&store.health())["status"].as_str().unwrap().to_owned()
+        };
+        assert_eq!(status(), "ok");
+        std::fs::write(dir.path().join("log/conf"), "no configuration").unwrap();
+        assert!(status().contains("a fresh one"));
+        assert!(status().contains("is still set aside"));
+        std::fs::remove_dir_all(dir.path().join("log.broken-7")).unwrap();
+        assert_eq!(status(), "ok");
     }
 
     #[test]

@@ -78,6 +78,8 @@ pub struct Health {
     pub revivals: u64,
     /// Number of unreadable records set aside since the database was made.
     pub damaged: u64,
+    /// Whether a damaged database of an earlier run was found in the data directory, where it is set aside.
+    pub left_broken: bool,
     /// Whether what is acknowledged survives the process.
     pub durable: bool,
     /// Since when the sums for the overview are complete (Unix milliseconds), while a log that was found is added up.
@@ -89,6 +91,7 @@ struct Shared {
     dir: PathBuf,
     settings: config::Store,
     durable: bool,
+    left_broken: bool,
     report: Mutex<OpenReport>,
     salt: Salt,
     trees: RwLock<Option<Arc<Trees>>>,
@@ -179,6 +182,7 @@ impl Store {
             dir: dir.to_owned(),
             settings: settings.clone(),
             durable: !matches!(report.state, OpenState::Memory { .. }),
+            left_broken: report.state == OpenState::Opened && has_broken(dir),
             report: Mutex::new(report),
             salt,
             damaged: AtomicU64::new(count_damaged(&trees)),
@@ -230,6 +234,7 @@ impl Store {
             failing: failing.or_else(hangs),
             revivals: self.shared.revivals.load(Ordering::Relaxed),
             damaged: self.shared.damaged.load(Ordering::Relaxed),
+            left_broken: self.shared.left_broken,
             durable: self.is_durable(),
             complete_since_ms: self.complete_since_ms(),
         }
@@ -462,6 +467,13 @@ fn records_in(place: &[u8], value: &[u8]) -> u64 {
 
 fn count_damaged(trees: &Trees) -> u64 {
     trees.damaged.iter().flatten().map(|(place, value)| records_in(&place, &value)).sum()
+}
+
+/// Whether a database that was set aside is in the data directory.
+fn has_broken(dir: &Path) -> bool {
+    let prefix = format!("{DIRECTORY}.broken-");
+    let mut entries = dir.read_dir().into_iter().flatten().flatten();
+    entries.any(|entry| entry.file_name().to_string_lossy().starts_with(&prefix))
 }
 
 /// An open database, and the schema version that it was migrated from, if it was.
