@@ -51,6 +51,9 @@ const LAST_EVENTS: Duration = Duration::from_millis(500);
 const NEXT_PIECE: Duration = Duration::from_secs(2);
 const WHOLE_BODY: Duration = Duration::from_secs(30);
 
+/// How often it is looked whether somebody needs the connection of such a body.
+const LOOK_UP: Duration = Duration::from_millis(100);
+
 /// Most bytes that are read of a refused request's body.
 const MOST_READ_AWAY: usize = 64 << 20;
 
@@ -176,8 +179,9 @@ fn is_refusal(status: StatusCode) -> bool {
 }
 
 /// Reads the rest of a refused request's body: on a connection that is closed before, the kernel throws away the answer
-/// with it, and a client that is still sending never reads why it was refused.
-async fn read_away(mut body: impl HttpBody<Data = Bytes> + Unpin, most: usize) {
+/// with it, and a client that is still sending never reads why it was refused. But nobody waits for that: it ends as
+/// soon as `is_wanted` says that the connection is needed.
+async fn read_away(mut body: impl HttpBody<Data = Bytes> + Unpin, most: usize, is_wanted: impl Fn() -> bool) {
     let mut left = most;
     let all = async {
         while let Ok(Some(Ok(frame))) = tokio::time::timeout(NEXT_PIECE, body.frame()).await {
@@ -187,7 +191,16 @@ async fn read_away(mut body: impl HttpBody<Data = Bytes> + Unpin, most: usize) {
             }
         }
     };
-    let _ = tokio::time::timeout(WHOLE_BODY, all).await;
+    let wanted = async {
+        while !is_wanted() {
+            tokio::time::sleep(LOOK_UP).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        _ = tokio::time::timeout(WHOLE_BODY, all) => {}
+        () = wanted => {}
+    }
 }
 
 /// How long a client may take.
@@ -229,7 +242,7 @@ async fn connection(
     };
     // The slot is freed when this function ends, in whichever way.
     let activity = Arc::clone(&slot.activity);
-    let slots = Arc::clone(&slot.slots);
+    let (slots, stop) = (Arc::clone(&slot.slots), draining.clone());
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
         let activity = Arc::clone(&activity);
         let mut router = router.clone();
@@ -239,13 +252,14 @@ async fn connection(
         let body = SharedBody(Arc::new(Mutex::new(body)));
         let mut request = Request::from_parts(head, Body::new(WatchedBody::new(body.clone(), &activity)));
         request.extensions_mut().insert(ConnectInfo(peer));
-        let slots = Arc::clone(&slots);
+        let (slots, draining) = (Arc::clone(&slots), stop.clone());
         async move {
             // In here, not above: a pipelined request begins once the answer before it is on its way.
             let busy = activity.begin_request();
             let response = router.call(request).await.unwrap_or_else(|never| match never {});
             if !waits && is_refusal(response.status()) {
-                read_away(WatchedBody::new(body, &activity), MOST_READ_AWAY).await;
+                let is_wanted = || slots.has_waiters() || draining.is_cancelled();
+                read_away(WatchedBody::new(body, &activity), MOST_READ_AWAY, is_wanted).await;
             }
             let response = close_if_refused(response, slots.has_waiters());
             Ok::<_, Infallible>(response.map(|body| Answer { body, _busy: busy }))

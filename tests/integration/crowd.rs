@@ -202,6 +202,31 @@ async fn who_is_refused_while_it_sends_is_told_why() {
     gateway.stop().await;
 }
 
+#[tokio::test]
+async fn nobody_waits_for_the_body_of_a_refused_request() {
+    let gateway = TestGateway::start("[access]\nauth = 'required'\n[server]\nmax_connections = 1").await;
+    let head = "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9000\r\n\r\n";
+    let refused = async || {
+        let mut slow = connect(&gateway, Ipv4Addr::LOCALHOST).await;
+        slow.write_all(head.as_bytes()).await.unwrap();
+        tokio::spawn(async move {
+            while slow.write_all(b" ").await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        })
+    };
+    let hung_up = async |sender| timeout(SOON, sender).await.expect("its body is still read").unwrap();
+    let first = refused().await;
+    let mut newcomer = connect(&gateway, Ipv4Addr::LOCALHOST).await;
+    assert!(ask(&mut newcomer, "/").await.contains("200 ok"));
+    hung_up(first).await;
+    drop(newcomer);
+    let second = refused().await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    timeout(SOON, gateway.stop()).await.expect("the gateway waits for it");
+    hung_up(second).await;
+}
+
 /// The process has fewer file descriptors than `server.max_connections`.
 #[cfg(target_os = "linux")]
 #[tokio::test]
