@@ -92,13 +92,16 @@ impl Secrets {
 
     /// Hides the secrets in a whole answer that reports an error in a choice's place; other answers stay byte for byte.
     pub fn hide_in_answer(&self, answer: Bytes) -> Bytes {
-        if !self.stand_in(&answer) {
+        // JSON within JSON is searched once it is read: its escapes are escaped themselves.
+        let is_nested = std::str::from_utf8(&answer).is_ok_and(|said| said.contains(r"\\u00"));
+        if !is_nested && !self.stand_in(&answer) {
             return answer;
         }
         match serde_json::from_slice::<Value>(without_bom(&answer)) {
-            Ok(mut said) if !is_of_an_answer(&said) => {
-                self.hide_in_value(&mut said);
-                Bytes::from(said.to_string())
+            Ok(said) if !is_of_an_answer(&said) => {
+                let mut told = said.clone();
+                self.hide_in_value(&mut told);
+                if told == said { answer } else { Bytes::from(told.to_string()) }
             }
             _ => answer,
         }
@@ -434,6 +437,13 @@ mod tests {
                 assert_eq!(secrets.hide_in_events(event(said)), event("***"));
             }
         }
+        let answer = |said: &str| {
+            let choice = serde_json::json!({ "error": { "message": said }, "message": { "content": "x" } });
+            Bytes::from(serde_json::json!({ "choices": [choice] }).to_string() + "  ")
+        };
+        assert_eq!(secrets.hide_in_answer(answer(quoted)), answer(&error.message).trim_ascii());
+        let harmless = answer(r"1 \u003c 2");
+        assert_eq!(secrets.hide_in_answer(harmless.clone()), harmless);
     }
 
     #[test]
