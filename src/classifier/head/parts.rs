@@ -316,11 +316,9 @@ impl Parts {
         ] {
             artefact.put_short(name, &shape(matrix), &matrix.values);
         }
-        for (name, matrix) in [
-            ("arms.calibration", &self.arms.calibration),
-            ("arms.plain", &self.arms.plain),
-            ("z.turn", &self.z.turn),
-        ] {
+        for (name, matrix) in
+            [("arms.calibration", &self.arms.calibration), ("arms.plain", &self.arms.plain), ("z.turn", &self.z.turn)]
+        {
             artefact.put(name, &shape(matrix), &matrix.values);
         }
         self.memory.put(artefact);
