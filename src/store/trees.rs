@@ -193,7 +193,8 @@ mod tests {
     #[test]
     fn a_panic_for_want_of_a_thread_is_no_damage() {
         let meant = |panics: fn()| Failure::of_panic(&*catch_unwind(panics).unwrap_err());
-        let no_thread = || Err::<(), _>(io::Error::from_raw_os_error(libc::EAGAIN)).unwrap();
+        let failed = || Err::<(), _>(io::Error::from_raw_os_error(libc::EAGAIN));
+        let no_thread = || failed().unwrap();
         assert!(matches!(meant(no_thread), Failure::Threads(_)));
         assert!(matches!(meant(|| assert_eq!(1, 2, "a checksum")), Failure::Broken(_)));
         assert!(matches!(meant(|| panic!("a page is missing")), Failure::Broken(_)));

@@ -7,6 +7,7 @@ use pointsman::http;
 use pointsman::store::Scope;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::support::TestGateway;
@@ -215,7 +216,8 @@ async fn nobody_waits_for_the_body_of_a_refused_request() {
             }
         })
     };
-    let hung_up = async |sender| timeout(SOON, sender).await.expect("its body is still read").unwrap();
+    let hung_up =
+        async |sender: JoinHandle<()>| timeout(SOON, sender).await.expect("its body is still read").unwrap();
     let first = refused().await;
     let mut newcomer = connect(&gateway, Ipv4Addr::LOCALHOST).await;
     assert!(ask(&mut newcomer, "/").await.contains("200 ok"));
