@@ -193,7 +193,9 @@ mod tests {
     #[test]
     fn a_panic_for_want_of_a_thread_is_no_damage() {
         let meant = |panics: fn()| Failure::of_panic(&*catch_unwind(panics).unwrap_err());
-        let failed = || Err::<(), _>(io::Error::from_raw_os_error(libc::EAGAIN));
+        fn failed() -> io::Result<()> {
+            Err(io::Error::from_raw_os_error(libc::EAGAIN))
+        }
         let no_thread = || failed().unwrap();
         assert!(matches!(meant(no_thread), Failure::Threads(_)));
         assert!(matches!(meant(|| assert_eq!(1, 2, "a checksum")), Failure::Broken(_)));

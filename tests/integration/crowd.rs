@@ -210,6 +210,9 @@ async fn nobody_waits_for_the_body_of_a_refused_request() {
     let refused = async || {
         let mut slow = connect(&gateway, Ipv4Addr::LOCALHOST).await;
         slow.write_all(head.as_bytes()).await.unwrap();
+        slow
+    };
+    let goes_on = |mut slow: TcpStream| {
         tokio::spawn(async move {
             while slow.write_all(b" ").await.is_ok() {
                 tokio::time::sleep(Duration::from_millis(100)).await;
@@ -218,12 +221,12 @@ async fn nobody_waits_for_the_body_of_a_refused_request() {
     };
     let hung_up =
         async |sender: JoinHandle<()>| timeout(SOON, sender).await.expect("its body is still read").unwrap();
-    let first = refused().await;
+    let first = goes_on(refused().await);
     let mut newcomer = connect(&gateway, Ipv4Addr::LOCALHOST).await;
     assert!(ask(&mut newcomer, "/").await.contains("200 ok"));
     hung_up(first).await;
     drop(newcomer);
-    let second = refused().await;
+    let second = goes_on(refused().await);
     tokio::time::sleep(Duration::from_millis(300)).await;
     timeout(SOON, gateway.stop()).await.expect("the gateway waits for it");
     hung_up(second).await;
