@@ -93,7 +93,8 @@ impl Secrets {
     /// Hides the secrets in a whole answer that reports an error in a choice's place; other answers stay byte for byte.
     pub fn hide_in_answer(&self, answer: Bytes) -> Bytes {
         // JSON within JSON is searched once it is read: its escapes are escaped themselves.
-        let is_nested = std::str::from_utf8(&answer).is_ok_and(|said| said.contains(r"\\u00"));
+        let escaped = |said: &str| said.contains(r"\\u00") || said.contains(r"\\/");
+        let is_nested = std::str::from_utf8(&answer).is_ok_and(escaped);
         if !is_nested && !self.stand_in(&answer) {
             return answer;
         }
@@ -442,6 +443,8 @@ mod tests {
             Bytes::from(serde_json::json!({ "choices": [choice] }).to_string() + "  ")
         };
         assert_eq!(secrets.hide_in_answer(answer(quoted)), answer(&error.message).trim_ascii());
+        let slashed = answer(r"x sk-OPEN=SECRET\/123=45");
+        assert_eq!(secrets.hide_in_answer(slashed), answer("x ***").trim_ascii());
         let harmless = answer(r"1 \u003c 2");
         assert_eq!(secrets.hide_in_answer(harmless.clone()), harmless);
     }
