@@ -102,7 +102,7 @@ impl Compactor {
 impl Pass {
     /// Takes one slice; returns whether there is more.
     fn step(&mut self, store: &Store, now_ms: i64) -> Result<bool, StoreError> {
-        let trees = store.trees()?;
+        let trees = store.trees_to_write()?;
         if self.from > key_at(now_ms.saturating_add(DAY_MS)) {
             // The clock was ahead for a while; newer decisions must not wait until it has caught up.
             let newest = trees.block_before(&key_at(now_ms))?;

@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use super::block::{self, Block};
-use super::data_dir::{DIRECTORY, find_room, log_in, make_private};
+use super::data_dir::{DIRECTORY, find_room, is_full, log_in, make_private};
 use super::encoding;
 use super::error::{OpenError, StoreError};
 use super::fingerprint::Salt;
@@ -255,6 +255,20 @@ impl Store {
         trees.ok_or_else(|| StoreError::Down(self.shared.failing.lock().clone().unwrap_or_default()))
     }
 
+    /// The open database, to be written to.
+    ///
+    /// # Errors
+    /// As [`trees`](Self::trees), and where the disk is as good as full: sled waits for ever once a write has found no
+    /// room in its middle, and everybody behind it.
+    pub(super) fn trees_to_write(&self) -> Result<Arc<Trees>, StoreError> {
+        let trees = self.trees()?;
+        if self.is_full() { Err(StoreError::Full) } else { Ok(trees) }
+    }
+
+    fn is_full(&self) -> bool {
+        self.is_durable() && is_full(&self.shared.dir)
+    }
+
     /// Waits until everything written so far is on disk.
     ///
     /// # Errors
@@ -309,13 +323,17 @@ impl Store {
         self.note_complete_since(None);
     }
 
-    /// Notes that the database failed and closes it, so that it can be reopened.
+    /// Notes that the database failed and closes it, so that it can be reopened. One without room stays open: it is
+    /// sound as long as nothing is written to it, and closing would write.
     pub fn note_failure(&self, error: &StoreError) {
         let mut failing = self.shared.failing.lock();
         if failing.is_none() {
             *failing = Some(error.to_string());
         }
         drop(failing);
+        if matches!(error, StoreError::Full) {
+            return;
+        }
         // The guard must be gone before the trees are: all readers wait for it.
         let closed = self.shared.trees.write().take();
         if let Some(trees) = closed {
@@ -331,7 +349,11 @@ impl Store {
 
     fn revive_by(&self, now_ms: i64, open: &Opener) -> bool {
         if self.shared.trees.read().is_some() {
-            return true;
+            let has_room = !self.is_full();
+            if has_room && self.shared.failing.lock().take().is_some() {
+                self.shared.revivals.fetch_add(1, Ordering::Relaxed);
+            }
+            return has_room;
         }
         // sled holds a lock of the whole process while it flushes: beside a database that never closes, another one
         // hangs.

@@ -61,6 +61,9 @@ pub enum StoreError {
     /// The database is closed after a failure and not reopened yet.
     #[error("the database is not available: {0}")]
     Down(String),
+    /// The disk is as good as full: nothing was tried.
+    #[error("the disk with the data directory is full")]
+    Full,
     /// A record could not be encoded.
     #[error("a record cannot be encoded: {0}")]
     Encode(String),

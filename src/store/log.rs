@@ -51,7 +51,7 @@ impl Store {
         outcomes: &[impl Borrow<OutcomeRecord>],
         feedback: &mut [FeedbackRecord],
     ) -> Result<Vec<Stored>, StoreError> {
-        let trees = self.trees()?;
+        let trees = self.trees_to_write()?;
         let mut rollup = self.rollup();
         let before = self.facts_before(&mut rollup, decisions, outcomes, feedback)?;
         let mut written = self.put(&trees, decisions, outcomes)?;

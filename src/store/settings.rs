@@ -23,7 +23,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub fn set_setting<T: Serialize>(&self, name: &str, value: &T) -> Result<(), StoreError> {
-        self.trees()?.settings.insert(name, encode(value)?)?;
+        self.trees_to_write()?.settings.insert(name, encode(value)?)?;
         self.flush()
     }
 

@@ -101,7 +101,7 @@ impl Store {
     /// # Errors
     /// When the database fails, or the policy cannot be encoded.
     pub fn put_snapshot<P: Serialize>(&self, record: &SnapshotRecord, policy: &P) -> Result<(), StoreError> {
-        let trees = self.trees()?;
+        let trees = self.trees_to_write()?;
         let key = record.version.to_be_bytes();
         trees.policies.insert(key, encode(policy)?)?;
         trees.snapshots.insert(key, encode(record)?)?;
@@ -113,7 +113,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub fn update_snapshot(&self, record: &SnapshotRecord) -> Result<(), StoreError> {
-        self.trees()?.snapshots.insert(record.version.to_be_bytes(), encode(record)?)?;
+        self.trees_to_write()?.snapshots.insert(record.version.to_be_bytes(), encode(record)?)?;
         self.flush()
     }
 
