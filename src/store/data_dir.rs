@@ -58,6 +58,13 @@ pub fn write_private(dir: &Path, name: &str, text: &str) -> io::Result<PathBuf> 
     Ok(path)
 }
 
+/// Whether a database that was set aside is in the data directory `dir`.
+pub(super) fn has_broken(dir: &Path) -> bool {
+    let prefix = format!("{DIRECTORY}.broken-");
+    let mut entries = dir.read_dir().into_iter().flatten().flatten();
+    entries.any(|entry| entry.file_name().to_string_lossy().starts_with(&prefix))
+}
+
 /// Room that an open decision log may need at any time.
 const LEAST_ROOM: u64 = 2 << 20;
 

@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use super::block::{self, Block};
-use super::data_dir::{DIRECTORY, find_room, is_full, log_in, make_private};
+use super::data_dir::{DIRECTORY, find_room, has_broken, is_full, log_in, make_private};
 use super::encoding;
 use super::error::{OpenError, StoreError};
 use super::fingerprint::Salt;
@@ -331,11 +331,9 @@ impl Store {
             *failing = Some(error.to_string());
         }
         drop(failing);
-        if matches!(error, StoreError::Full) {
-            return;
-        }
+        let closes = !matches!(error, StoreError::Full);
         // The guard must be gone before the trees are: all readers wait for it.
-        let closed = self.shared.trees.write().take();
+        let closed = closes.then(|| self.shared.trees.write().take()).flatten();
         if let Some(trees) = closed {
             *self.shared.closer.lock() = close_apart(trees);
         }
@@ -489,13 +487,6 @@ fn records_in(place: &[u8], value: &[u8]) -> u64 {
 
 fn count_damaged(trees: &Trees) -> u64 {
     trees.damaged.iter().flatten().map(|(place, value)| records_in(&place, &value)).sum()
-}
-
-/// Whether a database that was set aside is in the data directory.
-fn has_broken(dir: &Path) -> bool {
-    let prefix = format!("{DIRECTORY}.broken-");
-    let mut entries = dir.read_dir().into_iter().flatten().flatten();
-    entries.any(|entry| entry.file_name().to_string_lossy().starts_with(&prefix))
 }
 
 /// An open database, and the schema version that it was migrated from, if it was.
