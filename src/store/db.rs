@@ -1,6 +1,6 @@
 //! Opening the database, and living with one that breaks.
 //!
-//! A [`Store`] is a handle that outlives its database: when sled reports a failure (a full disk, a device error) it
+//! A [`Store`] is a handle that outlives its database: when sled reports a failure (such as a device error) it
 //! refuses all further work until it is opened anew. So the trees live behind a lock that [`Store::revive`] empties,
 //! waits on, and fills again. Readers take the trees for one call and see [`StoreError::Down`] in between.
 

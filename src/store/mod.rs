@@ -11,9 +11,9 @@
 //!
 //! **When things break** ([`Store::open`], [`db`]): a record that cannot be read is set aside and counted; a database
 //! that cannot be read is set aside as a whole (renamed to `log.broken-<time>`) and a fresh one begun; a directory that
-//! cannot be written gives a store in memory, and [`Health`] says so; a database that fails while it runs (full disk)
-//! is closed and reopened every few seconds once there is room, and records lost meanwhile are counted. None of it stops
-//! an answer.
+//! cannot be written gives a store in memory, and [`Health`] says so; while the disk is as good as full nothing is
+//! written; a database that fails while it runs is closed and reopened every few seconds once there is room. Records
+//! lost meanwhile are counted. None of it stops an answer.
 //!
 //! API tokens are *not* in here: they are a file of hashes beside it (`tokens`), so that a broken database never locks
 //! clients out.
