@@ -98,6 +98,7 @@ mod tests {
             tokens: 1,
             truncated: false,
             cached: false,
+            shortened: false,
             took: Duration::ZERO,
             estimates: Arc::default(),
         })

@@ -16,6 +16,7 @@ const RECENT: usize = 512;
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     read: AtomicU64,
+    shortened: AtomicU64,
     cached: AtomicU64,
     abandoned: AtomicU64,
     batches: AtomicU64,
@@ -41,6 +42,8 @@ struct Recent {
 pub struct Counts {
     /// Requests that got a reading made for them.
     pub read: u64,
+    /// Those of them whose prompt was read in part, so that it was read in time.
+    pub shortened: u64,
     /// Requests whose reading was in the cache.
     pub cached: u64,
     /// Prompts that were skipped or read in vain, because their request no longer waited: it counts as too slow, or its
@@ -69,8 +72,9 @@ pub struct Counts {
 }
 
 impl Counters {
-    pub(super) fn read(&self) {
+    pub(super) fn read(&self, shortened: bool) {
         add(&self.read, 1);
+        add(&self.shortened, u64::from(shortened));
     }
 
     pub(super) fn cached(&self) {
@@ -134,6 +138,7 @@ impl Counters {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Counts {
             read: get(&self.read),
+            shortened: get(&self.shortened),
             cached: get(&self.cached),
             abandoned: get(&self.abandoned),
             batches: get(&self.batches),

@@ -22,6 +22,7 @@ pub mod stats;
 mod timely;
 pub mod tokenizer;
 pub mod tune;
+mod turns;
 
 pub use counters::Counts;
 pub use model::{LoadError, Model, ModelInfo, open};

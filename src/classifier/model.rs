@@ -191,6 +191,8 @@ impl Model {
             format!("it is for the encoder {}, and this is {}", described.encoder, self.info.fingerprint)
         } else if pooling.layers.iter().any(|layer| *layer > self.info.layers) {
             format!("it wants layers {:?}, and there are {}", pooling.layers, self.info.layers)
+        } else if !pooling.layers.is_sorted_by(|before, after| before < after) {
+            format!("its layers {:?} do not ascend, and states come in ascending order", pooling.layers)
         } else if pooling.width(self.info.hidden) != described.pooled {
             format!("it wants {} numbers, and gets {}", described.pooled, pooling.width(self.info.hidden))
         } else {
@@ -224,6 +226,7 @@ impl Model {
                 tokens: tokens.ids.len() as u32,
                 truncated: tokens.truncated,
                 cached: false,
+                shortened: false,
                 took: Duration::ZERO,
                 estimates,
             })

@@ -23,6 +23,8 @@ pub struct Reading {
     pub tokens: u32,
     /// Whether the prompt was longer.
     pub truncated: bool,
+    /// Whether less than usual was read of it, so that it was read in time.
+    pub shortened: bool,
     /// Whether the reading came from the cache.
     pub cached: bool,
     /// Time from request to reading, waiting included.

@@ -8,14 +8,14 @@
 //! 3. and waits at most for its budget. After that, or when the client has gone, the thread skips its prompt.
 //!
 //! **Batching** costs a lone request nothing: the thread takes what is in the queue at that moment, as much as lets
-//! every prompt of the batch be in time, and never waits for more. A prompt that can no longer be in time is turned
-//! away and not read ([`Pace`]).
+//! every prompt of the batch be in time, and never waits for more. Where not all that wait would be in time, less is
+//! read of each; a prompt that would be late even so is turned away and not read ([`turns`], [`Pace`]).
 //!
 //! **Starting** happens on that thread: load, warm up (weights are touched, pages are mapped), then serve. Until then
 //! the answer is [`Missed::Loading`], and the gateway serves without readings. A hub that cannot be reached is tried
 //! again, at first after seconds and in the end every few minutes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
@@ -27,7 +27,7 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::sync::oneshot;
 
-use super::cache::{Cache, Key};
+use super::cache::Cache;
 use super::counters::{Counters, Counts};
 use super::head::Head;
 use super::model::{LoadError, Model, ModelInfo};
@@ -35,12 +35,12 @@ use super::pace::Pace;
 use super::priors::Priors;
 use super::prompt::Prompt;
 use super::reading::{Estimate, Missed, Reading};
-use super::tokenizer::Tokens;
+use super::turns::{self, Job, Waiting};
 use crate::config;
 use crate::protocol::ChatRequest;
 
-/// Most tokens of a batch. One long prompt fills it.
-const BATCH_TOKENS: usize = 256;
+/// Prompts of the queue that are looked at together. Each is tokenised for that.
+const AHEAD: usize = 16;
 
 /// Longest budget of a request.
 const LONGEST: Duration = Duration::from_secs(86_400);
@@ -80,16 +80,6 @@ enum State {
     Ready(Arc<Model>),
     Failed(String),
     Stopped,
-}
-
-/// A prompt in the queue.
-struct Job {
-    prompt: Prompt,
-    key: Key,
-    asked: Instant,
-    /// The deadline of its request.
-    until: Instant,
-    answer: oneshot::Sender<Result<Arc<Reading>, Missed>>,
 }
 
 /// The classifier's status for `/ready`, `/health` and the dashboard.
@@ -179,7 +169,7 @@ impl Classifier {
             Ok(reading) => {
                 // What is cached is counted where it is found.
                 if !reading.cached {
-                    self.shared.counters.read();
+                    self.shared.counters.read(reading.shortened);
                 }
                 self.shared.counters.timely(true);
             }
@@ -345,15 +335,17 @@ fn run(shared: &Shared, jobs: &Receiver<Job>) {
     let info = model.info();
     tracing::info!(model = %info.name, device = %info.device, took_ms, "The classifier is ready");
     enter(shared, State::Ready(Arc::clone(&model)));
-    let mut next = None;
-    let mut pace = Pace::default();
-    while let Some(first) = next.take().or_else(|| jobs.recv().ok()) {
+    let (mut waiting, mut pace) = (VecDeque::new(), Pace::default());
+    loop {
+        let first = if waiting.is_empty() { jobs.recv().ok() } else { None };
+        if first.is_none() && waiting.is_empty() {
+            return;
+        }
         // A panic must not end the thread; the prompts of this batch get an error.
-        let served = catch_unwind(AssertUnwindSafe(|| serve(shared, &model, first, jobs, &mut pace)));
-        next = served.unwrap_or_else(|_| {
+        let served = catch_unwind(AssertUnwindSafe(|| serve(shared, &model, first, jobs, &mut waiting, &mut pace)));
+        if served.is_err() {
             tracing::error!("The classifier panicked while reading a batch; the line before says where");
-            None
-        });
+        }
     }
 }
 
@@ -370,75 +362,80 @@ fn give_up(shared: &Shared, error: &LoadError) {
     shared.state.store(Arc::new(State::Failed(error.to_string())));
 }
 
-/// Reads one batch, `first` and what is behind it in the queue; returns a prompt that had no room in it.
-fn serve(shared: &Shared, model: &Model, first: Job, jobs: &Receiver<Job>, pace: &mut Pace) -> Option<Job> {
-    let mut batch: Vec<(Job, Tokens)> = Vec::new();
-    let mut tokens = 0;
-    let mut waiting = Some(first);
-    let (mut left, mut turned_away) = (None, false);
-    while let Some(job) = waiting.take().or_else(|| jobs.try_recv().ok()) {
+/// Reads one batch of those that wait: what is left of earlier ones, `first`, and what is behind it in the queue.
+fn serve(
+    shared: &Shared,
+    model: &Model,
+    first: Option<Job>,
+    jobs: &Receiver<Job>,
+    waiting: &mut VecDeque<Waiting>,
+    pace: &mut Pace,
+) {
+    let max_tokens = shared.settings.max_tokens;
+    let mut late = Vec::new();
+    let mut arriving = first.into_iter().chain(jobs.try_iter());
+    while waiting.len() < AHEAD
+        && let Some(job) = arriving.next()
+    {
         if job.answer.is_closed() {
             shared.counters.abandoned();
             continue;
         }
-        let tokenized = match model.tokenize(&job.prompt, shared.settings.max_tokens) {
-            Ok(tokenized) => tokenized,
-            Err(error) => {
-                let _ = job.answer.send(Err(Missed::Failed(error.to_string())));
-                continue;
-            }
-        };
-        let now = Instant::now();
-        let in_time = |pace: &Pace, job: &Job, tokens| pace.fits(tokens, job.until.saturating_duration_since(now));
-        // A prompt that delays no other may test whether the expectation still holds.
-        let may_try = batch.is_empty() && job.until > now;
-        let is_begun = in_time(pace, &job, tokenized.ids.len()) || may_try && pace.forget_stale(now);
-        if !is_begun {
-            turned_away = true;
-            let _ = job.answer.send(Err(Missed::TooSlow));
+        if job.until <= Instant::now() {
+            late.push(job);
             continue;
         }
-        let together = tokens + tokenized.ids.len();
-        let all_in_time = batch.iter().map(|(job, _)| job).chain([&job]).all(|job| in_time(pace, job, together));
-        if !batch.is_empty() && (together > BATCH_TOKENS || !all_in_time) {
-            left = Some(job);
-            break;
+        match model.tokenize(&job.prompt, max_tokens) {
+            Ok(tokens) => waiting.push_back(Waiting { job, tokens, shortened: false }),
+            Err(error) => drop(job.answer.send(Err(Missed::Failed(error.to_string())))),
         }
-        tokens += tokenized.ids.len();
-        batch.push((job, tokenized));
     }
-    if batch.is_empty() {
-        // Once for all of them: a queue full of late prompts is one observation, not sixty.
-        if turned_away {
-            pace.doubt();
+    let turn = turns::next(waiting, pace, max_tokens, Instant::now());
+    (0..turn.gone).for_each(|_| shared.counters.abandoned());
+    // Once for all of them: a queue full of late prompts is one observation, not sixty.
+    late.extend(turn.late);
+    if turn.batch.is_empty() && !late.is_empty() {
+        pace.doubt();
+    }
+    for job in late {
+        let _ = job.answer.send(Err(Missed::TooSlow));
+    }
+    let mut batch = Vec::new();
+    for Waiting { job, tokens, .. } in turn.batch {
+        let whole = tokens.ids.len() <= turn.limit;
+        match if whole { Ok(tokens) } else { model.tokenize(&job.prompt, turn.limit) } {
+            Ok(tokens) => batch.push(Waiting { job, tokens, shortened: !whole }),
+            Err(error) => drop(job.answer.send(Err(Missed::Failed(error.to_string())))),
         }
-        return left;
     }
-    read(shared, model, batch, &shared.priors.load_full(), pace);
-    left
+    if !batch.is_empty() {
+        read(shared, model, batch, &shared.priors.load_full(), pace);
+    }
 }
 
 /// Reads a batch and answers all its requests.
-fn read(shared: &Shared, model: &Model, batch: Vec<(Job, Tokens)>, priors: &Arc<Priors>, pace: &mut Pace) {
+fn read(shared: &Shared, model: &Model, batch: Vec<Waiting>, priors: &Arc<Priors>, pace: &mut Pace) {
     let Some(head) = priors.head() else {
         // The head was removed while they waited.
-        for (job, _) in batch {
-            let _ = job.answer.send(Err(Missed::NoHead));
+        for one in batch {
+            let _ = one.job.answer.send(Err(Missed::NoHead));
         }
         return;
     };
-    let tokens: usize = batch.iter().map(|(_, tokenized)| tokenized.ids.len()).sum();
+    let tokens: usize = batch.iter().map(|one| one.tokens.ids.len()).sum();
     let began = Instant::now();
-    match model.read(batch.iter().map(|(job, tokenized)| (&job.prompt, tokenized)), head, priors) {
+    match model.read(batch.iter().map(|one| (&one.job.prompt, &one.tokens)), head, priors) {
         Ok(readings) => {
             let took = began.elapsed();
             pace.observe(tokens, took, began + took);
             shared.counters.batch(tokens, took);
-            for ((job, _), reading) in batch.into_iter().zip(readings) {
-                let reading = Arc::new(Reading { took: job.asked.elapsed(), ..reading });
-                // Estimates for models that have changed since must not be cached.
+            for (one, reading) in batch.into_iter().zip(readings) {
+                let Waiting { job, shortened, .. } = one;
+                let reading = Arc::new(Reading { shortened, took: job.asked.elapsed(), ..reading });
+                // Estimates for models that have changed since must not be cached, nor half a reading kept for when
+                // there is time for a whole one.
                 let mut cache = shared.cache.lock();
-                if Arc::ptr_eq(priors, &shared.priors.load_full()) {
+                if !shortened && Arc::ptr_eq(priors, &shared.priors.load_full()) {
                     cache.put(job.key, Arc::clone(&reading));
                 }
                 drop(cache);
@@ -451,8 +448,8 @@ fn read(shared: &Shared, model: &Model, batch: Vec<(Job, Tokens)>, priors: &Arc<
         Err(_) if batch.len() > 1 => batch.into_iter().for_each(|one| read(shared, model, vec![one], priors, pace)),
         Err(error) => {
             tracing::error!(%error, "The classifier could not read a prompt");
-            for (job, _) in batch {
-                let _ = job.answer.send(Err(Missed::Failed(error.to_string())));
+            for one in batch {
+                let _ = one.job.answer.send(Err(Missed::Failed(error.to_string())));
             }
         }
     }

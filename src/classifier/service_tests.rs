@@ -145,6 +145,13 @@ fn job(text: &str, patience: Duration) -> (Job, oneshot::Receiver<Result<Arc<Rea
     (Job { key: prompt.key(256), prompt, asked, until: asked + patience, answer }, answered)
 }
 
+/// Serves `first` and what is behind it in the queue, which must be all of it.
+fn one_turn(classifier: &Classifier, model: &Model, first: Job, jobs: &Receiver<Job>, pace: &mut Pace) {
+    let mut waiting = VecDeque::new();
+    serve(&classifier.shared, model, Some(first), jobs, &mut waiting, pace);
+    assert!(waiting.is_empty());
+}
+
 /// How long somebody must be able to wait to have so many tokens read, within a twentieth.
 fn needed(pace: &Pace, tokens: usize) -> Duration {
     let mut left = Duration::from_micros(1);
@@ -162,7 +169,7 @@ async fn a_queue_full_of_prompts_that_came_too_late_does_not_make_the_next_ones_
     let (queue, jobs) = sync_channel(64);
     let mut pace = Pace::default();
     let (first, answered) = job("How late is it?", PATIENT);
-    assert!(serve(&classifier.shared, model, first, &jobs, &mut pace).is_none());
+    one_turn(&classifier, model, first, &jobs, &mut pace);
     let tokens = answered.await.unwrap().unwrap().tokens as usize;
     for patient in [None, Some(())] {
         let before = needed(&pace, tokens);
@@ -174,7 +181,7 @@ async fn a_queue_full_of_prompts_that_came_too_late_does_not_make_the_next_ones_
             queue.send(patient).unwrap();
             answered
         });
-        assert!(serve(&classifier.shared, model, first, &jobs, &mut pace).is_none());
+        one_turn(&classifier, model, first, &jobs, &mut pace);
         // One doubt, or one reading, which counts for three tenths.
         assert!(needed(&pace, tokens) > before.mul_f64(0.65), "{pace:?}");
         if let Some(answered) = answered {
@@ -195,7 +202,7 @@ async fn after_a_slow_moment_who_is_alone_finds_out_whether_it_is_over() {
         let mut pace = Pace::default();
         pace.observe(1, PATIENT * 2, observed);
         let (asked, answered) = job("How long is a moment?", PATIENT);
-        assert!(serve(&classifier.shared, model, asked, &jobs, &mut pace).is_none());
+        one_turn(&classifier, model, asked, &jobs, &mut pace);
         assert_eq!(answered.await.unwrap().is_ok(), is_read);
     }
 }
@@ -215,7 +222,7 @@ async fn who_has_left_is_skipped() {
     let (stays, answered) = job("stays");
     queue.send(stays).unwrap();
     let mut pace = Pace::default();
-    assert!(serve(&classifier.shared, model, first, &jobs, &mut pace).is_none());
+    one_turn(&classifier, model, first, &jobs, &mut pace);
     assert_eq!(answered.await.unwrap().unwrap().tokens, 2);
     let counts = classifier.status().counts;
     assert_eq!((counts.batches, counts.abandoned), (1, 3));
@@ -230,7 +237,7 @@ async fn who_has_left_is_skipped() {
     let (patient, answered) = job("stays as well");
     queue.send(second).unwrap();
     queue.send(patient).unwrap();
-    assert!(serve(&classifier.shared, model, first, &jobs, &mut pace).is_none());
+    one_turn(&classifier, model, first, &jobs, &mut pace);
     assert_eq!((told.await.unwrap(), told_too.await.unwrap()), (Err(Missed::TooSlow), Err(Missed::TooSlow)));
     assert!(answered.await.unwrap().is_ok());
 }
@@ -244,6 +251,26 @@ async fn a_long_prompt_is_read_at_both_ends() {
     assert_eq!(reading.tokens, 256);
     let other = request(&format!("Translate this: {middle} into French."));
     assert!(!classifier.read(&other, PATIENT).await.unwrap().cached, "its end differs");
+}
+
+#[tokio::test]
+async fn a_long_prompt_in_a_hurry_is_read_in_part_and_as_a_whole_the_next_time() {
+    let classifier = ready(&settings()).await;
+    let state = classifier.shared.state.load_full();
+    let State::Ready(model) = &*state else { panic!("it is ready") };
+    let text = format!("Translate this: {} into Latin.", "lorem ipsum ".repeat(100));
+    let (asked, answered) = job(&text, PATIENT);
+    let mut pace = Pace::default();
+    // A whole reading would take 77 seconds, half of one 38.
+    pace.observe(256, Duration::from_secs(77), Instant::now());
+    one_turn(&classifier, model, asked, &sync_channel(1).1, &mut pace);
+    let reading = answered.await.unwrap().unwrap();
+    assert!(reading.shortened && reading.truncated);
+    assert_eq!(reading.tokens, 128);
+    let next = classifier.read(&request(&text), PATIENT).await.unwrap();
+    assert!(!next.shortened && !next.cached);
+    assert_eq!(next.tokens, 256);
+    assert_eq!(classifier.status().counts.shortened, 0, "a reading counts where its request gets it");
 }
 
 #[tokio::test]
@@ -282,7 +309,7 @@ async fn without_a_head_nothing_counts_as_read_and_why_is_told() {
     let state = classifier.shared.state.load_full();
     let State::Ready(model) = &*state else { panic!("it is ready") };
     let (asked, answered) = job("Still there?", PATIENT);
-    assert!(serve(&classifier.shared, model, asked, &sync_channel(1).1, &mut Pace::default()).is_none());
+    one_turn(&classifier, model, asked, &sync_channel(1).1, &mut Pace::default());
     assert_eq!(answered.await.unwrap(), Err(Missed::NoHead));
 }
 

@@ -109,6 +109,9 @@ pub struct Features {
     /// Whether the prompt was longer than what was read.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub truncated: bool,
+    /// Whether less than usual was read of it, so that it was read in time.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub shortened: bool,
     /// How much the prompt is like the training data: 1 = like it, 0 = not at all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub familiarity: Option<f32>,
@@ -131,6 +134,7 @@ impl Features {
                 took_ms: Some(reading.took.as_secs_f64() * 1e3),
                 tokens: Some(reading.tokens),
                 truncated: reading.truncated,
+                shortened: reading.shortened,
                 familiarity: Some(reading.familiarity),
                 vector: Arc::clone(&reading.features),
                 space: Arc::clone(&reading.space),
@@ -142,6 +146,7 @@ impl Features {
                 took_ms: None,
                 tokens: None,
                 truncated: false,
+                shortened: false,
                 familiarity: None,
                 vector: Arc::new([]),
                 space: "".into(),

@@ -148,7 +148,7 @@ pub struct Metrics {
 /// The classifier's figures since the start.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ClassifierFigures<'a> {
-    /// Prompts by result: `read`, `cached`, `too_slow`...
+    /// Prompts by result: `read`, `shortened`, `cached`, `too_slow`...
     pub prompts: &'a [(&'static str, u64)],
     /// Prompts whose request no longer waited.
     pub abandoned: u64,
@@ -244,7 +244,8 @@ impl Default for Metrics {
             classifier_prompts: add(
                 it,
                 "classifier_prompts",
-                "Prompts by what the classifier made of them: read, cached, or why routing went on without",
+                "Prompts by what the classifier made of them: read, shortened (in part, to be in time), cached, or why routing \
+                 went on without",
             ),
             classifier_abandoned: add(
                 it,

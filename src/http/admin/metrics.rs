@@ -58,7 +58,8 @@ pub async fn metrics(State(gateway): State<Arc<Gateway>>, _: Passer, headers: He
     let counts = gateway.classifier.status().counts;
     gateway.metrics.classifier(&ClassifierFigures {
         prompts: &[
-            ("read", counts.read),
+            ("read", counts.read.saturating_sub(counts.shortened)),
+            ("shortened", counts.shortened),
             ("cached", counts.cached),
             ("loading", counts.loading),
             ("busy", counts.busy),
