@@ -3,29 +3,15 @@
 //! No text of a prompt goes in unless `store.prompts` is on; questions and conversations are identified by keyed
 //! fingerprints.
 
+use super::PlanRequest;
 use crate::bandit::Grounds;
 use crate::dispatch::Outcome;
-use crate::protocol::{ChatRequest, Dialect, Message, Role};
+use crate::protocol::{ChatRequest, Message, Role};
 use crate::route::{Decision, Prediction};
 use crate::store::{
     CandidateRecord, DecisionRecord, ExcludedRecord, Fingerprint, OutcomeRecord, RequestFacts, Salt, Seen,
     ShadowRecord, Token, signals,
 };
-
-/// The request that a decision was made for.
-#[derive(Debug, Clone, Copy)]
-pub struct Asking<'a> {
-    /// The request.
-    pub request: &'a ChatRequest,
-    /// The dialect the request came in.
-    pub dialect: Dialect,
-    /// The API token the request came with.
-    pub token: Option<&'a Token>,
-    /// The conversation the request belongs to.
-    pub conversation: Conversation,
-    /// Whether the gateway makes no call: the caller only asked which model to use.
-    pub dry_run: bool,
-}
 
 /// The conversation that a request belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,9 +89,17 @@ fn questions(messages: &[Message]) -> usize {
     messages.iter().filter(asks).count()
 }
 
-/// The record of a decision made at `at_ms` (Unix milliseconds); `prompts` = with the question's text.
-pub fn decision(decision: &Decision, asking: Asking<'_>, salt: &Salt, prompts: bool, at_ms: i64) -> DecisionRecord {
-    let Asking { request, dialect, token, conversation, dry_run } = asking;
+/// The record of a decision made at `at_ms` (Unix milliseconds); `dry_run` = the caller only asks which model to use,
+/// and the gateway makes no call; `prompts` = with the question's text.
+pub fn decision(
+    decision: &Decision,
+    asked: PlanRequest<'_>,
+    dry_run: bool,
+    salt: &Salt,
+    prompts: bool,
+    at_ms: i64,
+) -> DecisionRecord {
+    let PlanRequest { request, dialect, token, conversation, .. } = asked;
     let text = request.question().map(Message::question_text);
     let facts = RequestFacts {
         dialect: Some(dialect),
