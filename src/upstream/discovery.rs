@@ -228,7 +228,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::upstream::{Availability, Catalog};
+    use crate::upstream::Catalog;
 
     fn listed() -> Discovered {
         Discovered::Models(vec![ListedModel { name: "a".into(), context: 1, max_output: None, can: Vec::new() }])
@@ -267,14 +267,14 @@ mod tests {
     #[test]
     fn the_models_of_a_server_that_is_gone_are_listed_as_such() {
         let miss = || Discovered::Failed("too slow".into());
-        let availability = |listing| {
+        let unavailable = |listing| {
             let known = BTreeMap::from([("ollama".to_owned(), listing)]);
             let catalog = Catalog::new(&"".parse().unwrap(), &known, None);
-            catalog.find("a").unwrap().availability(std::time::Instant::now())
+            catalog.find("a").unwrap().unavailable(std::time::Instant::now())
         };
-        assert_eq!(availability(after([listed(), miss()])), Availability::Available);
-        let gone = Availability::Unavailable("ollama does not answer: too slow".into());
-        assert_eq!(availability(after([listed(), miss(), miss()])), gone);
+        assert_eq!(unavailable(after([listed(), miss()])), None);
+        let gone = unavailable(after([listed(), miss(), miss()]));
+        assert_eq!(gone.as_deref(), Some("ollama does not answer: too slow"));
     }
 
     #[test]
@@ -283,8 +283,7 @@ mod tests {
         let known = BTreeMap::from([("ollama".to_owned(), after([listed(), miss(), miss()]))]);
         let settings = "[providers.ollama]\ndiscover = false\n[models.own]\nprovider = 'ollama'\n";
         let catalog = Catalog::new(&settings.parse().unwrap(), &known, None);
-        let own = catalog.find("own").unwrap().availability(std::time::Instant::now());
-        assert_eq!(own, Availability::Available);
+        assert_eq!(catalog.find("own").unwrap().unavailable(std::time::Instant::now()), None);
         assert!(catalog.find("a").is_none());
     }
 
