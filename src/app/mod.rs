@@ -401,15 +401,10 @@ fn refuse_open_listener(
     config: &Config,
     tokens: &Tokens,
 ) -> Result<(), StartError> {
-    let auth = config.access.auth;
-    let closed = match auth {
-        Auth::Off | Auth::Required => true,
-        Auth::Auto => !tokens.is_empty(),
-    };
-    // Tokens are required and there is none: the listener would serve nobody.
-    let useless = auth == Auth::Required && tokens.is_empty() && !address.ip().is_loopback();
-    if (closed && !useless) || address.ip().is_loopback() {
-        return Ok(());
+    // Where tokens are required and there is none, the listener would serve nobody.
+    let is_open = config.access.auth != Auth::Off && tokens.is_empty() && !address.ip().is_loopback();
+    if is_open {
+        return Err(StartError::Open { key, address, data_dir: config.server.data_dir.clone() });
     }
-    Err(StartError::Open { key, address, data_dir: config.server.data_dir.clone() })
+    Ok(())
 }
