@@ -198,7 +198,7 @@ pub async fn show(State(gateway): State<Arc<Gateway>>, Operator(_): Operator) ->
 ///
 /// `Unavailable` while the store is down.
 pub async fn known(gateway: &Gateway) -> Result<Learning, ApiError> {
-    gateway.read_store(|store| Ok(read(store))).await
+    gateway.with_store(|store| Ok(read(store))).await
 }
 
 #[cfg(test)]
