@@ -15,6 +15,7 @@ use crate::classifier::Model;
 use crate::classifier::head::Head;
 use crate::cli::load::ConfigArgs;
 use crate::cli::progress::Bar;
+use crate::cli::read_toml;
 use crate::train::dataset::{self, Dataset, Limits, Split};
 use crate::train::replay::{
     Blind, Conditions, Event, Events, Line, Player, Report, Stream, TextReader, Trace, compared_with, play, report,
@@ -142,13 +143,7 @@ pub(super) fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     }
     dataset.notes.iter().for_each(|note| println!("{note}"));
     let sources = playable(&dataset, sources(&dataset, &args.source)?, &splits(args))?;
-    let settings = match &args.settings {
-        Some(file) => {
-            let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
-            toml::from_str(&text).with_context(|| file.display().to_string())?
-        }
-        None => Settings::default(),
-    };
+    let settings: Settings = args.settings.as_deref().map(read_toml).transpose()?.unwrap_or_default();
     let mut reports = Vec::new();
     let start = match args.warm {
         true => Some(start(args)?),
