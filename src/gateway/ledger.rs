@@ -7,7 +7,7 @@ use super::PlanRequest;
 use crate::bandit::Grounds;
 use crate::dispatch::Outcome;
 use crate::protocol::{ChatRequest, Message, Role};
-use crate::route::{Decision, Prediction};
+use crate::route::{Considered, Decision, Prediction};
 use crate::store::{
     CandidateRecord, DecisionRecord, ExcludedRecord, Fingerprint, OutcomeRecord, RequestFacts, Salt, Seen,
     ShadowRecord, Token, signals,
@@ -119,21 +119,6 @@ pub fn decision(
         tags: request.routing.tags.clone(),
         dry_run,
     };
-    let candidates = decision.candidates.iter().map(|candidate| CandidateRecord {
-        model: candidate.model.clone(),
-        prior: candidate.prediction.as_ref().map(|prediction| prediction.prior),
-        quality: candidate.prediction.as_ref().map_or(0.5, |prediction| prediction.quality),
-        quality_source: candidate.prediction.as_ref().map_or_else(|| "default".into(), source),
-        grounds: candidate.prediction.as_ref().map_or(Grounds::Nothing, |prediction| prediction.grounds),
-        cost_usd: candidate.cost_usd,
-        latency_s: candidate.prediction.as_ref().and_then(|prediction| prediction.latency_s),
-        cached_usd: candidate.prediction.as_ref().and_then(|prediction| prediction.cached_usd),
-        cacheable_usd: candidate.prediction.as_ref().and_then(|prediction| prediction.cacheable_usd),
-        switching_usd: candidate.prediction.as_ref().map_or(0.0, |prediction| prediction.switching_usd),
-        utility: candidate.prediction.as_ref().map_or(0.0, |prediction| prediction.utility),
-        propensity: candidate.propensity,
-        account: candidate.prediction.as_ref().map(|prediction| prediction.account.clone()).unwrap_or_default(),
-    });
     let excluded = decision
         .excluded
         .iter()
@@ -145,7 +130,7 @@ pub fn decision(
         features: decision.features.as_ref().map(|features| features.vector.to_vec()).unwrap_or_default(),
         feature_space: decision.features.as_ref().map(|features| features.space.to_string()).unwrap_or_default(),
         task: decision.task.as_deref().map(str::to_owned),
-        candidates: candidates.collect(),
+        candidates: decision.candidates.iter().map(candidate).collect(),
         excluded: excluded.collect(),
         chosen: decision.chosen.clone(),
         propensity: Some(decision.propensity),
@@ -162,6 +147,26 @@ pub fn decision(
         }),
         reason: decision.reason.clone(),
         prompt: text.filter(|_| prompts).map(bounded),
+    }
+}
+
+/// The record of a model that could have been chosen.
+fn candidate(considered: &Considered) -> CandidateRecord {
+    let prediction = considered.prediction.as_ref();
+    CandidateRecord {
+        model: considered.model.clone(),
+        prior: prediction.map(|it| it.prior),
+        quality: prediction.map_or(0.5, |it| it.quality),
+        quality_source: prediction.map_or_else(|| "default".into(), source),
+        grounds: prediction.map_or(Grounds::Nothing, |it| it.grounds),
+        cost_usd: considered.cost_usd,
+        latency_s: prediction.and_then(|it| it.latency_s),
+        cached_usd: prediction.and_then(|it| it.cached_usd),
+        cacheable_usd: prediction.and_then(|it| it.cacheable_usd),
+        switching_usd: prediction.map_or(0.0, |it| it.switching_usd),
+        utility: prediction.map_or(0.0, |it| it.utility),
+        propensity: considered.propensity,
+        account: prediction.map(|it| it.account.clone()).unwrap_or_default(),
     }
 }
 
