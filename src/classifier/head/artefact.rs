@@ -159,9 +159,7 @@ impl Artefact {
         let tensor = self.tensor(name, shape)?;
         let values: Vec<f32> = match tensor.kind {
             Kind::F32 => tensor.bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
-            Kind::BF16 => {
-                tensor.bytes.chunks_exact(2).map(|b| from_bf16(u16::from_le_bytes([b[0], b[1]]))).collect()
-            }
+            Kind::BF16 => tensor.bytes.chunks_exact(2).map(|b| from_bf16(u16::from_le_bytes([b[0], b[1]]))).collect(),
             Kind::I8 | Kind::U8 => return Err(HeadError::Malformed(format!("tensor `{name}` should hold floats"))),
         };
         if values.iter().any(|value| !value.is_finite()) {
