@@ -72,7 +72,7 @@ impl Priors {
 
     /// What `head` knows of a model, before common ground.
     fn ability(&self, head: &Head, name: &str) -> Option<Ability> {
-        // Who it is like may be like another, and has the record of that one. The head may know none of them.
+        // The model it is like may itself be like another, whose record then counts. The head may know none of them.
         let others = || self.chain(name).skip(1);
         let measured = others().find(|like| head.has_measured(like));
         let like = measured.or_else(|| others().filter(|like| head.knows(like)).last());

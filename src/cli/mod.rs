@@ -141,7 +141,7 @@ pub fn run() -> ExitCode {
     }
 }
 
-/// Writes a line to standard error by one call. If that fails (a full disk) the work goes on, where `eprintln!` would
+/// Writes a line to standard error in one call. If that fails (a full disk) the work goes on, where `eprintln!` would
 /// panic.
 fn say(line: std::fmt::Arguments<'_>) {
     let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());

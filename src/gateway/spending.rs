@@ -20,7 +20,7 @@ const DEBTS: &str = "limits.owed";
 /// after that.
 const LONGEST_ANSWER_MS: i64 = 3_600_000;
 
-/// How often it is saved.
+/// How often debts are saved.
 const SAVE_EVERY: Duration = Duration::from_secs(60);
 
 /// What API tokens had spent of their dollars per day at a time and what had not refilled, by their ids; `None` =

@@ -1,9 +1,9 @@
 //! Asks a server which models it has: Ollama's `/api/tags` and `/api/show`, OpenAI's `/models`.
 //!
 //! A server under load may miss one request for its list and still serve: it counts as gone after two misses in a
-//! row, or if it never listed anything. Its models and their health stay known, so that a request for one hears that
-//! the server is away, not that the model does not exist. A model's known abilities stay, too, while its server does
-//! not tell them.
+//! row, or if it never listed anything. Its models and their health stay known, so that a request for one fails because
+//! the server is away, not because the model does not exist. A model's known abilities stay, too, while its server
+//! does not name them.
 
 use std::time::Duration;
 
@@ -172,7 +172,7 @@ pub async fn discover(client: &Client, provider: &Provider, known: &[ListedModel
     Discovered::Models(models)
 }
 
-/// Whether a name is safe to show and tells itself apart: in a log, on a terminal, in a header, in a list. Models
+/// Whether a name is safe to show and not mistaken for another: in a log, on a terminal, in a header, in a list. Models
 /// with other names are ignored.
 fn is_plain(name: &str) -> bool {
     // Besides control characters: line separators, changes of direction, blanks without width.

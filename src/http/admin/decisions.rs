@@ -135,7 +135,7 @@ pub async fn one(gateway: &Gateway, id: &str) -> Result<Entry, ApiError> {
     let mut entry = read().await?;
     if entry.is_none() {
         // The decision may be a moment old and still wait to be written. Where the recorder is down, the second read
-        // tells the same as the first.
+        // finds the same as the first.
         let _written_or_not = gateway.flush_log().await;
         entry = read().await?;
     }

@@ -232,7 +232,7 @@ mod tests {
             let stretch = stretch(&[judged(verdict, 0.5); 5]);
             assert!((stretch.low - low).abs() < 0.01 && (stretch.high - high).abs() < 0.01, "{stretch:?}");
         }
-        // Answers that all are liked by half say more of their mean than such that are liked or not.
+        // Answers that are all half liked say more about their mean than answers that are liked or not at all.
         let half = stretch(&[judged(0.5, 0.5); 100]);
         assert!(half.low > 0.45 && half.high < 0.55, "{half:?}");
     }
