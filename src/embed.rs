@@ -55,7 +55,6 @@ use jiff::Timestamp;
 use crate::app::{Engine, StartError};
 use crate::config::{self, LoadArgs};
 use crate::gateway::call_report::{self, CallReport};
-use crate::gateway::ledger::Asking;
 use crate::gateway::{PlanRequest, fresh_id, health};
 use crate::protocol::{ApiError, ChatRequest, DecisionId, Dialect};
 use crate::route::Plan;
@@ -95,7 +94,7 @@ impl Pointsman {
         let dialect = Dialect::Native;
         let asked = PlanRequest { request, dialect, body: None, headers: &headers, token: None, conversation };
         let plan = gateway.plan(&live, asked).await?;
-        gateway.record(&plan.decision, Asking { request, dialect, token: None, conversation, dry_run: true });
+        gateway.record(&plan.decision, asked, true);
         Ok(plan)
     }
 

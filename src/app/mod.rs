@@ -40,7 +40,7 @@ const CLASSIFIER_STOP: Duration = Duration::from_secs(2);
 /// How long the background tasks may take to end: the database that they work on may hang.
 const TASKS_STOP: Duration = Duration::from_secs(10);
 
-/// How often is told how far the decision log is added up.
+/// Pause between two log lines about how far the decision log is added up.
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
 /// Why the gateway does not start.
@@ -318,7 +318,7 @@ pub fn log_dir(config: &Config, sandbox: bool) -> PathBuf {
 pub fn open_store(dir: &Path, config: &Config) -> Result<Store, StartError> {
     let now_ms = jiff::Timestamp::now().as_millisecond();
     let (store, report) = Store::open(dir, &config.store, now_ms)?;
-    // That one was set aside the store tells itself, since it may happen later, too.
+    // The store itself logs that it set a log aside, since that may happen later, too.
     if store.health().left_broken {
         tracing::warn!(
             data_dir = %dir.display(),
@@ -401,15 +401,10 @@ fn refuse_open_listener(
     config: &Config,
     tokens: &Tokens,
 ) -> Result<(), StartError> {
-    let auth = config.access.auth;
-    let closed = match auth {
-        Auth::Off | Auth::Required => true,
-        Auth::Auto => !tokens.is_empty(),
-    };
-    // Tokens are required and there is none: the listener would serve nobody.
-    let useless = auth == Auth::Required && tokens.is_empty() && !address.ip().is_loopback();
-    if (closed && !useless) || address.ip().is_loopback() {
-        return Ok(());
+    // Where tokens are required and there is none, the listener would serve nobody.
+    let is_open = config.access.auth != Auth::Off && tokens.is_empty() && !address.ip().is_loopback();
+    if is_open {
+        return Err(StartError::Open { key, address, data_dir: config.server.data_dir.clone() });
     }
-    Err(StartError::Open { key, address, data_dir: config.server.data_dir.clone() })
+    Ok(())
 }

@@ -35,7 +35,7 @@ pub struct Pacer {
     /// Running mean of a request's cost, US dollars; 0 = no request yet.
     #[serde(default)]
     usual_usd: f64,
-    /// What a dear request costs, US dollars: the most that any cost, fading as a budget is spent. Not over requests:
+    /// What a dear request costs, US dollars: the most that any cost, fading as a budget is spent and not by requests:
     /// free ones may be all that a small budget allows for a long time, and say nothing of what a dear one costs.
     #[serde(default)]
     dear_usd: f64,

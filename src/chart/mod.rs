@@ -3,7 +3,7 @@
 //! Training reports, replay and the dashboard draw with it. A chart is a value that is filled and then rendered to
 //! one `<svg>` element; nothing here reads a clock, a file or the network. Colours are CSS variables of [`STYLE`],
 //! which the page embeds once, so charts follow the page into light and dark; every mark carries a `<title>`, so a
-//! pointer resting on it tells the value and a screen reader can say it.
+//! pointer resting on it shows the value and a screen reader can read it out.
 //!
 //! [`Plot`] has two numeric axes (linear or logarithmic); [`Bars`] has one, with a name for each bar;
 //! [`Columns`] are stacked over time. What it leaves out: interaction beyond hovering.

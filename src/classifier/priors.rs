@@ -72,7 +72,7 @@ impl Priors {
 
     /// What `head` knows of a model, before common ground.
     fn ability(&self, head: &Head, name: &str) -> Option<Ability> {
-        // Who it is like may be like another, and has the record of that one. The head may know none of them.
+        // The model it is like may itself be like another, whose record then counts. The head may know none of them.
         let others = || self.chain(name).skip(1);
         let measured = others().find(|like| head.has_measured(like));
         let like = measured.or_else(|| others().filter(|like| head.knows(like)).last());
@@ -145,12 +145,11 @@ impl Priors {
 mod tests {
     use super::*;
 
+    fn model(like: Option<&str>, score: Option<f64>) -> config::Model {
+        config::Model { like: like.map(str::to_owned), score, ..config::Model::default() }
+    }
+
     fn priors() -> Priors {
-        let model = |like: Option<&str>, score| config::Model {
-            like: like.map(str::to_owned),
-            score,
-            ..config::Model::default()
-        };
         let models = BTreeMap::from([
             ("old".to_owned(), model(None, Some(0.8))),
             ("new".to_owned(), model(Some("old"), None)),
@@ -179,11 +178,6 @@ mod tests {
     fn with_a_head_what_was_measured_stays_so_and_likeness_goes_on_to_it() {
         let head = Arc::new(crate::classifier::head::tests::head());
         let mean = f64::from(head.description().arms[0].mean);
-        let model = |like: Option<&str>, score| config::Model {
-            like: like.map(str::to_owned),
-            score,
-            ..config::Model::default()
-        };
         let models = BTreeMap::from([
             ("plus".to_owned(), model(None, Some(0.99))),
             ("unheard".to_owned(), model(Some("plus"), None)),
@@ -198,11 +192,6 @@ mod tests {
     #[test]
     fn a_model_takes_over_the_whole_record_of_the_one_that_it_is_like() {
         let head = Arc::new(crate::classifier::head::tests::head());
-        let model = |like: Option<&str>, score| config::Model {
-            like: like.map(str::to_owned),
-            score,
-            ..config::Model::default()
-        };
         // The head likens `new-1` to `plus`, has measured `minus`, and has never heard of the others.
         let models = BTreeMap::from([
             ("new-1".to_owned(), model(None, Some(0.9))),

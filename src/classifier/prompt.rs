@@ -16,7 +16,7 @@
 
 use sha2::{Digest, Sha256};
 
-use super::stats;
+use super::stats::{self, first_bytes};
 use crate::protocol::{ChatRequest, Part, Tool};
 
 /// Bytes kept at each end of a text, per token that is read. A token of English has four bytes; of anything, rarely
@@ -79,7 +79,7 @@ impl Prompt {
         let room = (BYTES_PER_TOKEN * max_tokens).max(stats::reach(!self.tools.is_empty()));
         let (question, end) = ends(&self.question, room);
         let mut hash = Sha256::new();
-        for text in [question, end, head(&self.tools, stats::reach(true)), &self.before] {
+        for text in [question, end, first_bytes(&self.tools, stats::reach(true)), &self.before] {
             hash.update((text.len() as u64).to_le_bytes());
             hash.update(text);
         }
@@ -105,23 +105,18 @@ fn function(tool: &Tool) -> String {
 
 /// At most `room` bytes of each end; the second is empty where the first is all.
 fn ends(text: &str, room: usize) -> (&str, &str) {
-    if text.len() <= 2 * room { (text, "") } else { (head(text, room), tail(text, room)) }
-}
-
-/// At most `bytes` of the beginning, whole characters.
-fn head(text: &str, bytes: usize) -> &str {
-    &text[..(0..=bytes.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)]
+    if text.len() <= 2 * room { (text, "") } else { (first_bytes(text, room), last_bytes(text, room)) }
 }
 
 /// At most [`ENOUGH`] bytes of the end, whole words where there are any.
 fn last_words(text: &str) -> &str {
-    let end = tail(text, ENOUGH);
+    let end = last_bytes(text, ENOUGH);
     let words = end.split_once(char::is_whitespace).map_or(end, |(_, words)| words);
     if end.len() < text.len() { words } else { text }
 }
 
 /// At most `bytes` of the end, whole characters.
-fn tail(text: &str, bytes: usize) -> &str {
+fn last_bytes(text: &str, bytes: usize) -> &str {
     let from = text.len().saturating_sub(bytes);
     &text[(from..=text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len())..]
 }

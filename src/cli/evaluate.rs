@@ -12,6 +12,7 @@ use clap::builder::RangedU64ValueParser;
 use comfy_table::{CellAlignment, Table, presets};
 
 use super::policies::{self, PolicyArgs};
+use super::write_figures;
 use crate::classifier::head::{Head, HeadError};
 use crate::classifier::{LoadError, Model};
 use crate::cli::progress::Bar;
@@ -94,15 +95,7 @@ pub(super) fn run(args: &EvaluateArgs) -> anyhow::Result<ExitCode> {
     let head = head(&model, &args.head)?;
     let mut evaluation = job::evaluate(&head, &dataset, split, &model, &args.part.cache, &Bar::new())?;
     evaluation.split = name;
-    let json = serde_json::to_string_pretty(&evaluation)?;
-    match &args.json {
-        Some(path) if path == Path::new("-") => writeln!(std::io::stdout(), "{json}")?,
-        Some(path) => {
-            print(&evaluation)?;
-            std::fs::write(path, json).with_context(|| path.display().to_string())?;
-        }
-        None => print(&evaluation)?,
-    }
+    write_figures(args.json.as_deref(), &evaluation, || print(&evaluation))?;
     if let Some(path) = &args.html {
         std::fs::write(path, report::evaluation(&evaluation)).with_context(|| path.display().to_string())?;
     }

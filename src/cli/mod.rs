@@ -26,10 +26,14 @@ mod train;
 mod verdicts;
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::OnceLock;
 
+use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 /// A self-hosted LLM gateway that learns where each prompt should go.
 #[derive(Debug, Parser)]
@@ -137,7 +141,7 @@ pub fn run() -> ExitCode {
     }
 }
 
-/// Writes a line to standard error by one call. If that fails (a full disk) the work goes on, where `eprintln!` would
+/// Writes a line to standard error in one call. If that fails (a full disk) the work goes on, where `eprintln!` would
 /// panic.
 fn say(line: std::fmt::Arguments<'_>) {
     let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
@@ -154,8 +158,35 @@ fn print(line: std::fmt::Arguments<'_>) {
     }
 }
 
+/// Writes `figures` as JSON to a file, or to standard output (`-`).
+fn write_json(path: &Path, figures: &impl Serialize) -> anyhow::Result<()> {
+    let json = serde_json::to_string_pretty(figures)?;
+    if path == Path::new("-") {
+        return Ok(writeln!(io::stdout(), "{json}")?);
+    }
+    std::fs::write(path, json).with_context(|| path.display().to_string())
+}
+
+/// Prints figures as tables, unless their JSON goes to standard output; and writes the JSON where it is wanted.
+fn write_figures(
+    json: Option<&Path>,
+    figures: &impl Serialize,
+    print: impl FnOnce() -> io::Result<()>,
+) -> anyhow::Result<()> {
+    if json != Some(Path::new("-")) {
+        print()?;
+    }
+    json.map_or(Ok(()), |path| write_json(path, figures))
+}
+
+/// Reads a TOML file.
+fn read_toml<T: DeserializeOwned>(file: &Path) -> anyhow::Result<T> {
+    let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
+    toml::from_str(&text).with_context(|| file.display().to_string())
+}
+
 /// Warns that a file ends in the middle of line number `cut`.
-fn warn_cut(file: &std::path::Path, cut: Option<usize>) {
+fn warn_cut(file: &Path, cut: Option<usize>) {
     if let Some(line) = cut {
         say(format_args!("{}, line {line}: the last line is cut off and left out.", file.display()));
     }

@@ -12,7 +12,8 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use super::load::ConfigArgs;
-use super::verdicts::{Verdicts, write_json};
+use super::verdicts::Verdicts;
+use super::{write_figures, write_json};
 use crate::bandit::{Candidate, PolicyKind, Settings, Snapshot};
 use crate::config::{Config, RewardMap};
 use crate::ope::{self, IntervalKind, Logged, Modelled};
@@ -111,14 +112,10 @@ pub(super) fn run(args: &PolicyArgs, json: Option<&Path>) -> anyhow::Result<Exit
     let interval = if args.guaranteed { IntervalKind::Betting } else { IntervalKind::Student };
     let settings = ope::Settings { clip: args.clip, interval, ..ope::Settings::default() };
     let verdicts = Verdicts::of((judged, &first), (&args.against, &second), &settings);
-    match json {
-        Some(path) if path == Path::new("-") => write_json(path, &verdicts)?,
-        Some(path) => {
-            verdicts.print();
-            write_json(path, &verdicts)?;
-        }
-        None => verdicts.print(),
-    }
+    write_figures(json, &verdicts, || {
+        verdicts.print();
+        Ok(())
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -15,6 +15,7 @@ use crate::classifier::Model;
 use crate::classifier::head::Head;
 use crate::cli::load::ConfigArgs;
 use crate::cli::progress::Bar;
+use crate::cli::read_toml;
 use crate::train::dataset::{self, Dataset, Limits, Split};
 use crate::train::replay::{
     Blind, Conditions, Event, Events, Line, Player, Report, Stream, TextReader, Trace, compared_with, play, report,
@@ -111,15 +112,9 @@ enum PolicyArg {
 }
 
 impl PolicyArg {
-    fn kind(self) -> PolicyKind {
-        let name = match self {
-            Self::Greedy => "greedy",
-            Self::EpsilonGreedy => "epsilon_greedy",
-            Self::LinUcb => "lin_ucb",
-            Self::Thompson => "thompson",
-            Self::InverseGap => "inverse_gap",
-        };
-        PolicyKind::named(name).unwrap_or(PolicyKind::Greedy)
+    /// The policy that has this argument's name.
+    fn kind(self) -> Option<PolicyKind> {
+        PolicyKind::named(self.to_possible_value()?.get_name())
     }
 }
 
@@ -148,13 +143,7 @@ pub(super) fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     }
     dataset.notes.iter().for_each(|note| println!("{note}"));
     let sources = playable(&dataset, sources(&dataset, &args.source)?, &splits(args))?;
-    let settings = match &args.settings {
-        Some(file) => {
-            let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
-            toml::from_str(&text).with_context(|| file.display().to_string())?
-        }
-        None => Settings::default(),
-    };
+    let settings: Settings = args.settings.as_deref().map(read_toml).transpose()?.unwrap_or_default();
     let mut reports = Vec::new();
     let start = match args.warm {
         true => Some(start(args)?),
@@ -269,7 +258,7 @@ fn replay(
     }
     for policy in &args.policy {
         // The kind named by the settings has their parameters, any other its own best ones.
-        let policy = policy.kind();
+        let policy = policy.kind().context("there is no such policy")?;
         let named = policy.name() == settings.policy.name();
         players.push(Player::learned(if named { settings } else { Settings { policy, ..settings } })?);
     }
@@ -412,4 +401,16 @@ fn draw(dir: &Path, report: &Report) -> anyhow::Result<()> {
     let name = report.source.replace(|c: char| !(c.is_alphanumeric() || "._-".contains(c)), "_");
     let path = dir.join(format!("{name}.svg"));
     std::fs::write(&path, svg).with_context(|| format!("{} cannot be written", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_policy_can_be_named() {
+        let named: Vec<&str> =
+            PolicyArg::value_variants().iter().map(|policy| policy.kind().unwrap().name()).collect();
+        assert_eq!(named, PolicyKind::ALL.map(PolicyKind::name));
+    }
 }

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::load::ConfigArgs;
 use crate::config::Config;
+use crate::protocol::ModelName;
 use crate::store::{NewToken, Scope, Tokens, limits_in_words};
 
 /// The subcommands.
@@ -132,8 +133,8 @@ pub(super) fn run(command: TokenCommand) -> anyhow::Result<ExitCode> {
 
 /// Refuses names of no model; one that a server may list later only gets a remark.
 fn check_models(config: &Config, names: &[String]) -> anyhow::Result<()> {
-    let is_auto = |name: &str| name == "auto" || name.starts_with("auto:");
-    for name in names.iter().filter(|name| !name.trim().is_empty() && !is_auto(name) && !config.knows_model(name)) {
+    let is_known = |name: &str| ModelName::is_auto(name) || config.knows_model(name);
+    for name in names.iter().filter(|name| !name.trim().is_empty() && !is_known(name)) {
         anyhow::ensure!(config.discovers(), "there is no model `{name}`");
         eprintln!("No model `{name}` is configured: the token may use it once a server lists it.");
     }

@@ -1,9 +1,5 @@
 //! The result of `evaluate --policy` for two policies, as a table or as JSON.
 
-use std::io::Write;
-use std::path::Path;
-
-use anyhow::Context;
 use comfy_table::Table;
 use serde::Serialize;
 
@@ -108,15 +104,6 @@ impl Verdicts {
         println!("{table}");
         self.notes.iter().for_each(|note| println!("{note}"));
     }
-}
-
-/// Writes `figures` as JSON to a file, or to standard output (`-`).
-pub(super) fn write_json(path: &Path, figures: &impl Serialize) -> anyhow::Result<()> {
-    let json = serde_json::to_string_pretty(figures)?;
-    if path == Path::new("-") {
-        return Ok(writeln!(std::io::stdout(), "{json}")?);
-    }
-    std::fs::write(path, json).with_context(|| path.display().to_string())
 }
 
 #[cfg(test)]

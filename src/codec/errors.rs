@@ -1,7 +1,7 @@
 //! Errors on the wire: reading a vendor's error, and writing one in a client's dialect.
 //!
-//! Statuses and types as documented by the vendors: OpenAI "Error codes", Anthropic "Errors". A kind is told by code
-//! first, then by phrase (not every vendor has a code for context overflow), then by status.
+//! Statuses and types as documented by the vendors: OpenAI "Error codes", Anthropic "Errors". The kind follows from the code
+//! first, then from a phrase (not every vendor has a code for context overflow), then from the status.
 
 use std::time::Duration;
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
-use crate::protocol::ApiError;
+use crate::protocol::{ApiError, Dialect};
 
 /// Reads a token count in whatever form vendors write it: look-alikes have floats (12.0), text ("12"), negative numbers
 /// (which count as 0) and null. An answer that is good and paid for must not fail for that. `None` = it is no number.
@@ -238,8 +238,15 @@ pub(super) fn unknown_value(path: &str, wanted: &str) -> ApiError {
 }
 
 /// The error for a field whose meaning the backend's dialect cannot say.
-pub(super) fn cannot_carry(field: &str, backend: &str) -> ApiError {
-    ApiError::invalid(format!("`{field}` cannot be carried over to a backend that speaks {backend}")).at(field)
+pub(super) fn cannot_carry(field: &str, backend: Dialect) -> ApiError {
+    let whose = match backend {
+        Dialect::OpenAi | Dialect::Responses => "OpenAI's",
+        Dialect::Anthropic => "Anthropic's",
+        Dialect::Ollama => "Ollama's",
+        Dialect::Native => "our own",
+    };
+    let refusal = format!("`{field}` cannot be carried over to a backend that speaks {whose} dialect");
+    ApiError::invalid(refusal).at(field)
 }
 
 /// What is wrong with a body, and where. The text around it is not quoted.

@@ -191,6 +191,10 @@ pub fn encode_request(target: &Target<'_>, request: &ChatRequest) -> Result<Enco
     if demands_absent_call(request) {
         return Err(nothing_to_call());
     }
+    // Checked before a backend is chosen, too; the client's dialect, which names paths, is not known here.
+    if let Some(field) = obstacle(Dialect::Native, target.dialect, request) {
+        return Err(json::cannot_carry(&field, target.dialect));
+    }
     match target.dialect {
         Dialect::OpenAi => openai_chat::request::encode(target, request),
         Dialect::Anthropic => anthropic_messages::request::encode(target, request),

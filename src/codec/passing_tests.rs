@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::tests::{openai, target};
+use super::tests::{openai, passed, target};
 use super::*;
 use crate::config::{MaxTokensField, Quirks, Refusal};
 
@@ -106,13 +106,6 @@ const MODEST: Quirks = Quirks {
     leave_out: BTreeSet::new(),
     cannot: BTreeSet::new(),
 };
-
-fn passed(target: &Target<'_>, body: Value) -> (Value, Vec<String>) {
-    let bytes = body.to_string();
-    let request = decode_request(target.dialect, bytes.as_bytes()).unwrap();
-    let passed = pass_request(target, &request, bytes.as_bytes()).unwrap();
-    (serde_json::from_slice(&passed.body).unwrap(), passed.dropped)
-}
 
 #[test]
 fn what_a_look_alike_does_not_know_is_changed_and_the_rest_is_kept() {

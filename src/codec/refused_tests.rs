@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::tests::{encoded, openai, target};
+use super::tests::{encoded, openai, passed, target};
 use super::*;
 
 /// A question with further fields.
@@ -12,13 +12,6 @@ fn ask(more: Value) -> Value {
     let mut body = json!({ "model": "m", "messages": [{ "role": "user", "content": "x" }] });
     body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     body
-}
-
-fn passed(target: &Target<'_>, body: &Value) -> (Value, Vec<String>) {
-    let bytes = body.to_string();
-    let request = decode_request(target.dialect, bytes.as_bytes()).unwrap();
-    let passed = pass_request(target, &request, bytes.as_bytes()).unwrap();
-    (serde_json::from_slice(&passed.body).unwrap(), passed.dropped)
 }
 
 fn anthropic(body: &Value) -> ChatRequest {

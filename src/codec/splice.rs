@@ -13,8 +13,8 @@ use crate::config::MaxTokensField;
 use crate::protocol::{ApiError, Dialect};
 
 /// The client's own body for a backend of the same dialect. Only these change: `model`; at OpenAI's the name of the
-/// field that bounds the answer, and the wish for a stream's usage, by which the answer is priced; and what is said of
-/// tools where there are none, which is left out. Every other byte stays.
+/// field that bounds the answer, and the wish for a stream's usage, by which the answer is priced; and fields
+/// about tools where there are none, which are left out. Every other byte stays.
 ///
 /// # Errors
 ///

@@ -26,6 +26,13 @@ pub(super) fn encoded(dialect: Dialect, request: &ChatRequest) -> (Value, Vec<St
     (serde_json::from_slice(&encoded.body).unwrap(), encoded.dropped)
 }
 
+pub(super) fn passed(target: &Target<'_>, body: impl std::fmt::Display) -> (Value, Vec<String>) {
+    let bytes = body.to_string();
+    let request = decode_request(target.dialect, bytes.as_bytes()).unwrap();
+    let passed = pass_request(target, &request, bytes.as_bytes()).unwrap();
+    (serde_json::from_slice(&passed.body).unwrap(), passed.dropped)
+}
+
 pub(super) fn openai(body: Value) -> ChatRequest {
     decode_request(Dialect::OpenAi, body.to_string().as_bytes()).unwrap()
 }

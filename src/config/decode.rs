@@ -1,8 +1,8 @@
-//! Reads the merged table past all that is wrong with it, so that an operator is told everything at once.
+//! Reads the merged table past all that is wrong with it, so that an operator hears of everything at once.
 //!
-//! Unknown keys are taken out, and read as the key they resemble. What has the wrong type is told and left out, and
+//! Unknown keys are taken out, and read as the key they resemble. What has the wrong type is noted and left out, and
 //! reading begins anew until the rest can be read. Then values are checked. What only follows from a problem that is
-//! told already (a model without a provider, whose key is misspelt) is no problem of its own.
+//! noted already (a model without a provider, whose key is misspelt) is no problem of its own.
 
 use std::collections::{BTreeMap, BTreeSet};
 

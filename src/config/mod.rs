@@ -5,7 +5,7 @@
 //! (`POINTSMAN__SECTION__KEY`); flags ([`layers`]). Every value knows which layer set it.
 //!
 //! **Strict.** An unknown key, a value out of range or a reference to nothing stops the start, and the message names
-//! the key, the layer and the remedy ([`keys`], [`check`]). Everything that is wrong is told at once ([`mod@decode`]).
+//! the key, the layer and the remedy ([`keys`], [`check`]). Everything that is wrong is reported at once ([`mod@decode`]).
 //!
 //! **Secrets** are not values in here: a provider names the environment variable or the file that holds its key, and
 //! [`mod@load`] resolves it into a field that is neither printed nor serialised.

@@ -112,7 +112,7 @@ impl Dispatcher {
         tokio::select! {
             biased;
             reply = self.walk(plan, job, settings, report) => reply,
-            () = self.closing.cancelled() => Err(Failure { error: tee::shutting_down(), causes: Vec::new(), lasting: false }),
+            () = self.closing.cancelled() => Err(Failure { error: tee::shutting_down(), lasting: false }),
         }
     }
 
@@ -142,9 +142,9 @@ impl Dispatcher {
             }
         }
         let lasting = walk.is_lasting(plan);
-        let failure = Failure { lasting, ..summarise(walk.calls, walk.causes, &plan.away) };
-        walk.report.end(OutcomeStatus::Failed(failure.error.kind));
-        Err(failure)
+        let error = summarise(walk.calls, &walk.causes, &plan.away);
+        walk.report.end(OutcomeStatus::Failed(error.kind));
+        Err(Failure { error, lasting })
     }
 }
 
@@ -366,7 +366,6 @@ impl<'a> Walk<'a> {
         outcome.model = Some(model.name.clone());
         outcome.deployment = Some(deployment.name.clone());
         outcome.provider = Some(deployment.provider.name.clone());
-        outcome.backend_dialect = Some(deployment.provider.dialect);
         self.report.notify(Step::Calling { model: model.name.clone(), deployment: deployment.name.clone() });
     }
 }
@@ -398,14 +397,13 @@ fn unready(model: &Model) -> ApiError {
 
 /// The error for the client when no model answered: the kind that all causes share, else a bad gateway. The message
 /// also names the models that were `away` and so not asked.
-fn summarise(calls: u32, causes: Vec<Cause>, away: &[Excluded]) -> Failure {
+fn summarise(calls: u32, causes: &[Cause], away: &[Excluded]) -> ApiError {
     let Some(last) = causes.last() else {
-        let error = ApiError::new(ErrorKind::Unavailable, "no model could be tried in time");
-        return Failure { error, causes, lasting: false };
+        return ApiError::new(ErrorKind::Unavailable, "no model could be tried in time");
     };
     // The request itself was at fault: the client needs the vendor's message as it is.
     if matches!(next(&last.error), Next::GiveUp) {
-        return Failure { error: last.error.clone(), causes, lasting: false };
+        return last.error.clone();
     }
     let first = causes[0].error.kind;
     let kind = match first {
@@ -429,7 +427,7 @@ fn summarise(calls: u32, causes: Vec<Cause>, away: &[Excluded]) -> Failure {
     }
     let mut error = ApiError::new(kind, message);
     error.retry_after = causes.iter().filter_map(|cause| cause.error.retry_after).min();
-    Failure { error, causes, lasting: false }
+    error
 }
 
 #[cfg(test)]
@@ -438,8 +436,8 @@ mod tests {
 
     fn message(calls: u32, kinds: &[ErrorKind]) -> String {
         let cause = |kind: &ErrorKind| Cause { model: "m".into(), error: ApiError::new(*kind, kind.as_str()) };
-        let causes = kinds.iter().map(cause).collect();
-        summarise(calls, causes, &[]).error.message
+        let causes: Vec<Cause> = kinds.iter().map(cause).collect();
+        summarise(calls, &causes, &[]).message
     }
 
     #[test]
@@ -447,7 +445,7 @@ mod tests {
         let away = [Excluded { model: "b".into(), reason: "its vendor asked for a pause".into() }];
         let told = |kind| {
             let error = ApiError::new(kind, "a: no");
-            summarise(1, vec![Cause { model: "a".into(), error }], &away).error.message
+            summarise(1, &[Cause { model: "a".into(), error }], &away).message
         };
         assert_eq!(told(ErrorKind::Overloaded), "a: no; not asked: b: its vendor asked for a pause");
         assert_eq!(told(ErrorKind::InvalidRequest), "a: no", "the others would say the same");

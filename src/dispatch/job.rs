@@ -62,11 +62,11 @@ pub enum ReplyBody {
 
 /// A failed call, or a model that could not be called.
 #[derive(Debug, Clone)]
-pub struct Cause {
+pub(super) struct Cause {
     /// The model.
-    pub model: ModelName,
+    pub(super) model: ModelName,
     /// What went wrong, with the deployment named.
-    pub error: ApiError,
+    pub(super) error: ApiError,
 }
 
 /// Why no model answered.
@@ -74,8 +74,6 @@ pub struct Cause {
 pub struct Failure {
     /// The error that the client gets.
     pub error: ApiError,
-    /// All failures, in order.
-    pub causes: Vec<Cause>,
     /// Whether the same request would fail in the same way if sent again at once.
     pub lasting: bool,
 }

@@ -20,7 +20,7 @@ mod usage;
 mod vendor_error;
 
 pub use failover::Dispatcher;
-pub use job::{Cause, Failure, Job, Reply, ReplyBody};
+pub use job::{Failure, Job, Reply, ReplyBody};
 pub use outcome::{Loss, Outcome, Report, Setback, Step};
 pub use pick::pick;
 pub use vendor_error::{attributed_to, is_lasting};

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::codec::NativeMeta;
-use crate::protocol::{Dialect, ErrorKind, FinishReason, ModelName, OutcomeStatus, Price, Usage, Usd};
+use crate::protocol::{ErrorKind, FinishReason, ModelName, OutcomeStatus, Price, Usage, Usd};
 use crate::route::Decision;
 
 /// What became of a request.
@@ -22,8 +22,6 @@ pub struct Outcome {
     pub deployment: Option<String>,
     /// Its provider.
     pub provider: Option<String>,
-    /// The dialect its provider speaks.
-    pub backend_dialect: Option<Dialect>,
     /// Upstream calls made.
     pub calls: u32,
     /// Models that were tried before the one that answered.
@@ -133,7 +131,6 @@ impl Report {
             model: None,
             deployment: None,
             provider: None,
-            backend_dialect: None,
             calls: 0,
             failovers: 0,
             causes: Vec::new(),

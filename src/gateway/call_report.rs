@@ -126,6 +126,6 @@ fn record(
 
 /// The decision's entry, as far as it is written.
 async fn find(gateway: &Gateway, id: DecisionId) -> Result<Entry, ApiError> {
-    let entry = gateway.read_store(move |store| store.entry(id)).await?;
+    let entry = gateway.with_store(move |store| store.entry(id)).await?;
     entry.ok_or_else(|| ApiError::new(ErrorKind::NotFound, "there is no such decision").at("decision_id"))
 }

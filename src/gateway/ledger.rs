@@ -3,29 +3,15 @@
 //! No text of a prompt goes in unless `store.prompts` is on; questions and conversations are identified by keyed
 //! fingerprints.
 
+use super::PlanRequest;
 use crate::bandit::Grounds;
 use crate::dispatch::Outcome;
-use crate::protocol::{ChatRequest, Dialect, Message, Role};
-use crate::route::{Decision, Prediction};
+use crate::protocol::{ChatRequest, Message, Role};
+use crate::route::{Considered, Decision, Prediction};
 use crate::store::{
     CandidateRecord, DecisionRecord, ExcludedRecord, Fingerprint, OutcomeRecord, RequestFacts, Salt, Seen,
     ShadowRecord, Token, signals,
 };
-
-/// The request that a decision was made for.
-#[derive(Debug, Clone, Copy)]
-pub struct Asking<'a> {
-    /// The request.
-    pub request: &'a ChatRequest,
-    /// The dialect the request came in.
-    pub dialect: Dialect,
-    /// The API token the request came with.
-    pub token: Option<&'a Token>,
-    /// The conversation the request belongs to.
-    pub conversation: Conversation,
-    /// Whether the gateway makes no call: the caller only asked which model to use.
-    pub dry_run: bool,
-}
 
 /// The conversation that a request belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,9 +89,17 @@ fn questions(messages: &[Message]) -> usize {
     messages.iter().filter(asks).count()
 }
 
-/// The record of a decision made at `at_ms` (Unix milliseconds); `prompts` = with the question's text.
-pub fn decision(decision: &Decision, asking: Asking<'_>, salt: &Salt, prompts: bool, at_ms: i64) -> DecisionRecord {
-    let Asking { request, dialect, token, conversation, dry_run } = asking;
+/// The record of a decision made at `at_ms` (Unix milliseconds); `dry_run` = the caller only asks which model to use,
+/// and the gateway makes no call; `prompts` = with the question's text.
+pub fn decision(
+    decision: &Decision,
+    asked: PlanRequest<'_>,
+    dry_run: bool,
+    salt: &Salt,
+    prompts: bool,
+    at_ms: i64,
+) -> DecisionRecord {
+    let PlanRequest { request, dialect, token, conversation, .. } = asked;
     let text = request.question().map(Message::question_text);
     let facts = RequestFacts {
         dialect: Some(dialect),
@@ -125,21 +119,6 @@ pub fn decision(decision: &Decision, asking: Asking<'_>, salt: &Salt, prompts: b
         tags: request.routing.tags.clone(),
         dry_run,
     };
-    let candidates = decision.candidates.iter().map(|candidate| CandidateRecord {
-        model: candidate.model.clone(),
-        prior: candidate.prediction.as_ref().map(|prediction| prediction.prior),
-        quality: candidate.prediction.as_ref().map_or(0.5, |prediction| prediction.quality),
-        quality_source: candidate.prediction.as_ref().map_or_else(|| "default".into(), source),
-        grounds: candidate.prediction.as_ref().map_or(Grounds::Nothing, |prediction| prediction.grounds),
-        cost_usd: candidate.cost_usd,
-        latency_s: candidate.prediction.as_ref().and_then(|prediction| prediction.latency_s),
-        cached_usd: candidate.prediction.as_ref().and_then(|prediction| prediction.cached_usd),
-        cacheable_usd: candidate.prediction.as_ref().and_then(|prediction| prediction.cacheable_usd),
-        switching_usd: candidate.prediction.as_ref().map_or(0.0, |prediction| prediction.switching_usd),
-        utility: candidate.prediction.as_ref().map_or(0.0, |prediction| prediction.utility),
-        propensity: candidate.propensity,
-        account: candidate.prediction.as_ref().map(|prediction| prediction.account.clone()).unwrap_or_default(),
-    });
     let excluded = decision
         .excluded
         .iter()
@@ -151,7 +130,7 @@ pub fn decision(decision: &Decision, asking: Asking<'_>, salt: &Salt, prompts: b
         features: decision.features.as_ref().map(|features| features.vector.to_vec()).unwrap_or_default(),
         feature_space: decision.features.as_ref().map(|features| features.space.to_string()).unwrap_or_default(),
         task: decision.task.as_deref().map(str::to_owned),
-        candidates: candidates.collect(),
+        candidates: decision.candidates.iter().map(candidate).collect(),
         excluded: excluded.collect(),
         chosen: decision.chosen.clone(),
         propensity: Some(decision.propensity),
@@ -168,6 +147,26 @@ pub fn decision(decision: &Decision, asking: Asking<'_>, salt: &Salt, prompts: b
         }),
         reason: decision.reason.clone(),
         prompt: text.filter(|_| prompts).map(bounded),
+    }
+}
+
+/// The record of a model that could have been chosen.
+fn candidate(considered: &Considered) -> CandidateRecord {
+    let prediction = considered.prediction.as_ref();
+    CandidateRecord {
+        model: considered.model.clone(),
+        prior: prediction.map(|it| it.prior),
+        quality: prediction.map_or(0.5, |it| it.quality),
+        quality_source: prediction.map_or_else(|| "default".into(), source),
+        grounds: prediction.map_or(Grounds::Nothing, |it| it.grounds),
+        cost_usd: considered.cost_usd,
+        latency_s: prediction.and_then(|it| it.latency_s),
+        cached_usd: prediction.and_then(|it| it.cached_usd),
+        cacheable_usd: prediction.and_then(|it| it.cacheable_usd),
+        switching_usd: prediction.map_or(0.0, |it| it.switching_usd),
+        utility: prediction.map_or(0.0, |it| it.utility),
+        propensity: considered.propensity,
+        account: prediction.map(|it| it.account.clone()).unwrap_or_default(),
     }
 }
 

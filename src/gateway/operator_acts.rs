@@ -66,7 +66,7 @@ impl Gateway {
             subject: act.subject,
             detail: act.detail,
         };
-        if let Err(error) = self.read_store(move |store| store.audit(&record)).await {
+        if let Err(error) = self.with_store(move |store| store.audit(&record)).await {
             tracing::error!(error = %error, "An operator's act could not be written to the audit");
         }
     }
@@ -88,7 +88,7 @@ impl Gateway {
         overrides.change(model, live.config.models.get(model), change);
         let after = overrides.of(model).cloned().unwrap_or_default();
         let kept = overrides.clone();
-        self.read_store(move |store| store.set_setting(OVERRIDES, &kept)).await.map_err(|error| {
+        self.with_store(move |store| store.set_setting(OVERRIDES, &kept)).await.map_err(|error| {
             ApiError::new(ErrorKind::Unavailable, format!("the change was not made: {}", error.message))
         })?;
         self.put_in_force(overrides);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use http::HeaderMap;
 use rand::RngExt;
 
-use super::ledger::{self, Asking, Conversation};
+use super::ledger::{self, Conversation};
 use super::{Gateway, LiveConfig, fresh_id, now_s};
 use crate::classifier::{Missed, Reading};
 use crate::config::Strategy;
@@ -121,10 +121,11 @@ impl Gateway {
         }
     }
 
-    /// Hands a decision to the recorder. Never waits.
-    pub fn record(&self, decision: &Decision, asking: Asking<'_>) {
+    /// Hands a decision to the recorder; `dry_run` = the gateway makes no call. Never waits.
+    pub fn record(&self, decision: &Decision, asked: PlanRequest<'_>, dry_run: bool) {
         let now_ms = jiff::Timestamp::now().as_millisecond();
         let recorder = &self.recorder;
-        recorder.decision(ledger::decision(decision, asking, &recorder.salt(), recorder.keeps_prompts(), now_ms));
+        let (salt, prompts) = (recorder.salt(), recorder.keeps_prompts());
+        recorder.decision(ledger::decision(decision, asked, dry_run, &salt, prompts, now_ms));
     }
 }

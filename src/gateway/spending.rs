@@ -20,7 +20,7 @@ const DEBTS: &str = "limits.owed";
 /// after that.
 const LONGEST_ANSWER_MS: i64 = 3_600_000;
 
-/// How often it is saved.
+/// How often debts are saved.
 const SAVE_EVERY: Duration = Duration::from_secs(60);
 
 /// What API tokens had spent of their dollars per day at a time and what had not refilled, by their ids; `None` =
@@ -120,7 +120,7 @@ impl Gateway {
     /// `Unavailable` while the store is down; then what is not charged begins with a fresh limit.
     pub async fn recall_spending(&self) -> Result<(), ApiError> {
         let now_ms = jiff::Timestamp::now().as_millisecond();
-        let saved = self.read_store(|store| store.setting::<Debts>(DEBTS)).await?.unwrap_or_default();
+        let saved = self.with_store(|store| store.setting::<Debts>(DEBTS)).await?.unwrap_or_default();
         let book = Book::new(saved, self.limits_per_day(), now_ms);
         let played = self.play_log(book.clone(), now_ms).await;
         for (id, usd) in played.as_ref().unwrap_or(&book).owed(now_ms) {
@@ -134,7 +134,7 @@ impl Gateway {
     async fn play_log(&self, mut book: Book, now_ms: i64) -> Result<Book, ApiError> {
         let from_ms = (book.since_ms - LONGEST_ANSWER_MS).max(now_ms - DAY_MS);
         let span = Span { from_ms: Some(from_ms), ..Span::up_to(now_ms) };
-        self.read_store(move |store| {
+        self.with_store(move |store| {
             store.walk(&span, Order::Oldest, |entry| {
                 if let Some(outcome) = entry.outcome {
                     let usd = outcome.cost_usd.unwrap_or(0.0);

@@ -94,16 +94,15 @@ pub fn proxy(gateway: Arc<Gateway>) -> Router {
 /// The router of the admin listener.
 pub fn admin(gateway: Arc<Gateway>) -> Router {
     let router = router(of_operators())
-        .layer(middleware::map_response(unkept))
+        .layer(middleware::map_response(no_store))
         .merge(dashboard::routes())
         .route("/health", get(api::health::health))
         .route("/ready", get(api::health::ready));
     finish(router, gateway, None)
 }
 
-/// Adds the headers that keep what operators are answered (prompts may be in it) out of caches, and its type as it is
-/// told.
-async fn unkept(mut response: Response) -> Response {
+/// Keeps answers to operators, which may hold prompts, out of caches, and browsers from guessing their type.
+async fn no_store(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));

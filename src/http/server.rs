@@ -51,7 +51,7 @@ const LAST_EVENTS: Duration = Duration::from_millis(500);
 const NEXT_PIECE: Duration = Duration::from_secs(2);
 const WHOLE_BODY: Duration = Duration::from_secs(30);
 
-/// How often it is looked whether somebody needs the connection of such a body.
+/// How often to check whether somebody needs the connection of such a body.
 const LOOK_UP: Duration = Duration::from_millis(100);
 
 /// Most bytes that are read of a refused request's body.
@@ -60,7 +60,7 @@ const MOST_READ_AWAY: usize = 64 << 20;
 /// Long enough for a lane to learn from the operating system what has come on its connections.
 const CATCH_UP: Duration = Duration::from_millis(1);
 
-/// How often is told that connections cannot be accepted.
+/// Pause between two warnings that connections cannot be accepted.
 const TELL_AGAIN: Duration = Duration::from_secs(60);
 
 /// Connections that may wait to be accepted.

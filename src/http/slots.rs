@@ -6,7 +6,7 @@
 //! refused networks first, since they get nothing here but a refusal (and `/health`). A connection whose request is
 //! being answered keeps its slot, and so does one that was answered a moment ago: its next request may be on its way,
 //! and would be lost. Where no connection can be evicted, the newcomer waits, and meanwhile every answer is the last
-//! one of its connection. So it is, too, where slots are free and the process has no file descriptor left.
+//! one of its connection. The same happens where slots are free but the process has no file descriptor left.
 //!
 //! Being slow keeps no slot either. A connection whose request body has stopped coming counts as idle, and is told so
 //! (408) and closed. One that was evicted, has its answer, and reads nothing of it for ten seconds is closed.

@@ -51,7 +51,7 @@ impl ErrorKind {
         matches!(self, Self::InvalidRequest | Self::ContentFilter)
     }
 
-    /// The kind that a client is told of an upstream's error. Trouble with our key, our account or our names of models
+    /// The kind that a client gets for an upstream's error. Trouble with our key, our account or our names of models
     /// becomes a fault of the upstream: the client's own credential has no part in it.
     pub fn for_client(self) -> Self {
         match self {

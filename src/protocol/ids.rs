@@ -25,6 +25,11 @@ impl ModelName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether a client that writes this name leaves the choice to the gateway: `auto`, or `auto:` with an objective.
+    pub fn is_auto(name: &str) -> bool {
+        name == "auto" || name.starts_with("auto:")
+    }
 }
 
 impl fmt::Display for ModelName {

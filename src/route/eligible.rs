@@ -12,7 +12,7 @@ use super::rules::RuleEffect;
 use crate::codec;
 use crate::config::Capability;
 use crate::protocol::{Dialect, Mode, Needs, RoutingOptions};
-use crate::upstream::{Availability, Catalog, Model, Refused};
+use crate::upstream::{Catalog, Model, Refused};
 
 /// An excluded model, and why.
 pub(super) type LeftOut = (Arc<Model>, Reason);
@@ -168,7 +168,7 @@ fn eligible(
         let weight = effect.weights.get(name).copied().unwrap_or(model.settings.weight);
         let wanted = effect.prefer.iter().any(|preferred| preferred == name) || lists.wished.is_some();
         if weight <= 0.0 && !wanted {
-            let callable = !matches!(model.availability(question.now), Availability::Unavailable(_));
+            let callable = model.unavailable(question.now).is_none();
             return Err(Reason::Weightless { callable });
         }
     }
@@ -182,7 +182,7 @@ fn eligible(
     if let Some((field, dialect)) = uncarried(model, question) {
         return Err(Reason::Uncarried { field, dialect });
     }
-    if let Availability::Unavailable(why) = model.availability(question.now) {
+    if let Some(why) = model.unavailable(question.now) {
         return Err(Reason::Unavailable { why, available_in: model.available_in(question.now) });
     }
     // Last, so that "too long" is only said of models that a shorter prompt could use.

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::data_dir::{give_to_owner_of, make_private, private};
+use crate::protocol::ModelName;
 
 /// Prefix of every token, recognised by people and by scanners for leaked secrets.
 const PREFIX: &str = "pm_";
@@ -129,7 +130,7 @@ impl NewToken {
             Some(models) if models.is_empty() || models.iter().any(|name| name.trim().is_empty()) => {
                 wrong("models", "a token for no model opens nothing; leave the models out for all")
             }
-            Some(models) if models.iter().any(|name| name == "auto" || name.starts_with("auto:")) => {
+            Some(models) if models.iter().any(|name| ModelName::is_auto(name)) => {
                 wrong("models", "`auto` is no model: it chooses among those that a token opens")
             }
             _ => Ok(()),

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::fit::{Origin, Progress, Stage, Stopped};
-use crate::classifier::head::Matrix;
+use crate::classifier::head::{Matrix, from_bf16, to_bf16};
 use crate::classifier::stats;
 
 const MAGIC: &[u8; 8] = b"PMFEAT02";
@@ -232,16 +232,6 @@ impl CacheFile {
 fn checksum(bytes: &[u8]) -> [u8; 4] {
     let digest = Sha256::digest(bytes);
     [digest[0], digest[1], digest[2], digest[3]]
-}
-
-/// `value` as bfloat16, rounded to even.
-fn to_bf16(value: f32) -> u16 {
-    let bits = value.to_bits();
-    ((bits + 0x7fff + (bits >> 16 & 1)) >> 16) as u16
-}
-
-fn from_bf16(value: u16) -> f32 {
-    f32::from_bits(u32::from(value) << 16)
 }
 
 /// The first eight bytes of SHA-256.

@@ -210,14 +210,7 @@ mod tests {
 
     /// Forty prompts with two models; of every fifth, only the first was asked.
     fn data() -> Dataset {
-        let outcome = |arm: u32, score: f32| Outcome {
-            arm,
-            score,
-            cost_usd: None,
-            input_tokens: None,
-            output_tokens: None,
-            latency_ms: None,
-        };
+        let outcome = |arm: u32, score: f32| Outcome { arm, score, ..Outcome::default() };
         let record = |at: usize| {
             let first = (at % 2) as f32;
             let outcomes = [outcome(0, first), outcome(1, 1.0 - first)];

@@ -5,6 +5,7 @@ use std::fs;
 use super::*;
 use crate::classifier::head::Evidence;
 use crate::train::dataset::{Limits, read};
+use crate::train::fit::tests::Unwilling;
 use crate::train::in_force::Verdict;
 
 const SUMS: [&str; 4] =
@@ -102,19 +103,6 @@ fn a_job_trains_reports_resumes_and_its_head_judges_data_it_has_not_seen() {
     assert_eq!(basis, ["prior: unknown", "learned"]);
     assert!(judged.notes.iter().any(|note| note.contains("stranger")));
     assert!(judged.notes.iter().any(|note| note.contains("no train")));
-}
-
-/// Stops at the first prompt that is read.
-struct Unwilling;
-
-impl Progress for Unwilling {
-    fn begin(&self, _: Stage, _: u64) {}
-
-    fn at(&self, _: u64, _: &str) -> Result<(), Stopped> {
-        Err(Stopped)
-    }
-
-    fn end(&self) {}
 }
 
 #[test]

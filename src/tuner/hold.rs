@@ -78,7 +78,7 @@ mod tests {
         Switches { hold_ends: None, ..before }.resumed(HOUR, now_ms)
     }
 
-    /// Whether the end on disk is an hour after `now_ms`, as good as.
+    /// Whether the end on disk is about an hour after `now_ms`.
     fn ends_in_an_hour(switches: &Switches, now_ms: i64) -> bool {
         switches.hold_until_ms.is_some_and(|until_ms| (until_ms - now_ms - HOUR_MS).abs() < 10_000)
     }

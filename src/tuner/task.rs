@@ -235,7 +235,7 @@ impl Worker {
         Instant::now() >= self.clock_settles_at
     }
 
-    /// Lets what the clock's setting would move stay as it is: a hold, and what the live policy has taken in.
+    /// Keeps a hold, and what the live policy has taken in, in place when the clock is set.
     fn follow_clock(&mut self, now_ms: i64) -> Result<(), StoreError> {
         let (before_ms, at) = std::mem::replace(&mut self.clock, (now_ms, Instant::now()));
         let set_by_ms = now_ms - before_ms - at.elapsed().as_millis() as i64;

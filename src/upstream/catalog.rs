@@ -21,32 +21,23 @@ pub struct Model {
     pub discovered: bool,
 }
 
-/// Whether a model can be called.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Availability {
-    /// It can be called.
-    Available,
-    /// It cannot be called; the reason, as a clause for people.
-    Unavailable(String),
-}
-
 impl Model {
-    /// Whether the model can be called now.
-    pub fn availability(&self, now: Instant) -> Availability {
+    /// Why the model cannot be called now, as a clause for people; `None` = it can.
+    pub fn unavailable(&self, now: Instant) -> Option<String> {
         if !self.settings.enabled {
-            return Availability::Unavailable("it is disabled".into());
+            return Some("it is disabled".into());
         }
         let mut refused: Option<Refused> = None;
         let mut unusable: Option<&str> = None;
         for deployment in &self.deployments {
             match (&deployment.provider.unusable, deployment.check(now)) {
                 (Some(reason), _) => unusable = unusable.or(Some(reason)),
-                (None, Ok(())) => return Availability::Available,
+                (None, Ok(())) => return None,
                 (None, Err(why)) => refused = refused.or(Some(why)),
             }
         }
         let why = refused.map(Refused::as_str).or(unusable).unwrap_or("no provider serves it");
-        Availability::Unavailable(why.to_owned())
+        Some(why.to_owned())
     }
 
     /// Shortest time until one of its deployments can be called, and what holds that one back; `None` where waiting

@@ -110,7 +110,7 @@ fn connect_hint(error: &reqwest::Error) -> &'static str {
     ""
 }
 
-/// What the proxy has to do with it that a call through it was not made. `None` = nothing: it led to the provider,
+/// What the proxy has to do with the failure of a call through it. `None` = nothing: it led to the provider,
 /// which then broke off, or shows a certificate that is not trusted.
 fn proxy_fault(error: &reqwest::Error) -> Option<&'static str> {
     if error.is_timeout() {
@@ -189,7 +189,7 @@ impl CallError {
     }
 }
 
-/// Longest wait that is told on. Some servers put a point in time (seconds since 1970) where seconds are expected, and
+/// Longest wait that is passed on. Some servers put a point in time (seconds since 1970) where seconds are expected, and
 /// a client told to wait for decades would. A limit by the week is worth asking about once a day.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
 

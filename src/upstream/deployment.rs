@@ -101,7 +101,7 @@ pub enum Refused {
 
 impl Refused {
     /// The kind of error that a client gets when nothing else can answer. During the vendor's pause that is the kind
-    /// that the client was told whose request brought the pause about.
+    /// that the client got whose request brought the pause about.
     pub fn kind(self) -> ErrorKind {
         match self {
             Self::Resting(kind) => kind.for_client(),

@@ -1,9 +1,9 @@
 //! Asks a server which models it has: Ollama's `/api/tags` and `/api/show`, OpenAI's `/models`.
 //!
 //! A server under load may miss one request for its list and still serve: it counts as gone after two misses in a
-//! row, or if it never listed anything. Its models and their health stay known, so that a request for one hears that
-//! the server is away, not that the model does not exist. A model's known abilities stay, too, while its server does
-//! not tell them.
+//! row, or if it never listed anything. Its models and their health stay known, so that a request for one fails because
+//! the server is away, not because the model does not exist. A model's known abilities stay, too, while its server
+//! does not name them.
 
 use std::time::Duration;
 
@@ -172,7 +172,7 @@ pub async fn discover(client: &Client, provider: &Provider, known: &[ListedModel
     Discovered::Models(models)
 }
 
-/// Whether a name is safe to show and tells itself apart: in a log, on a terminal, in a header, in a list. Models
+/// Whether a name is safe to show and not mistaken for another: in a log, on a terminal, in a header, in a list. Models
 /// with other names are ignored.
 fn is_plain(name: &str) -> bool {
     // Besides control characters: line separators, changes of direction, blanks without width.
@@ -228,7 +228,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::upstream::{Availability, Catalog};
+    use crate::upstream::Catalog;
 
     fn listed() -> Discovered {
         Discovered::Models(vec![ListedModel { name: "a".into(), context: 1, max_output: None, can: Vec::new() }])
@@ -267,14 +267,14 @@ mod tests {
     #[test]
     fn the_models_of_a_server_that_is_gone_are_listed_as_such() {
         let miss = || Discovered::Failed("too slow".into());
-        let availability = |listing| {
+        let unavailable = |listing| {
             let known = BTreeMap::from([("ollama".to_owned(), listing)]);
             let catalog = Catalog::new(&"".parse().unwrap(), &known, None);
-            catalog.find("a").unwrap().availability(std::time::Instant::now())
+            catalog.find("a").unwrap().unavailable(std::time::Instant::now())
         };
-        assert_eq!(availability(after([listed(), miss()])), Availability::Available);
-        let gone = Availability::Unavailable("ollama does not answer: too slow".into());
-        assert_eq!(availability(after([listed(), miss(), miss()])), gone);
+        assert_eq!(unavailable(after([listed(), miss()])), None);
+        let gone = unavailable(after([listed(), miss(), miss()]));
+        assert_eq!(gone.as_deref(), Some("ollama does not answer: too slow"));
     }
 
     #[test]
@@ -283,8 +283,7 @@ mod tests {
         let known = BTreeMap::from([("ollama".to_owned(), after([listed(), miss(), miss()]))]);
         let settings = "[providers.ollama]\ndiscover = false\n[models.own]\nprovider = 'ollama'\n";
         let catalog = Catalog::new(&settings.parse().unwrap(), &known, None);
-        let own = catalog.find("own").unwrap().availability(std::time::Instant::now());
-        assert_eq!(own, Availability::Available);
+        assert_eq!(catalog.find("own").unwrap().unavailable(std::time::Instant::now()), None);
         assert!(catalog.find("a").is_none());
     }
 

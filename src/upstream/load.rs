@@ -90,7 +90,7 @@ impl Load {
         self.quiet = None;
     }
 
-    /// A call begun at `begun` is given up without a sign of life, most often by a client whose patience is at an end.
+    /// A call begun at `begun` is given up without a sign of life, most often by a client that has lost patience.
     pub fn given_up(&mut self, begun: Instant, now: Instant) {
         let Some(quiet) = self.quiet.as_mut().filter(|quiet| quiet.first <= begun) else { return };
         quiet.waiting = quiet.waiting.saturating_sub(1);

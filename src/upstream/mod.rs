@@ -23,7 +23,7 @@ mod room;
 
 pub use backoff::Backoff;
 pub use breaker::{Breaker, BreakerState};
-pub use catalog::{Availability, Catalog, Model};
+pub use catalog::{Catalog, Model};
 pub use client::{Answer, Call, CallError, Client, use_pool};
 pub use deployment::{CallVerdict, Deployment, Permit, Refused, Status};
 pub use discovery::{Discovered, Listing, discover};

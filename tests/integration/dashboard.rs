@@ -574,7 +574,7 @@ async fn an_act_is_done_and_noted_whoever_hangs_up() {
     let sent = Body::from(json!({ "name": "left", "scopes": ["admin"] }).to_string());
     assert!(admin::tokens::make(state(), operator(), sent).now_or_never().is_none());
     let noted = async || {
-        let acts = inner.read_store(|store| store.audits(10)).await.unwrap();
+        let acts = inner.with_store(|store| store.audits(10)).await.unwrap();
         let mut actions: Vec<String> = acts.into_iter().map(|act| act.action).collect();
         actions.sort();
         actions

@@ -53,13 +53,7 @@ async fn one_healthy_model_is_enough() {
     let gateway = TestGateway::start(IN_ORDER).await;
     for fault in FAULTS {
         for (path, stream) in CLIENTS.into_iter().flat_map(|path| [(path, false), (path, true)]) {
-            gateway
-                .app
-                .gateway
-                .live()
-                .catalog
-                .models()
-                .for_each(|model| model.deployments.iter().for_each(|d| d.reset()));
+            gateway.reset_breakers();
             gateway.sandbox.faults().set("gpt-4o", fault.clone(), Times::Always);
             let mut body = ask(path, "auto", "Hello");
             body["stream"] = json!(stream);
@@ -98,13 +92,7 @@ async fn with_no_healthy_model_the_error_is_prompt_and_tells_the_causes() {
             if !spoils(&fault, stream) {
                 continue;
             }
-            gateway
-                .app
-                .gateway
-                .live()
-                .catalog
-                .models()
-                .for_each(|model| model.deployments.iter().for_each(|d| d.reset()));
+            gateway.reset_breakers();
             gateway.sandbox.faults().set("*", fault.clone(), Times::Always);
             let mut body = ask(path, "auto", "Hello");
             body["stream"] = json!(stream);
@@ -371,7 +359,7 @@ async fn deployments_of_one_model_stand_in_for_each_other() {
         }
         // Where it is preferred although each call to it is in vain, every request would take two.
         assert!(asked() - before < 12, "{fault:?}");
-        gateway.app.gateway.live().catalog.models().for_each(|it| it.deployments.iter().for_each(|it| it.reset()));
+        gateway.reset_breakers();
     }
     gateway.stop().await;
     other.stop().await;

@@ -186,8 +186,7 @@ async fn a_vendor_that_quotes_what_it_was_sent_does_not_give_it_to_the_client() 
     let gateway = TestGateway::before(&provider, &format!("{models}[dispatch]\nmax_attempts = 1\n")).await;
     for path in CLIENTS {
         for model in names {
-            let live = gateway.app.gateway.live();
-            live.catalog.models().for_each(|model| model.deployments.iter().for_each(|place| place.reset()));
+            gateway.reset_breakers();
             let mut body = ask(path, model, "Hello");
             body["stream"] = json!(model == "breaks");
             let told = gateway.post(path, body).await.text().await.unwrap();

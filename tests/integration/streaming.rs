@@ -16,13 +16,7 @@ async fn a_stream_that_breaks_off_ends_with_an_error_event_in_the_clients_dialec
     for fault in [Fault::Cut { after: 4 }, Fault::StreamError { after: 4 }] {
         for path in CLIENTS {
             for (model, _) in BACKENDS {
-                gateway
-                    .app
-                    .gateway
-                    .live()
-                    .catalog
-                    .models()
-                    .for_each(|m| m.deployments.iter().for_each(|d| d.reset()));
+                gateway.reset_breakers();
                 gateway.sandbox.faults().set("*", fault.clone(), Times::Always);
                 let mut body = ask(path, model, "Tell me a long story");
                 body["stream"] = json!(true);

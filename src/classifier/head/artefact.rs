@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::HeadError;
+use super::matrix::{from_bf16, to_bf16};
 
 /// Longest header, bytes: names and positions of a few dozen tensors, and the description.
 const LONGEST_HEADER: u64 = 16 << 20;
@@ -133,7 +134,7 @@ impl Artefact {
 
     /// Adds floats with eight bits of mantissa.
     pub fn put_short(&mut self, name: &str, shape: &[usize], values: &[f32]) {
-        let bytes = values.iter().flat_map(|value| shorten(*value).to_le_bytes()).collect();
+        let bytes = values.iter().flat_map(|value| to_bf16(*value).to_le_bytes()).collect();
         self.tensors.insert(name.to_owned(), Tensor { kind: Kind::BF16, shape: shape.to_vec(), bytes });
     }
 
@@ -158,11 +159,7 @@ impl Artefact {
         let tensor = self.tensor(name, shape)?;
         let values: Vec<f32> = match tensor.kind {
             Kind::F32 => tensor.bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
-            Kind::BF16 => tensor
-                .bytes
-                .chunks_exact(2)
-                .map(|b| f32::from_bits(u32::from(b[1]) << 24 | u32::from(b[0]) << 16))
-                .collect(),
+            Kind::BF16 => tensor.bytes.chunks_exact(2).map(|b| from_bf16(u16::from_le_bytes([b[0], b[1]]))).collect(),
             Kind::I8 | Kind::U8 => return Err(HeadError::Malformed(format!("tensor `{name}` should hold floats"))),
         };
         if values.iter().any(|value| !value.is_finite()) {
@@ -210,12 +207,6 @@ impl Artefact {
 
 fn missing(name: &str) -> HeadError {
     HeadError::Malformed(format!("it has no tensor `{name}`"))
-}
-
-/// A float as bfloat16, rounded to even.
-fn shorten(value: f32) -> u16 {
-    let bits = value.to_bits();
-    ((bits + 0x7fff + (bits >> 16 & 1)) >> 16) as u16
 }
 
 #[cfg(test)]

@@ -104,7 +104,7 @@ impl Traces {
     ) -> Odds {
         let familiarity = reading.familiarity;
         let mut odds = Odds { base: ability.shift + ability.usual_lift, ..Odds::default() };
-        // Of what all models have in common only the sum is told.
+        // Of what all models have in common only the sum is shown.
         let lift: f32 = ability.lift.iter().map(|(arm, weight)| weight * reading.log_odds[*arm]).sum();
         odds.moved[READING] += lift - ability.usual_lift;
         let groups = groups();

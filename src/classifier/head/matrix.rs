@@ -1,5 +1,5 @@
 //! A matrix and the three products that heads need, in plain Rust: matrices are small, and the compiler vectorises the
-//! loops.
+//! loops; and short floats, for files.
 
 /// A matrix, row by row.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -76,6 +76,17 @@ pub fn dot(a: &[f32], b: &[f32]) -> f32 {
         }
     }
     sums.iter().sum::<f32>() + rest
+}
+
+/// `value` as bfloat16, rounded to even.
+pub fn to_bf16(value: f32) -> u16 {
+    let bits = value.to_bits();
+    ((bits + 0x7fff + (bits >> 16 & 1)) >> 16) as u16
+}
+
+/// The float that is `value` as bfloat16.
+pub fn from_bf16(value: u16) -> f32 {
+    f32::from_bits(u32::from(value) << 16)
 }
 
 /// The logistic function.

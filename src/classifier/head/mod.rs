@@ -37,7 +37,7 @@ pub use description::{
     ArmNote, Description, FORMAT, Familiarity, Likeness, MOST_CONTEXT, MOST_KINDS, OWN_TRAFFIC, Recall,
 };
 pub use kinds::{Kinds, softmax};
-pub use matrix::{Matrix, add_scaled, dot, logit, sigmoid};
+pub use matrix::{Matrix, add_scaled, dot, from_bf16, logit, sigmoid, to_bf16};
 pub use neighbours::{Memory, Near, Shelf};
 pub use parts::{Arms, CALIBRATION, Input, OPINIONS, Parts, Projection, Trunk};
 

@@ -191,7 +191,7 @@ impl FromStr for Source {
 }
 
 impl Source {
-    /// The model's files: those on this machine, else downloaded, which `progress` hears. Blocks.
+    /// The model's files: those on this machine, else downloaded, which `progress` follows. Blocks.
     ///
     /// # Errors
     ///

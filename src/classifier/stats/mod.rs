@@ -144,7 +144,7 @@ fn ends(prompt: &str) -> (&str, &str) {
 }
 
 /// At most so many bytes of a text's beginning, whole characters.
-fn first_bytes(text: &str, bytes: usize) -> &str {
+pub(super) fn first_bytes(text: &str, bytes: usize) -> &str {
     &text[..(0..=bytes.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)]
 }
 

@@ -8,6 +8,7 @@ use clap::Args;
 
 use crate::classifier::cut::{Recipe, cut};
 use crate::classifier::source::{Artifact, Manifest};
+use crate::cli::read_toml;
 use crate::train::dataset::{Dataset, Limits, Split, read};
 
 /// The arguments.
@@ -28,8 +29,7 @@ pub(in crate::cli) struct EncoderArgs {
 }
 
 pub(super) fn run(args: &EncoderArgs) -> anyhow::Result<ExitCode> {
-    let text = std::fs::read_to_string(&args.recipe).with_context(|| args.recipe.display().to_string())?;
-    let recipe: Recipe = toml::from_str(&text).with_context(|| args.recipe.display().to_string())?;
+    let recipe: Recipe = read_toml(&args.recipe)?;
     let data = read(&args.data, Split::Train, Limits::default())?;
     if let Some(source) = recipe.vocabulary.sources.iter().find(|source| !data.sources.contains(source)) {
         bail!("{} has no source `{source}`, which the recipe names", args.data.display());

@@ -12,10 +12,10 @@ use crate::classifier::head::OWN_TRAFFIC;
 use crate::classifier::source::{Artifact, Files, Manifest, NOT_STATED, Source};
 use crate::classifier::tune::Written;
 use crate::classifier::{Model, open};
-use crate::cli::WrongUse;
 use crate::cli::evaluate::{PartArgs, print, print_compared};
 use crate::cli::load::ConfigArgs;
 use crate::cli::progress::Bar;
+use crate::cli::{WrongUse, read_toml};
 use crate::config;
 use crate::train::dataset::log::{FEWEST, read_log};
 use crate::train::dataset::{Dataset, Limits, Split, read};
@@ -75,13 +75,7 @@ pub(super) fn run(args: &HeadArgs) -> anyhow::Result<ExitCode> {
             "`train` needs --data, --log or both, and --out (or the subcommand `encoder`); see --help".into()
         ));
     };
-    let mut recipe = match &args.recipe {
-        Some(file) => {
-            let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
-            toml::from_str(&text).with_context(|| file.display().to_string())?
-        }
-        None => HeadRecipe::default(),
-    };
+    let mut recipe: HeadRecipe = args.recipe.as_deref().map(read_toml).transpose()?.unwrap_or_default();
     if !args.part.sources.is_empty() {
         recipe.sources.clone_from(&args.part.sources);
     }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::documents::Pdf;
 use super::super::ids::plain_user;
-use super::super::json::{Object, cannot_carry, missing, not_a_count, unknown_value};
+use super::super::json::{Object, missing, not_a_count, unknown_value};
 use super::super::obstacles;
 use super::super::openai_chat::request::effort_of;
 use super::super::openai_chat::schemas::can_be_strict;
@@ -231,10 +231,6 @@ pub(crate) fn obstacle(client: Dialect, request: &ChatRequest) -> Option<String>
 
 /// Writes a request.
 pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encoded, ApiError> {
-    // Checked before a backend is chosen, too; the client's dialect, which names paths, is not known here.
-    if let Some(field) = obstacle(Dialect::Native, request) {
-        return Err(cannot_carry(&field, "Anthropic's dialect"));
-    }
     let mut dropped: Vec<String> = request.leftovers.keys().cloned().collect();
     let mut out = Map::new();
     out.insert("model".into(), json!(target.model));

@@ -9,7 +9,6 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::super::anthropic_messages::blocks::input;
-use super::super::json::cannot_carry;
 use super::super::openai_chat::messages::encode_tools;
 use super::super::{Encoded, Target};
 use super::super::{documents, forced, obstacles};
@@ -34,10 +33,6 @@ pub(crate) fn obstacle(client: Dialect, request: &ChatRequest) -> Option<String>
 
 /// Writes a request.
 pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encoded, ApiError> {
-    // Checked before a backend is chosen, too; the client's dialect, which names paths, is not known here.
-    if let Some(field) = obstacle(Dialect::Native, request) {
-        return Err(cannot_carry(&field, "Ollama's dialect"));
-    }
     let mut dropped: Vec<String> = request.leftovers.keys().cloned().collect();
     let mut out = Map::new();
     out.insert("model".into(), json!(target.model));

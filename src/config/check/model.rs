@@ -3,10 +3,11 @@
 use crate::config::layers::join;
 use crate::config::nearest::did_you_mean;
 use crate::config::{Config, Model};
+use crate::protocol::ModelName;
 
 pub(super) fn check_model(name: &str, model: &Model, config: &Config, bad: &mut impl FnMut(String, String)) {
     let path = join("models", name);
-    if name == "auto" || name.starts_with("auto:") {
+    if ModelName::is_auto(name) {
         bad(path.clone(), "`auto` means that Pointsman chooses; give the model another name".into());
     }
     let deployments = model.all_deployments(name);
@@ -69,7 +70,7 @@ pub(super) fn check_aliases(config: &Config, bad: &mut impl FnMut(String, String
         if config.models.contains_key(alias) {
             bad(path.clone(), "there is a model of this name".into());
         }
-        if alias == "auto" || alias.starts_with("auto:") {
+        if ModelName::is_auto(alias) {
             bad(path.clone(), "`auto` means that Pointsman chooses; take another name".into());
         }
         match alias_loop(alias, config) {

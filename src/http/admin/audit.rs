@@ -37,7 +37,7 @@ pub struct Acts {
 ///
 /// `Unavailable` while the store is down.
 pub async fn last(gateway: &Gateway, limit: usize) -> Result<Acts, ApiError> {
-    let acts = gateway.read_store(move |store| store.audits(limit.min(MAX_ACTS))).await?;
+    let acts = gateway.with_store(move |store| store.audits(limit.min(MAX_ACTS))).await?;
     Ok(Acts { acts })
 }
 

@@ -115,12 +115,12 @@ pub async fn find(gateway: &Gateway, query: &Query) -> Result<Page, ApiError> {
         }
     };
     let limit = query.limit.unwrap_or(50).min(MAX_PAGE);
-    gateway.read_store(move |store| store.decisions(&filter, before, limit)).await
+    gateway.with_store(move |store| store.decisions(&filter, before, limit)).await
 }
 
 /// The time of the newest decision (Unix milliseconds), if a clock that was ahead wrote it.
 pub async fn ahead_ms(gateway: &Gateway) -> Option<i64> {
-    let newest_ms = gateway.read_store(Store::newest_ms).await.ok().flatten();
+    let newest_ms = gateway.with_store(Store::newest_ms).await.ok().flatten();
     newest_ms.filter(|at_ms| Span::up_to(Timestamp::now().as_millisecond()).until_ms <= Some(*at_ms))
 }
 
@@ -131,11 +131,11 @@ pub async fn ahead_ms(gateway: &Gateway) -> Option<i64> {
 /// When there is no such decision, or the store is down.
 pub async fn one(gateway: &Gateway, id: &str) -> Result<Entry, ApiError> {
     let id: DecisionId = id.parse().map_err(|_| ApiError::invalid("it is no id of a decision").at("id"))?;
-    let read = || gateway.read_store(move |store| store.entry_with_sequel(id));
+    let read = || gateway.with_store(move |store| store.entry_with_sequel(id));
     let mut entry = read().await?;
     if entry.is_none() {
         // The decision may be a moment old and still wait to be written. Where the recorder is down, the second read
-        // tells the same as the first.
+        // finds the same as the first.
         let _written_or_not = gateway.flush_log().await;
         entry = read().await?;
     }

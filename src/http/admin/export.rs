@@ -48,7 +48,7 @@ pub async fn export(
 ) -> Response {
     let now_ms = Timestamp::now().as_millisecond();
     // A clock that was ahead may have left entries later than now.
-    let newest = gateway.read_store(|store| {
+    let newest = gateway.with_store(|store| {
         let mut newest_ms = None;
         store.walk(&Span::default(), Order::Newest, |entry| {
             newest_ms = Some(entry.decision.at_ms);
@@ -71,7 +71,7 @@ async fn page(mut at: Position) -> Result<Option<(Bytes, Position)>, Broken> {
         return Ok(None);
     }
     let span = at.span;
-    let read = at.gateway.read_store(move |store| {
+    let read = at.gateway.with_store(move |store| {
         let mut lines: Vec<u8> = Vec::new();
         let (mut count, mut last): (usize, Option<DecisionId>) = (0, None);
         let mut failed = None;

@@ -198,7 +198,7 @@ pub async fn show(State(gateway): State<Arc<Gateway>>, Operator(_): Operator) ->
 ///
 /// `Unavailable` while the store is down.
 pub async fn known(gateway: &Gateway) -> Result<Learning, ApiError> {
-    gateway.read_store(|store| Ok(read(store))).await
+    gateway.with_store(|store| Ok(read(store))).await
 }
 
 #[cfg(test)]
@@ -232,7 +232,7 @@ mod tests {
             let stretch = stretch(&[judged(verdict, 0.5); 5]);
             assert!((stretch.low - low).abs() < 0.01 && (stretch.high - high).abs() < 0.01, "{stretch:?}");
         }
-        // Answers that all are liked by half say more of their mean than such that are liked or not.
+        // Answers that are all half liked say more about their mean than answers that are liked or not at all.
         let half = stretch(&[judged(0.5, 0.5); 100]);
         assert!(half.low > 0.45 && half.high < 0.55, "{half:?}");
     }

@@ -18,7 +18,7 @@ use crate::http::error::Rejection;
 use crate::http::middleware::caller::{Caller, Chatter, Operator};
 use crate::http::to_the_end;
 use crate::protocol::{ApiError, ErrorKind, Price};
-use crate::upstream::{Availability, Deployment, Model, Status};
+use crate::upstream::{Deployment, Model, Status};
 
 /// How long a test's answer may take.
 const TEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -61,10 +61,7 @@ pub fn all(gateway: &Gateway) -> List {
 }
 
 fn view(gateway: &Gateway, model: &Model, now: Instant) -> View {
-    let reason = match model.availability(now) {
-        Availability::Available => None,
-        Availability::Unavailable(reason) => Some(reason),
-    };
+    let reason = model.unavailable(now);
     View {
         name: model.name.to_string(),
         available: reason.is_none(),

@@ -66,7 +66,7 @@ pub async fn sum_up(gateway: &Gateway, window: Window) -> Result<Overview, ApiEr
     let (_, bucket_ms) = window.lengths();
     let until_ms = Timestamp::now().as_millisecond() + 1;
     let from_ms = window.from_ms(until_ms);
-    let summary = gateway.read_store(move |store| Ok(store.summary(window, until_ms))).await?;
+    let summary = gateway.with_store(move |store| Ok(store.summary(window, until_ms))).await?;
     let all = || summary.single_models.iter();
     let alternative =
         |(model, would_be): (&String, &SingleModel)| Alternative { model: model.clone(), would_be: *would_be };

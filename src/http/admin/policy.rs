@@ -41,7 +41,7 @@ pub struct View {
 ///
 /// `Unavailable` while the store is down.
 pub async fn view(gateway: &Gateway) -> Result<View, ApiError> {
-    let versions = gateway.read_store(|store| store.snapshots()).await?;
+    let versions = gateway.with_store(|store| store.snapshots()).await?;
     Ok(View { status: gateway.learner.status(), versions, budgets: gateway.budgets.status(now_s()) })
 }
 

@@ -14,7 +14,6 @@ use super::record::{Asker, Recording};
 use super::{body, dropped, routing_headers};
 use crate::codec;
 use crate::dispatch::{Job, Reply, ReplyBody, Report};
-use crate::gateway::ledger::Asking;
 use crate::gateway::limiter::Amount;
 use crate::gateway::monitor::Arrival;
 use crate::gateway::{Gateway, PlanRequest};
@@ -122,7 +121,7 @@ async fn answer(
     taken
         .expect(token, &live.config.limits, expected(&decision), started)
         .inspect_err(|error| ticket.refused(error))?;
-    gateway.record(&decision, Asking { request: &request, dialect, token, conversation, dry_run: false });
+    gateway.record(&decision, asked, false);
     ticket.routed(&decision);
     let asker =
         Asker { request_id: caller.request_id.clone(), token, dialect, conversation, taken, headers: &headers };

@@ -25,7 +25,7 @@ use crate::gateway::{Gateway, LiveConfig};
 use crate::protocol::{ApiError, ChatRequest, Dialect, ErrorKind, Message, Price, Role, RoutingOptions};
 use crate::route::{Facts, estimate_tokens};
 use crate::store::Token;
-use crate::upstream::{Availability, Call, CallError, CallVerdict, Deployment, Endpoint, Model, Permit, Provider};
+use crate::upstream::{Call, CallError, CallVerdict, Deployment, Endpoint, Model, Permit, Provider};
 
 /// Who can be called.
 pub(super) enum Embedders {
@@ -288,10 +288,10 @@ fn is_among(deployments: &[Arc<Deployment>], deployment: &Deployment) -> bool {
 fn unready(model: &Model, deployments: &[Arc<Deployment>], now: Instant) -> ApiError {
     let available_in =
         deployments.iter().filter_map(|deployment| deployment.available_in(now)).min_by_key(|(wait, _)| *wait);
-    let message = match (model.availability(now), available_in) {
-        (Availability::Unavailable(why), _) => format!("{}: {why}", model.name),
-        (Availability::Available, Some((_, why))) => format!("{}: {}", model.name, why.as_str()),
-        (Availability::Available, None) => format!("no provider of `{}` gives embeddings now", model.name),
+    let message = match (model.unavailable(now), available_in) {
+        (Some(why), _) => format!("{}: {why}", model.name),
+        (None, Some((_, why))) => format!("{}: {}", model.name, why.as_str()),
+        (None, None) => format!("no provider of `{}` gives embeddings now", model.name),
     };
     let kind = available_in.map_or(ErrorKind::Unavailable, |(_, refused)| refused.kind());
     let mut error = ApiError::new(kind, message);

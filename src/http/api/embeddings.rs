@@ -9,7 +9,6 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue};
-use jiff::Timestamp;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -17,8 +16,8 @@ use super::embedders::{Answered, Embedders};
 use super::{body, routing_headers};
 use crate::codec;
 use crate::dispatch;
-use crate::gateway::Gateway;
 use crate::gateway::limiter::{Amount, Taken};
+use crate::gateway::{Gateway, now_s};
 use crate::http::error::Rejection;
 use crate::http::middleware::caller::Chatter;
 use crate::http::middleware::request_id::LoggedByEndpoint;
@@ -119,7 +118,7 @@ fn settle(
     let usage = Usage { input_tokens, ..Usage::default() };
     let cost = embedders.price().of(&usage);
     taken.settle(Amount { tokens: input_tokens, cost_usd: cost.0 });
-    gateway.budgets.spent(cost.0, Timestamp::now().as_millisecond() as f64 / 1e3);
+    gateway.budgets.spent(cost.0, now_s());
     (usage, cost)
 }
 

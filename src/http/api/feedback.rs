@@ -2,7 +2,7 @@
 //!
 //! Feedback is acknowledged once it is on disk. It may be early (before the answer ended), late (days after), repeated
 //! or contradictory: of one source the last feedback counts, different sources are averaged, and the same `id` again is
-//! acknowledged and changes nothing. A decision takes so many and no more.
+//! acknowledged and changes nothing. A decision takes a limited number.
 
 use std::sync::Arc;
 use std::time::Duration;

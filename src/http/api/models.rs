@@ -13,7 +13,7 @@ use crate::gateway::{Gateway, LiveConfig};
 use crate::http::error::Rejection;
 use crate::http::middleware::caller::{Caller, Chatter};
 use crate::protocol::{ApiError, Dialect, ErrorKind};
-use crate::upstream::{Availability, Model};
+use crate::upstream::Model;
 
 /// `GET /v1/models`: the models that can be called now, `auto` first; in Anthropic's format for clients of its SDK.
 pub async fn list(State(gateway): State<Arc<Gateway>>, Chatter(caller): Chatter, headers: HeaderMap) -> Json<Value> {
@@ -54,7 +54,7 @@ fn is_anthropic(headers: &HeaderMap) -> bool {
 /// The names that this caller can ask for now.
 fn askable<'a>(live: &'a LiveConfig, caller: &'a Caller) -> Vec<&'a str> {
     let now = Instant::now();
-    let usable = |model: &&Arc<Model>| model.availability(now) == Availability::Available;
+    let usable = |model: &&Arc<Model>| model.unavailable(now).is_none();
     let names = allowed(live, caller).filter(usable).map(|model| model.name.as_str());
     std::iter::once("auto").chain(names).collect()
 }
@@ -84,10 +84,8 @@ fn allowed<'a>(live: &'a LiveConfig, caller: &'a Caller) -> impl Iterator<Item =
 }
 
 fn entry(model: &Model, live: &LiveConfig, now: Instant) -> Value {
-    let (status, reason) = match model.availability(now) {
-        Availability::Available => ("available", None),
-        Availability::Unavailable(reason) => ("unavailable", Some(reason)),
-    };
+    let reason = model.unavailable(now);
+    let status = if reason.is_none() { "available" } else { "unavailable" };
     let aliases = live.catalog.aliases().iter().filter(|(_, target)| **target == model.name);
     let aliases: Vec<&str> = aliases.map(|(alias, _)| alias.as_str()).collect();
     let providers: Vec<&str> = model.deployments.iter().map(|deployment| deployment.provider.name.as_str()).collect();

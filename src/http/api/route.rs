@@ -10,7 +10,6 @@ use http::HeaderMap;
 use serde_json::{Value, json};
 
 use super::{body, chat};
-use crate::gateway::ledger::Asking;
 use crate::gateway::{Gateway, PlanRequest};
 use crate::http::error::Rejection;
 use crate::http::middleware::caller::Chatter;
@@ -34,7 +33,7 @@ pub async fn explain(
         let dialect = Dialect::Native;
         let asked = PlanRequest { request: &request, dialect, body: None, headers: &headers, token, conversation };
         let plan = gateway.plan(&live, asked).await?;
-        gateway.record(&plan.decision, Asking { request: &request, dialect, token, conversation, dry_run: true });
+        gateway.record(&plan.decision, asked, true);
         let order: Vec<&str> = plan.candidates.iter().map(|model| model.name.as_str()).collect();
         let mut told = json!({ "decision_id": plan.decision.id, "order": order });
         let decision = serde_json::to_value(&*plan.decision)

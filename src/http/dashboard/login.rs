@@ -90,12 +90,7 @@ pub(super) async fn enter(
     theme: Theme,
     request: Request<Body>,
 ) -> Response {
-    let (head, sent) = request.into_parts();
-    let read = async {
-        caller::own_page(&head.headers, &Method::POST)?;
-        read_form(&gateway, sent).await
-    };
-    let sent = match read.await {
+    let (headers, sent) = match own_form(&gateway, request).await {
         Ok(sent) => sent,
         Err(error) => return refused(theme, &error),
     };
@@ -111,7 +106,7 @@ pub(super) async fn enter(
         tried
     });
     match tried.await.unwrap_or(Err(Denied::Wrong)) {
-        Ok(signed_in) => start_session(&gateway, &head.headers, &signed_in, own_path(&sent.next)),
+        Ok(signed_in) => start_session(&gateway, &headers, &signed_in, own_path(&sent.next)),
         Err(Denied::Wrong) => {
             let page = form(&gateway, theme, Some("Wrong name or password."), &sent.next);
             (StatusCode::UNAUTHORIZED, html(page)).into_response()
@@ -133,35 +128,33 @@ pub(super) async fn leave(
     theme: Theme,
     request: Request<Body>,
 ) -> Response {
-    let (head, sent) = request.into_parts();
-    let read = async {
-        caller::own_page(&head.headers, &Method::POST)?;
-        read_form(&gateway, sent).await
-    };
-    let sent = match read.await {
+    let (headers, sent) = match own_form(&gateway, request).await {
         Ok(sent) => sent,
         Err(error) => return refused(theme, &error),
     };
     let to_login = Redirect::to("/dashboard/login").into_response();
-    let cookie = caller::sent_session(&head.headers);
-    let (Some(session), Some(cookie)) = (caller::signed_in(&head.headers, &gateway), cookie) else { return to_login };
+    let cookie = caller::sent_session(&headers);
+    let (Some(session), Some(cookie)) = (caller::signed_in(&headers, &gateway), cookie) else { return to_login };
     // A forged form that signs somebody out would be a nuisance, so the CSRF token is required as for any change.
     if session.csrf != sent.csrf {
         let error = ApiError::new(ErrorKind::Permission, "the form is of another session; open the page again");
         return refused(theme, &error);
     }
     gateway.sign_in.sign_out(cookie);
-    let gone = format!("{}=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0", caller::session_cookie(&head.headers));
+    let gone = format!("{}=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0", caller::session_cookie(&headers));
     with_cookie(to_login, &gone)
 }
 
-/// Reads a form, whose body has the format of a query string.
-async fn read_form(gateway: &Gateway, sent: Body) -> Result<Form, ApiError> {
+/// The headers and the form that a page of our own sends; the body has the format of a query string.
+async fn own_form(gateway: &Gateway, request: Request<Body>) -> Result<(HeaderMap, Form), ApiError> {
+    let (head, sent) = request.into_parts();
+    caller::own_page(&head.headers, &Method::POST)?;
     let bytes = body::read_small(sent, &gateway.live().config.limits).await?;
     let wrong = || ApiError::invalid("the form cannot be read");
     let query = std::str::from_utf8(&bytes).map_err(|_| wrong())?;
     let uri = format!("/?{query}").parse::<http::Uri>().map_err(|_| wrong())?;
-    Query::<Form>::try_from_uri(&uri).map(|Query(form)| form).map_err(|_| wrong())
+    let Query(form) = Query::<Form>::try_from_uri(&uri).map_err(|_| wrong())?;
+    Ok((head.headers, form))
 }
 
 /// Sets the session cookie and redirects to the page that was wanted.

@@ -70,7 +70,7 @@ pub(super) struct Query {
 
 /// When the oldest decision in the log was made, Unix milliseconds.
 async fn oldest(gateway: &Gateway) -> Option<i64> {
-    let found = gateway.read_store(|store| {
+    let found = gateway.with_store(|store| {
         let mut oldest = None;
         store.walk(&Span::default(), Order::Oldest, |entry| {
             oldest = Some(entry.decision.at_ms);

@@ -198,7 +198,7 @@ mod tests {
             let value = http::HeaderValue::from_static("127.0.0.1");
             let headers = HeaderMap::from_iter([(name.clone(), value)]);
             assert!(!own(&headers, &nobody), "{name}");
-            // Who is named by a proxy that is believed is known; who is not named is not.
+            // A trusted proxy names the caller in this one header; with any other the caller is not known.
             assert_eq!(own(&headers, &proxied), *name == FORWARDED_FOR, "{name}");
         }
         assert!(!own(&forwarded("6.6.6.6"), &proxied));

@@ -9,7 +9,7 @@
 //!    ([`words`]).
 //! 4. The guess by trigrams is worth a point or two, the more the longer the text and the clearer the guess.
 //! 5. English has a head start among Latin letters, for names and technical terms look like it in any language.
-//! 6. Where the best language is hardly ahead of the next, none is told: no rule is better than the wrong one.
+//! 6. Where the best language is hardly ahead of the next, none is named: no rule is better than the wrong one.
 
 mod words;
 

@@ -74,7 +74,7 @@ impl std::fmt::Display for Split {
 }
 
 /// What one model did with one prompt.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Outcome {
     /// Index into [`Dataset::arms`].
     pub arm: u32,

@@ -171,14 +171,8 @@ mod tests {
         let mut records = Vec::new();
         for at in 0..60u32 {
             let apples = at % 2 == 0;
-            let outcome = |arm: u32, good: bool| Outcome {
-                arm,
-                score: f32::from(u8::from(good)),
-                cost_usd: None,
-                input_tokens: None,
-                output_tokens: None,
-                latency_ms: None,
-            };
+            let outcome =
+                |arm: u32, good: bool| Outcome { arm, score: f32::from(u8::from(good)), ..Outcome::default() };
             let prompt = if apples { format!("apples {at}") } else { format!("tell me about pears number {at}") };
             records.push(Record {
                 id: format!("{at}").into(),

@@ -407,9 +407,7 @@ mod tests {
             arm,
             score,
             cost_usd: Some(if arm == 0 { 0.01 } else { 0.001 }),
-            input_tokens: None,
-            output_tokens: None,
-            latency_ms: None,
+            ..Outcome::default()
         };
         let scores = [(1.0, 0.0), (0.0, 1.0), (1.0, 1.0), (1.0, 0.0)];
         let records = scores.iter().enumerate().map(|(at, (dear, cheap))| Record {

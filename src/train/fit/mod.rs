@@ -611,4 +611,4 @@ impl Fitting<'_> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::train) mod tests;

@@ -330,10 +330,7 @@ mod tests {
         let outcome = |arm: u32, score: f32| crate::train::dataset::Outcome {
             arm,
             score,
-            cost_usd: None,
-            input_tokens: None,
-            output_tokens: None,
-            latency_ms: None,
+            ..crate::train::dataset::Outcome::default()
         };
         let outcomes = (0..200).map(|row| {
             let easy = (row % 2) as f32;

@@ -9,14 +9,7 @@ use crate::train::dataset::{Outcome, Record};
 pub(super) fn table(rows: usize, inputs: usize, arms: u32) -> Table {
     let mut rng = StdRng::seed_from_u64(3);
     let values = (0..rows * inputs).map(|_| rng.random_range(-1.0f32..1.0)).collect();
-    let outcome = |arm: u32, score: f32| Outcome {
-        arm,
-        score,
-        cost_usd: None,
-        input_tokens: None,
-        output_tokens: None,
-        latency_ms: None,
-    };
+    let outcome = |arm: u32, score: f32| Outcome { arm, score, ..Outcome::default() };
     let outcomes = (0..rows).map(|row| (0..arms).map(|arm| outcome(arm, ((row as u32 + arm) % 2) as f32)).collect());
     Table::of(Matrix::of(rows, inputs, values), outcomes.collect(), [(0..rows).collect(), Vec::new(), Vec::new()])
 }
@@ -33,10 +26,8 @@ fn world() -> (Dataset, Matrix) {
         let mut outcome = |arm: u32, likes_up: bool| Outcome {
             arm,
             score: f32::from(u8::from((likes_up == up) ^ (rng.random::<f32>() < 0.1))),
-            cost_usd: None,
-            input_tokens: None,
             output_tokens: (arm == 0).then_some(if up { 400.0 } else { 20.0 }),
-            latency_ms: None,
+            ..Outcome::default()
         };
         let outcomes = [outcome(2 * source, true), outcome(2 * source + 1, false)];
         let split = if row < 200 { Split::Train } else { Split::Val };
@@ -121,21 +112,26 @@ fn the_same_seed_gives_the_same_file() {
     assert_eq!(bytes(), bytes());
 }
 
+/// Stops at the first step.
+pub(in crate::train) struct Unwilling;
+
+impl Progress for Unwilling {
+    fn begin(&self, _: Stage, _: u64) {}
+
+    fn at(&self, _: u64, _: &str) -> Result<(), Stopped> {
+        Err(Stopped)
+    }
+
+    fn end(&self) {}
+}
+
 #[test]
 fn a_stop_is_heard() {
-    struct Impatient;
-    impl Progress for Impatient {
-        fn begin(&self, _: Stage, _: u64) {}
-        fn at(&self, _: u64, _: &str) -> Result<(), Stopped> {
-            Err(Stopped)
-        }
-        fn end(&self) {}
-    }
     let (dataset, pooled) = world();
     let origin = Origin { encoder: "e".into(), pooling: Pooling::mean_of(1), max_tokens: 8 };
     let labelled = Labelled::default();
     let material = Material { dataset: &dataset, pooled: &pooled, labelled: &labelled, origin: &origin };
-    let stopped = fit("w-1", Likeness::default(), &material, &settings(), &Impatient);
+    let stopped = fit("w-1", Likeness::default(), &material, &settings(), &Unwilling);
     assert!(matches!(stopped, Err(FitError::Stopped(_))));
 }
 

@@ -130,6 +130,12 @@ impl TestGateway {
         found.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0.0)
     }
 
+    /// Closes every breaker, and forgets the pauses that vendors asked for.
+    pub fn reset_breakers(&self) {
+        let live = self.app.gateway.live();
+        live.catalog.models().flat_map(|model| &model.deployments).for_each(|deployment| deployment.reset());
+    }
+
     /// Stops it, and leaves its directory and its vendors to be used again.
     pub async fn stop_and_keep(self) -> (tempfile::TempDir, Sandbox) {
         self.app.stop().await;

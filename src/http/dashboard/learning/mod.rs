@@ -28,7 +28,7 @@ use crate::tuner::LearnerStatus;
 
 /// `GET`.
 pub(super) async fn page(State(gateway): State<Arc<Gateway>>, visitor: Visitor) -> Response {
-    let (versions, learned) = tokio::join!(gateway.read_store(|store| store.snapshots()), learning::known(&gateway));
+    let (versions, learned) = tokio::join!(gateway.with_store(|store| store.snapshots()), learning::known(&gateway));
     let body = markup! {
         div #learning data-live="4000" {
             @match (&versions, &learned) {
