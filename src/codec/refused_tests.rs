@@ -175,6 +175,19 @@ fn claude_gets_schemas_that_it_takes() {
 }
 
 #[test]
+fn claude_is_not_asked_for_what_no_answer_of_its_can_be() {
+    let tree = json!({ "type": "object", "properties": { "in": { "type": "array", "items": { "$ref": "#" } } } });
+    let format = json!({ "type": "json_schema", "json_schema": { "name": "n", "schema": tree } });
+    let request = openai(ask(json!({ "response_format": format })));
+    let in_the_way = |client, backend| obstacle(client, backend, &request);
+    let why = "response_format.json_schema (recursive)";
+    assert_eq!(in_the_way(Dialect::OpenAi, Dialect::Anthropic).as_deref(), Some(why));
+    assert_eq!(in_the_way(Dialect::Responses, Dialect::Anthropic).as_deref(), Some("text.format (recursive)"));
+    assert_eq!(in_the_way(Dialect::OpenAi, Dialect::Ollama), None);
+    assert_eq!(in_the_way(Dialect::Anthropic, Dialect::Anthropic), None, "its own clients know best");
+}
+
+#[test]
 fn openai_holds_an_answer_to_the_schema_of_who_speaks_to_claude() {
     let format = |required: Value| {
         let schema = json!({
