@@ -83,7 +83,8 @@ pub(super) fn finish_of(text: &str) -> FinishReason {
         "max_tokens" | "model_context_window_exceeded" => FinishReason::Length,
         "tool_use" => FinishReason::ToolCalls,
         "refusal" => FinishReason::ContentFilter,
-        "pause_turn" => FinishReason::Pause,
+        // Claude has summed up the conversation, and waits to be asked to go on.
+        "pause_turn" | "compaction" => FinishReason::Pause,
         _ => FinishReason::Other,
     }
 }
