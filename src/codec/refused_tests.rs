@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::tests::{encoded, openai, target};
+use super::tests::{decode_in, encoded, gist, openai, target};
 use super::*;
+use crate::protocol::Compaction;
 
 /// A question with further fields.
 fn ask(more: Value) -> Value {
@@ -625,4 +626,37 @@ fn what_is_cached_for_an_hour_is_counted_apart() {
     let answer = json!({ "id": "a", "model": "m", "content": [], "stop_reason": "end_turn", "usage": usage });
     let usage = decode_response(Dialect::Anthropic, answer.to_string().as_bytes()).unwrap().usage.unwrap();
     assert_eq!((usage.cache_write_tokens, usage.cache_write_long_tokens, usage.prompt_tokens()), (110, 100, 115));
+}
+
+#[test]
+fn what_claude_summed_up_first_is_counted_beside_the_answer() {
+    // The example of Anthropic's documentation, and a second compaction.
+    let counts = json!({
+        "input_tokens": 23_000, "output_tokens": 1000, "iterations": [
+            { "type": "compaction", "input_tokens": 180_000, "output_tokens": 3500 },
+            { "type": "message", "input_tokens": 23_000, "output_tokens": 1000 },
+            { "type": "compaction", "input_tokens": 0, "output_tokens": 500, "cache_read_input_tokens": 90,
+              "cache_creation_input_tokens": 8, "cache_creation": { "ephemeral_1h_input_tokens": 7 } },
+            { "type": "advisor_message", "input_tokens": 5, "output_tokens": 5 }, null,
+        ],
+    });
+    let compaction = Compaction {
+        input_tokens: 180_000,
+        cache_read_tokens: 90,
+        cache_write_tokens: 8,
+        cache_write_long_tokens: 7,
+        output_tokens: 4000,
+    };
+    let wanted = Usage { input_tokens: 23_000, output_tokens: 1000, compaction, ..Usage::default() };
+    assert_eq!(usage_of(&counts), Some(wanted));
+    let answer = json!({ "id": "a", "model": "m", "content": [], "stop_reason": "end_turn", "usage": counts });
+    assert_eq!(decode_response(Dialect::Anthropic, answer.to_string().as_bytes()).unwrap().usage, Some(wanted));
+    let start = json!({ "type": "message_start", "message": { "id": "a", "usage": { "input_tokens": 23_000 } } });
+    let end = json!({ "type": "message_delta", "delta": { "stop_reason": "end_turn" }, "usage": counts });
+    let stream = format!("data: {start}\n\ndata: {end}\n\ndata: {{\"type\":\"message_stop\"}}\n\n");
+    assert_eq!(gist(&decode_in(Dialect::Anthropic, &[stream.as_bytes()])).usage, wanted);
+    for odd in [json!(null), json!("x"), json!({})] {
+        let counts = json!({ "input_tokens": 3, "output_tokens": 1, "iterations": odd });
+        assert_eq!(usage_of(&counts).unwrap().compaction, Compaction::NONE, "{odd}");
+    }
 }
