@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 
 use pointsman::bandit::{Candidate, Context, Grounds, Observation, Reward, Settings, Snapshot, Tradeoff};
-use pointsman::protocol::{ModelName, Price, Usage};
+use pointsman::protocol::{Compaction, ModelName, Price, Usage};
 use pointsman::sandbox::dice::Dice;
 use pointsman::sandbox::score::{Scale, Score};
 use pointsman::sandbox::users::Rating;
@@ -36,6 +36,7 @@ const USAGE: Usage = Usage {
     cache_write_long_tokens: 0,
     output_tokens: 260,
     reasoning_tokens: 0,
+    compaction: Compaction::NONE,
 };
 
 /// A rating on its way.

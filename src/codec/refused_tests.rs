@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::tests::{encoded, openai, passed, target};
+use super::tests::{decode_in, encoded, gist, openai, passed, target};
 use super::*;
+use crate::protocol::Compaction;
 
 /// A question with further fields.
 fn ask(more: Value) -> Value {
@@ -165,6 +166,19 @@ fn claude_gets_schemas_that_it_takes() {
     })));
     let (body, _) = encoded(Dialect::OpenAi, &request);
     assert_eq!(body["tools"][0]["function"]["parameters"], json!({ "type": "object", "properties": {} }));
+}
+
+#[test]
+fn claude_is_not_asked_for_what_no_answer_of_its_can_be() {
+    let tree = json!({ "type": "object", "properties": { "in": { "type": "array", "items": { "$ref": "#" } } } });
+    let format = json!({ "type": "json_schema", "json_schema": { "name": "n", "schema": tree } });
+    let request = openai(ask(json!({ "response_format": format })));
+    let in_the_way = |client, backend| obstacle(client, backend, &request);
+    let why = "response_format.json_schema (recursive)";
+    assert_eq!(in_the_way(Dialect::OpenAi, Dialect::Anthropic).as_deref(), Some(why));
+    assert_eq!(in_the_way(Dialect::Responses, Dialect::Anthropic).as_deref(), Some("text.format (recursive)"));
+    assert_eq!(in_the_way(Dialect::OpenAi, Dialect::Ollama), None);
+    assert_eq!(in_the_way(Dialect::Anthropic, Dialect::Anthropic), None, "its own clients know best");
 }
 
 #[test]
@@ -605,4 +619,37 @@ fn what_is_cached_for_an_hour_is_counted_apart() {
     let answer = json!({ "id": "a", "model": "m", "content": [], "stop_reason": "end_turn", "usage": usage });
     let usage = decode_response(Dialect::Anthropic, answer.to_string().as_bytes()).unwrap().usage.unwrap();
     assert_eq!((usage.cache_write_tokens, usage.cache_write_long_tokens, usage.prompt_tokens()), (110, 100, 115));
+}
+
+#[test]
+fn what_claude_summed_up_first_is_counted_beside_the_answer() {
+    // The example of Anthropic's documentation, and a second compaction.
+    let counts = json!({
+        "input_tokens": 23_000, "output_tokens": 1000, "iterations": [
+            { "type": "compaction", "input_tokens": 180_000, "output_tokens": 3500 },
+            { "type": "message", "input_tokens": 23_000, "output_tokens": 1000 },
+            { "type": "compaction", "input_tokens": 0, "output_tokens": 500, "cache_read_input_tokens": 90,
+              "cache_creation_input_tokens": 8, "cache_creation": { "ephemeral_1h_input_tokens": 7 } },
+            { "type": "advisor_message", "input_tokens": 5, "output_tokens": 5 }, null,
+        ],
+    });
+    let compaction = Compaction {
+        input_tokens: 180_000,
+        cache_read_tokens: 90,
+        cache_write_tokens: 8,
+        cache_write_long_tokens: 7,
+        output_tokens: 4000,
+    };
+    let wanted = Usage { input_tokens: 23_000, output_tokens: 1000, compaction, ..Usage::default() };
+    assert_eq!(usage_of(&counts), Some(wanted));
+    let answer = json!({ "id": "a", "model": "m", "content": [], "stop_reason": "end_turn", "usage": counts });
+    assert_eq!(decode_response(Dialect::Anthropic, answer.to_string().as_bytes()).unwrap().usage, Some(wanted));
+    let start = json!({ "type": "message_start", "message": { "id": "a", "usage": { "input_tokens": 23_000 } } });
+    let end = json!({ "type": "message_delta", "delta": { "stop_reason": "end_turn" }, "usage": counts });
+    let stream = format!("data: {start}\n\ndata: {end}\n\ndata: {{\"type\":\"message_stop\"}}\n\n");
+    assert_eq!(gist(&decode_in(Dialect::Anthropic, &[stream.as_bytes()])).usage, wanted);
+    for odd in [json!(null), json!("x"), json!({})] {
+        let counts = json!({ "input_tokens": 3, "output_tokens": 1, "iterations": odd });
+        assert_eq!(usage_of(&counts).unwrap().compaction, Compaction::NONE, "{odd}");
+    }
 }

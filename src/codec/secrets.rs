@@ -57,7 +57,8 @@ impl Secrets {
     pub fn stand_in(&self, bytes: &[u8]) -> bool {
         let said = String::from_utf8_lossy(bytes);
         let stands_in = |said: &str| self.values.iter().any(|value| said.contains(value));
-        stands_in(&said) || (said.contains("\\u00") && stands_in(&without_escapes(&said)))
+        let is_escaped = said.contains(r"\u00") || said.contains(r"\/");
+        stands_in(&said) || is_escaped && stands_in(&without_escapes(&said))
     }
 
     /// Hides the secrets in an error, and cuts its message only then. Cut first, the message could end with the
@@ -92,10 +93,7 @@ impl Secrets {
 
     /// Hides the secrets in a whole answer that reports an error in a choice's place; other answers stay byte for byte.
     pub fn hide_in_answer(&self, answer: Bytes) -> Bytes {
-        // JSON within JSON is searched once it is read: its escapes are escaped themselves.
-        let escaped = |said: &str| said.contains(r"\\u00") || said.contains(r"\\/");
-        let is_nested = std::str::from_utf8(&answer).is_ok_and(escaped);
-        if !is_nested && !self.stand_in(&answer) {
+        if !self.stand_in(&answer) {
             return answer;
         }
         match serde_json::from_slice::<Value>(without_bom(&answer)) {
@@ -206,26 +204,43 @@ fn secret_parts<'h>(name: &str, value: &'h str) -> Vec<&'h str> {
     parts
 }
 
-/// A secret as it is, and as a JSON string holds it, with its slashes escaped or not.
-fn written(secret: &str) -> [String; 3] {
+/// A secret as it is, and as a JSON string holds it.
+fn written(secret: &str) -> [String; 2] {
     let json = Value::from(secret).to_string();
-    let json = &json[1..json.len() - 1];
-    [secret.to_owned(), json.to_owned(), json.replace('/', "\\/")]
+    [secret.to_owned(), json[1..json.len() - 1].to_owned()]
 }
 
-/// JSON with its `\u00..` as the characters they stand for, but for line ends and the like, which headers have none of:
-/// some writers escape more than they must (Gson writes `=` as `\u003d`).
+/// JSON with its `\/` and `\u00..` as the characters they stand for: some writers escape more than they must (Gson
+/// writes `=` as `\u003d`). Each may have several backslashes, as in JSON within JSON.
 fn without_escapes(json: &str) -> String {
-    let mut pieces = json.split("\\u00");
-    let mut plain = pieces.next().unwrap_or_default().to_owned();
-    for piece in pieces {
-        let byte = piece.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        match byte.filter(|byte| !byte.is_ascii_control()) {
-            Some(byte) => plain.extend([char::from(byte)].into_iter().chain(piece[2..].chars())),
-            None => plain.extend(["\\u00", piece]),
+    let mut plain = String::with_capacity(json.len());
+    let mut rest = json;
+    while let Some(at) = rest.find('\\') {
+        let after = rest[at..].trim_start_matches('\\');
+        match escaped(after) {
+            Some((letter, later)) => {
+                plain.push_str(&rest[..at]);
+                plain.push(letter);
+                rest = later;
+            }
+            None => {
+                plain.push_str(&rest[..rest.len() - after.len()]);
+                rest = after;
+            }
         }
     }
-    plain
+    plain + rest
+}
+
+/// The character that stands escaped at the beginning of what follows a backslash, and what follows it. Not so line
+/// ends and the like, which headers have none of.
+fn escaped(after: &str) -> Option<(char, &str)> {
+    if let Some(later) = after.strip_prefix('/') {
+        return Some(('/', later));
+    }
+    let (digits, later) = after.strip_prefix("u00")?.split_at_checked(2)?;
+    let byte = u8::from_str_radix(digits, 16).ok().filter(|byte| !byte.is_ascii_control())?;
+    Some((char::from(byte), later))
 }
 
 /// Whether an answer in OpenAI's or Anthropic's format, or an event of its stream, holds the model's words.
@@ -447,6 +462,33 @@ mod tests {
         assert_eq!(secrets.hide_in_answer(slashed), answer("x ***").trim_ascii());
         let harmless = answer(r"1 \u003c 2");
         assert_eq!(secrets.hide_in_answer(harmless.clone()), harmless);
+    }
+
+    #[test]
+    fn a_secret_is_found_however_deep_it_is_nested() {
+        let key = "sk-TOP=SECRET/KEY0123456789";
+        let secrets = Secrets::of_headers([("authorization", format!("Bearer {key}").as_str())]);
+        for written in [key.replace('/', r"\/"), key.replace('/', r"\u002F").replace('=', r"\u003d")] {
+            let mut said = format!(r#"{{"a":"Bearer {written}"}}"#);
+            for depth in 0..4 {
+                let choice = serde_json::json!({ "index": 0, "delta": {}, "error": { "metadata": { "raw": said } } });
+                let answer = serde_json::json!({ "id": "c", "choices": [choice] }).to_string();
+                for (what, hidden) in [
+                    ("event", secrets.hide_in_events(Bytes::from(format!("data: {answer}\n\n")))),
+                    ("answer", secrets.hide_in_answer(Bytes::from(answer.clone()))),
+                    ("line", secrets.hide_in_events(Bytes::from(format!(": dbg {said}\n\n")))),
+                ] {
+                    let told = String::from_utf8_lossy(&hidden);
+                    assert!(told.contains("Bearer ***") && !told.contains("KEY"), "{what} {depth}: {told}");
+                }
+                // What alone makes a stream's piece be searched.
+                assert!(secrets.stand_in(answer.as_bytes()), "{depth}: {answer}");
+                let mut error = ApiError::invalid(said.clone());
+                secrets.hide_in_error(&mut error);
+                assert!(!error.message.contains("KEY"), "{depth}: {}", error.message);
+                said = serde_json::json!({ "x": said }).to_string();
+            }
+        }
     }
 
     #[test]

@@ -384,7 +384,7 @@ pub(super) struct Gist {
     pub(super) text: String,
     thinking: String,
     calls: Vec<(String, Value)>,
-    usage: Usage,
+    pub(super) usage: Usage,
     pub(super) finish: Option<FinishReason>,
     pub(super) error: Option<ErrorKind>,
 }

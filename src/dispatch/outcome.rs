@@ -53,9 +53,9 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Tokens of the answer; without one, those of the latest call that the vendor charges for.
+    /// Tokens charged for the answer; without one, for the latest call that the vendor charges for.
     pub fn any_usage(&self) -> Option<Usage> {
-        self.usage.or_else(|| self.lost.last().map(|loss| loss.usage))
+        self.usage.or_else(|| self.lost.last().map(|loss| loss.usage)).map(|usage| usage.billed())
     }
 
     /// Cost of the calls that gave no answer.

@@ -9,7 +9,8 @@ const BYTES_PER_TOKEN: u64 = 4;
 /// `uncounted` bytes of the answer.
 pub(super) fn estimated(counted: Usage, prompt_tokens: u32, uncounted: u64) -> Usage {
     let mut usage = counted;
-    if usage.prompt_tokens() == 0 {
+    // A conversation may have been compacted and no more.
+    if usage.prompt_tokens() == 0 && usage.compaction.is_none() {
         usage.input_tokens = u64::from(prompt_tokens);
     }
     usage.output_tokens += uncounted.div_ceil(BYTES_PER_TOKEN);
@@ -38,7 +39,7 @@ fn bytes(part: &Part) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::FinishReason;
+    use crate::protocol::{Compaction, FinishReason};
 
     #[test]
     fn who_does_not_count_is_counted() {
@@ -61,5 +62,9 @@ mod tests {
         assert_eq!(counts(&response), (3, 2));
         response.usage = Some(Usage { input_tokens: 3, output_tokens: u64::MAX, ..Usage::default() });
         assert_eq!(counts(&response), (3, 4), "an absurd count is none");
+        let compaction = Compaction { input_tokens: 9, output_tokens: 2, ..Compaction::default() };
+        response.parts.clear();
+        response.usage = Some(Usage { compaction, ..Usage::default() });
+        assert_eq!(of_whole(&response, 7), Usage { compaction, ..Usage::default() }, "nothing but a summary");
     }
 }

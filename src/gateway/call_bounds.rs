@@ -37,6 +37,7 @@ pub(super) fn check(report: &CallReport, model: Option<&Model>) -> Result<(), Ap
         ("usage.cache_write_long_tokens", usage.cache_write_long_tokens, prompt),
         ("usage.output_tokens", usage.output_tokens, answer),
         ("usage.reasoning_tokens", usage.reasoning_tokens, answer),
+        ("usage.compaction", usage.compaction.total_tokens(), prompt),
     ] {
         if tokens > most {
             return Err(ApiError::invalid(format!("one call of this model has at most {most} of these")).at(field));
@@ -59,7 +60,7 @@ pub(super) fn check(report: &CallReport, model: Option<&Model>) -> Result<(), Ap
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::Price;
+    use crate::protocol::{Compaction, Price};
     use crate::store::OutcomeStatus;
 
     #[test]
@@ -76,8 +77,10 @@ mod tests {
         assert_eq!(check(&report(usage, 20.0, 900_000.0), Some(&model)), Ok(()));
         assert_eq!(check(&report(Usage::default(), 0.9, 1.0), None), Ok(()), "a model that is gone");
         let absurd = Usage { cache_read_tokens: u64::MAX, ..usage };
+        let endless = Compaction { output_tokens: u64::MAX, ..Compaction::NONE };
         for (report, field) in [
             (report(absurd, 0.1, 1.0), "usage.cache_read_tokens"),
+            (report(Usage { compaction: endless, ..usage }, 0.1, 1.0), "usage.compaction"),
             (report(usage, 1e308, 1.0), "cost_usd"),
             (report(usage, 50.0, 1.0), "cost_usd"),
             (report(usage, f64::NAN, 1.0), "cost_usd"),

@@ -30,4 +30,4 @@ pub use request::{
 pub use response::{ChatResponse, FinishReason};
 pub use status::OutcomeStatus;
 pub use tool::{Tool, ToolChoice};
-pub use usage::{MAX_PLAUSIBLE_TOKENS, Usage};
+pub use usage::{Compaction, MAX_PLAUSIBLE_TOKENS, Usage};

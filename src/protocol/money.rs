@@ -60,8 +60,9 @@ pub struct Price {
 const LONG_CACHE_WRITE_FACTOR: f64 = 2.0;
 
 impl Price {
-    /// What `usage` costs at this price.
+    /// What `usage` costs at this price, all that is [billed](Usage::billed).
     pub fn of(&self, usage: &Usage) -> Usd {
+        let usage = usage.billed();
         let long = usage.cache_write_long_tokens.min(usage.cache_write_tokens);
         let per_million = usage.input_tokens as f64 * self.input
             + usage.cache_read_tokens as f64 * self.cache_read.unwrap_or(self.input)
@@ -75,6 +76,7 @@ impl Price {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::Compaction;
 
     #[test]
     fn cached_tokens_cost_their_own_price() {
@@ -83,9 +85,9 @@ mod tests {
             input_tokens: 1_000_000,
             cache_read_tokens: 1_000_000,
             cache_write_tokens: 1_000_000,
-            cache_write_long_tokens: 0,
             output_tokens: 1_000_000,
             reasoning_tokens: 500_000,
+            ..Usage::default()
         };
         assert!((price.of(&usage).0 - 22.05).abs() < 1e-9);
     }
@@ -95,6 +97,14 @@ mod tests {
         let price = Price { input: 0.1, output: 0.5, cache_read: Some(0.01), cache_write: Some(0.125) };
         let usage = Usage { cache_write_tokens: 150_000, cache_write_long_tokens: 100_000, ..Usage::default() };
         assert!((price.of(&usage).0 - (0.02 + 0.00625)).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_compaction_costs_what_its_tokens_do() {
+        let price = Price { input: 2.0, output: 10.0, cache_read: Some(0.2), cache_write: Some(2.5) };
+        let compaction = Compaction { input_tokens: 180_000, output_tokens: 3500, ..Compaction::default() };
+        let usage = Usage { input_tokens: 23_000, output_tokens: 1000, compaction, ..Usage::default() };
+        assert!((price.of(&usage).0 - 0.451).abs() < 1e-9);
     }
 
     #[test]

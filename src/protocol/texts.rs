@@ -217,24 +217,61 @@ fn measures(field: &str) -> bool {
 }
 
 /// The text of a file in base64, bare or as a data URI; `None` where it is not base64, or not of text. A file that
-/// says to be text may be in another encoding than UTF-8: then what is not ASCII is lost.
+/// says to be text may be in another encoding than UTF-8 and UTF-16: then what is not ASCII is lost.
 fn file_text(base64: &str) -> Option<String> {
     let (media, data) = match base64.strip_prefix("data:") {
         Some(uri) => uri.split_once(";base64,")?,
         None => ("", base64),
     };
+    // Many writers break the lines of base64, or end it with a line break.
+    let is_break = |byte: u8| matches!(byte, b'\r' | b'\n');
+    let data = data.trim_ascii();
+    if data.len() < MIN_FILE_BYTES || !data.bytes().all(|byte| is_letter(byte) || is_break(byte)) {
+        return None;
+    }
+    let is_broken = data.bytes().any(is_break);
+    let data = if is_broken { Cow::from(data.replace(['\r', '\n'], "")) } else { Cow::from(data) };
     let data = data.trim_end_matches('=').as_bytes();
-    if data.len() < MIN_FILE_BYTES || !data.iter().copied().all(is_letter) {
+    if data.len() < MIN_FILE_BYTES {
         return None;
     }
     let is_url_safe = data.iter().any(|byte| b"_-".contains(byte));
     let decoded = |data: &[u8]| if is_url_safe { &URL_SAFE } else { &STANDARD }.decode(data).ok();
     // Most files are images: their beginning says enough.
     let head = decoded(&data[..data.len().min(FILE_HEAD_BYTES)])?;
-    if !media.starts_with("text/") && !is_text(&head) {
+    let order = utf16_order(media, &head);
+    let is_plain = || order.map_or_else(|| is_text(&head), |order| is_text(utf16(&head, order).as_bytes()));
+    if !media.starts_with("text/") && !is_plain() {
         return None;
     }
-    Some(String::from_utf8(decoded(data)?).unwrap_or_else(|odd| String::from_utf8_lossy(odd.as_bytes()).into_owned()))
+    let bytes = decoded(data)?;
+    Some(match order {
+        Some(order) => utf16(&bytes, order),
+        None => String::from_utf8(bytes).unwrap_or_else(|odd| String::from_utf8_lossy(odd.as_bytes()).into_owned()),
+    })
+}
+
+/// How the two bytes of a letter stand in a text in UTF-16.
+type Order = fn([u8; 2]) -> u16;
+
+/// The order of a text in UTF-16, as its mark, its first letter or its media type tells; `None` = it is none.
+fn utf16_order(media: &str, head: &[u8]) -> Option<Order> {
+    match head {
+        [0xff, 0xfe, ..] => Some(u16::from_le_bytes),
+        [0xfe, 0xff, ..] => Some(u16::from_be_bytes),
+        [1..=255, 0, 1..=255, 0, ..] => Some(u16::from_le_bytes),
+        [0, 1..=255, 0, 1..=255, ..] => Some(u16::from_be_bytes),
+        _ => match media.to_ascii_lowercase() {
+            media if media.contains("utf-16be") => Some(u16::from_be_bytes),
+            media if media.contains("utf-16") => Some(u16::from_le_bytes),
+            _ => None,
+        },
+    }
+}
+
+fn utf16(bytes: &[u8], order: Order) -> String {
+    let letters: Vec<u16> = bytes.chunks_exact(2).map(|two| order([two[0], two[1]])).collect();
+    String::from_utf16_lossy(&letters)
 }
 
 /// Whether bytes are the beginning of a text in UTF-8.
@@ -378,7 +415,25 @@ mod tests {
         let url_safe = general_purpose::URL_SAFE_NO_PAD.encode(&memo);
         assert!(url_safe.contains(['-', '_']));
         let latin = standard(b"F\xfcr uns, confidential");
+        let broken = |width: usize, end: &str| {
+            let lines = long.as_bytes().chunks(width).map(|line| format!("{}{end}", String::from_utf8_lossy(line)));
+            lines.collect::<String>()
+        };
+        let little: Vec<u8> = memo.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let big: Vec<u8> = memo.encode_utf16().flat_map(u16::to_be_bytes).collect();
+        let russian: Vec<u8> =
+            "\u{41c}\u{43e}\u{438} confidential".encode_utf16().flat_map(u16::to_le_bytes).collect();
         for data in [
+            broken(76, "\n"),
+            broken(64, "\r\n"),
+            format!("{short}\n"),
+            format!("data:text/plain;base64,{}", broken(76, "\r\n")),
+            standard(&little),
+            standard(&big),
+            standard(&[b"\xff\xfe", little.as_slice()].concat()),
+            standard(&[b"\xfe\xff", big.as_slice()].concat()),
+            format!("data:application/octet-stream;base64,{}", standard(&little)),
+            format!("data:text/plain;charset=utf-16;base64,{}", standard(&russian)),
             short.clone(),
             long.clone(),
             url_safe,
@@ -404,7 +459,11 @@ mod tests {
         assert!(says(&ChatRequest { messages, ..ChatRequest::default() }, "confidential"));
         // Words, names and what is no text stay what they are.
         let picture = standard(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR confidential");
-        for other in ["confidential", "get_weather_forecast", "4111111111111111", "src/main.rs", "====", "", &picture]
+        let words = "confidential\nget_weather_forecast\ninternationalization\n".repeat(9);
+        let icon = standard(&[b"\x01\0\x02\0".as_slice(), &[0, 7, 1, 0, 9, 0].repeat(40)].concat());
+        for other in ["confidential", "get_weather_forecast", "4111111111111111", "src/main.rs", "====", "", "\n\n"]
+            .into_iter()
+            .chain([picture.as_str(), &words, &icon])
         {
             assert_eq!(file_text(other), None, "{other}");
         }

@@ -22,6 +22,57 @@ pub struct Usage {
     /// The part of `output_tokens` spent on reasoning, where the vendor says so.
     #[serde(default)]
     pub reasoning_tokens: u64,
+    /// What the vendor's own shortening of the prompt took besides, in none of the counts above.
+    #[serde(default, skip_serializing_if = "Compaction::is_none")]
+    pub compaction: Compaction,
+}
+
+/// Tokens of the calls by which the vendor summed up a long conversation before it answered (Anthropic's compaction).
+/// They are charged as those of an answer are, and say nothing about the prompt that was answered.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Compaction {
+    /// Prompt tokens processed afresh.
+    pub input_tokens: u64,
+    /// Prompt tokens read from the vendor's prompt cache.
+    pub cache_read_tokens: u64,
+    /// Prompt tokens written to the vendor's prompt cache.
+    pub cache_write_tokens: u64,
+    /// The part of `cache_write_tokens` that is kept for an hour.
+    pub cache_write_long_tokens: u64,
+    /// Generated tokens.
+    pub output_tokens: u64,
+}
+
+impl Compaction {
+    /// No compaction.
+    pub const NONE: Self = Self {
+        input_tokens: 0,
+        cache_read_tokens: 0,
+        cache_write_tokens: 0,
+        cache_write_long_tokens: 0,
+        output_tokens: 0,
+    };
+
+    /// Whether there was none.
+    pub fn is_none(&self) -> bool {
+        *self == Self::NONE
+    }
+
+    /// Prompt and summary together.
+    pub fn total_tokens(&self) -> u64 {
+        Usage { compaction: *self, ..Usage::default() }.billed().total_tokens()
+    }
+
+    /// Adds one call's tokens.
+    pub fn add(&mut self, call: &Usage) {
+        let add = |sum: &mut u64, tokens: u64| *sum = sum.saturating_add(tokens);
+        add(&mut self.input_tokens, call.input_tokens);
+        add(&mut self.cache_read_tokens, call.cache_read_tokens);
+        add(&mut self.cache_write_tokens, call.cache_write_tokens);
+        add(&mut self.cache_write_long_tokens, call.cache_write_long_tokens);
+        add(&mut self.output_tokens, call.output_tokens);
+    }
 }
 
 fn is_zero(tokens: &u64) -> bool {
@@ -37,6 +88,21 @@ impl Usage {
     /// Prompt and answer together.
     pub fn total_tokens(&self) -> u64 {
         self.prompt_tokens().saturating_add(self.output_tokens)
+    }
+
+    /// All that is charged, as one count: the answer's tokens and those of the compaction.
+    pub fn billed(&self) -> Usage {
+        let mut sum = self.compaction;
+        sum.add(self);
+        Usage {
+            input_tokens: sum.input_tokens,
+            cache_read_tokens: sum.cache_read_tokens,
+            cache_write_tokens: sum.cache_write_tokens,
+            cache_write_long_tokens: sum.cache_write_long_tokens,
+            output_tokens: sum.output_tokens,
+            reasoning_tokens: self.reasoning_tokens,
+            compaction: Compaction::NONE,
+        }
     }
 
     /// Takes over what `newer` knows better: streams report usage in pieces (Anthropic's `message_start`, then
@@ -63,6 +129,10 @@ impl Usage {
         let better = |known: u64, newer: u64| if newer > MAX_PLAUSIBLE_TOKENS { known } else { known.max(newer) };
         self.output_tokens = better(self.output_tokens, newer.output_tokens);
         self.reasoning_tokens = better(self.reasoning_tokens, newer.reasoning_tokens);
+        let compacted = newer.compaction.total_tokens();
+        if (self.compaction.total_tokens()..=MAX_PLAUSIBLE_TOKENS).contains(&compacted) {
+            self.compaction = newer.compaction;
+        }
     }
 }
 
@@ -83,6 +153,25 @@ mod tests {
         assert_eq!((usage.input_tokens, usage.output_tokens), (12, 4));
         let absurd = Usage { input_tokens: u64::MAX, cache_read_tokens: 1, output_tokens: 1, ..Usage::default() };
         assert_eq!(absurd.total_tokens(), u64::MAX, "as an old log may hold it");
+    }
+
+    #[test]
+    fn a_compaction_is_billed_beside_the_answer() {
+        let compaction =
+            Compaction { input_tokens: 180, cache_write_tokens: 5, output_tokens: 3, ..Default::default() };
+        let mut usage = Usage { input_tokens: 23, output_tokens: 1, ..Usage::default() };
+        usage.absorb(&Usage { compaction, ..usage });
+        usage.absorb(&Usage { output_tokens: 2, ..Usage::default() });
+        usage.absorb(&Usage { compaction: Compaction { input_tokens: u64::MAX, ..compaction }, ..Usage::default() });
+        assert_eq!(usage, Usage { input_tokens: 23, output_tokens: 2, compaction, ..Usage::default() });
+        let billed = Usage { input_tokens: 203, cache_write_tokens: 5, output_tokens: 5, ..Usage::default() };
+        assert_eq!(usage.billed(), billed);
+        // Nothing more is stored of an answer without one, and older records are read.
+        let old = r#"{"input_tokens":1,"cache_read_tokens":0,"cache_write_tokens":0,"output_tokens":2,"reasoning_tokens":0}"#;
+        let plain: Usage = serde_json::from_str(old).unwrap();
+        assert_eq!(serde_json::to_string(&plain).unwrap(), old);
+        let stored = serde_json::to_string(&usage).unwrap();
+        assert_eq!(serde_json::from_str::<Usage>(&stored).unwrap(), usage);
     }
 
     #[test]

@@ -126,6 +126,7 @@ impl Score {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::Compaction;
 
     fn score() -> (World, Score) {
         let price = |input, output| Price { input, output, ..Price::default() };
@@ -145,6 +146,7 @@ mod tests {
         cache_write_long_tokens: 0,
         output_tokens: 300,
         reasoning_tokens: 0,
+        compaction: Compaction::NONE,
     };
 
     #[test]

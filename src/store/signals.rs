@@ -6,7 +6,7 @@
 //! | `error` | it ended in any other error that was the backend's doing |
 //! | `cancelled` | the client went away before the answer was complete |
 //! | `truncated` | the answer ran into the token limit |
-//! | `empty` | the answer had neither text nor a tool call |
+//! | `empty` | the answer had neither text nor a tool call, and the vendor did not pause |
 //! | `format_violated` | JSON was asked for, and the answer is no JSON |
 //! | `asked_again` | the same question came again in the same conversation, soon after |
 //!
@@ -53,12 +53,14 @@ pub fn signals(seen: &Seen<'_>) -> Vec<Signal> {
         if truncated {
             found.push(Signal::Truncated);
         }
-        if seen.empty {
+        // The vendor has worked, and goes on when it is asked to.
+        let paused = seen.finish_reason == Some(FinishReason::Pause);
+        if seen.empty && !paused {
             found.push(Signal::Empty);
         }
-        // JSON that was cut off by the limit is not the model's fault.
+        // JSON that is not yet whole is not the model's fault.
         let violated = seen.must_be_json.is_some_and(|text| !is_json(text));
-        if violated && !truncated && !seen.empty {
+        if violated && !truncated && !paused && !seen.empty {
             found.push(Signal::FormatViolated);
         }
     }
@@ -186,6 +188,10 @@ mod tests {
         assert_eq!(signals(&cut), [Signal::Truncated]);
         let nothing = Seen { empty: true, must_be_json: Some(""), ..seen(OutcomeStatus::Ok) };
         assert_eq!(signals(&nothing), [Signal::Empty]);
+        let finish_reason = Some(FinishReason::Pause);
+        for paused in [nothing, broken] {
+            assert_eq!(signals(&Seen { finish_reason, ..paused }), []);
+        }
     }
 
     /// What comes of questions put at `(at_ms, answered_ms)`, oldest first.

@@ -314,6 +314,7 @@ impl Metrics {
 
     /// Counts what a call used, under the model that was called.
     fn charged(&self, model: &str, usage: Usage, cost_usd: f64) {
+        let usage = usage.billed();
         let counts = [
             ("input", usage.input_tokens),
             ("cache_read", usage.cache_read_tokens),

@@ -12,10 +12,10 @@ pub(super) mod response;
 mod schemas;
 pub(super) mod stream;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
-use crate::protocol::{FinishReason, Usage};
+use crate::protocol::{Compaction, FinishReason, Usage};
 
 /// `usage` on the wire.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
@@ -32,6 +32,8 @@ pub(super) struct WireUsage {
     cache_creation: Option<WireCreation>,
     #[serde(default)]
     output_tokens_details: Option<WireOutput>,
+    #[serde(default, rename = "iterations", deserialize_with = "compaction")]
+    compaction: Compaction,
 }
 
 /// Tokens written to the prompt cache, by how long they are kept.
@@ -60,8 +62,22 @@ impl From<WireUsage> for Usage {
                 .unwrap_or_default(),
             output_tokens: wire.output_tokens.unwrap_or_default(),
             reasoning_tokens: wire.output_tokens_details.and_then(|spent| spent.thinking_tokens).unwrap_or_default(),
+            compaction: wire.compaction,
         }
     }
+}
+
+/// Reads `iterations`, the samplings that an answer took, for those that compacted the conversation: the other counts
+/// are without them. What else is listed there is in the other counts, or was sampled by another model (the advisor's).
+fn compaction<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Compaction, D::Error> {
+    let iterations = Value::deserialize(deserializer)?;
+    let mut sum = Compaction::NONE;
+    for iteration in iterations.as_array().into_iter().flatten().filter(|one| one["type"] == "compaction") {
+        if let Ok(counts) = WireUsage::deserialize(iteration) {
+            sum.add(&counts.into());
+        }
+    }
+    Ok(sum)
 }
 
 pub(super) fn usage(usage: &Usage) -> Value {
@@ -83,7 +99,8 @@ pub(super) fn finish_of(text: &str) -> FinishReason {
         "max_tokens" | "model_context_window_exceeded" => FinishReason::Length,
         "tool_use" => FinishReason::ToolCalls,
         "refusal" => FinishReason::ContentFilter,
-        "pause_turn" => FinishReason::Pause,
+        // Claude has summed up the conversation, and waits to be asked to go on.
+        "pause_turn" | "compaction" => FinishReason::Pause,
         _ => FinishReason::Other,
     }
 }

@@ -216,6 +216,11 @@ pub(crate) fn obstacle(client: Dialect, request: &ChatRequest) -> Option<String>
     if stops.iter().all(|stop| is_blank(stop)) && !stops.concat().is_empty() {
         return Some("stop".into());
     }
+    if let Some(ResponseFormat::JsonSchema { schema, .. }) = &request.response_format
+        && let Some(unheld) = schemas::unheld(schema)
+    {
+        return Some(format!("response_format.json_schema ({unheld})"));
+    }
     let refused = |part: &Part| match part {
         Part::Image { source: ImageSource::Url(url), .. } if !url.starts_with("https://") => {
             Some("an image by a URL that is not https".to_owned())

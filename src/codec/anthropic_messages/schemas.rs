@@ -3,7 +3,12 @@
 //! An answer's schema must close every object and may have no bounds (`minimum`, `maxLength`): these go into the
 //! description, as the vendor's own libraries do. A tool's schema must be an object at the top.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value, json};
+
+/// Schemas nested deeper than this, with the references between them followed, have no end: nobody writes so by hand.
+const MAX_DEPTH: usize = 200;
 
 /// Keywords of JSON Schema that an answer's schema may not have.
 const UNSUPPORTED: [&str; 25] = [
@@ -38,6 +43,74 @@ const UNSUPPORTED: [&str; 25] = [
 const FORMATS: [&str; 10] =
     ["date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"];
 
+/// What Anthropic cannot hold an answer to in a schema, although the answer would be another without it; `None` =
+/// nothing. It refuses schemas that contain themselves, references to elsewhere or within `allOf`, and objects as
+/// values to choose from. A map (an object of any properties) it would hold to have none.
+pub(super) fn unheld(schema: &Value) -> Option<&'static str> {
+    unheld_in(schema, schema, 0, &mut HashSet::new()).err()
+}
+
+/// Looks through one schema of `root` and those that it refers to; `seen` = the references looked through before.
+fn unheld_in<'s>(
+    root: &'s Value,
+    schema: &'s Value,
+    depth: usize,
+    seen: &mut HashSet<&'s str>,
+) -> Result<(), &'static str> {
+    let Some(fields) = schema.as_object() else { return Ok(()) };
+    if depth > MAX_DEPTH {
+        return Err("recursive");
+    }
+    let is_compound = |value: &Value| value.is_object() || value.is_array();
+    let values = fields.get("enum").and_then(Value::as_array).into_iter().flatten().chain(fields.get("const"));
+    if values.into_iter().any(is_compound) {
+        return Err("objects to choose from");
+    }
+    let parts = fields.get("allOf").and_then(Value::as_array).into_iter().flatten();
+    if only_part(fields).is_none() && parts.into_iter().any(|part| part.get("$ref").is_some()) {
+        return Err("allOf");
+    }
+    if is_map(fields) {
+        return Err("an object of any properties");
+    }
+    if let Some(reference) = fields.get("$ref").and_then(Value::as_str)
+        && !seen.contains(reference)
+    {
+        let meant = reference.strip_prefix('#').and_then(|path| root.pointer(path)).ok_or("$ref")?;
+        unheld_in(root, meant, depth + 1, seen)?;
+        // Only now: one that contains itself must come by again.
+        seen.insert(reference);
+    }
+    for (key, value) in fields {
+        match (key.as_str(), value) {
+            ("properties", Value::Object(named)) => {
+                named.values().try_for_each(|inner| unheld_in(root, inner, depth + 1, seen))?;
+            }
+            ("anyOf" | "oneOf" | "allOf" | "items", Value::Array(all)) => {
+                all.iter().try_for_each(|inner| unheld_in(root, inner, depth + 1, seen))?;
+            }
+            ("items", inner) => unheld_in(root, inner, depth + 1, seen)?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Whether an object may have properties and names none of them.
+fn is_map(fields: &Map<String, Value>) -> bool {
+    let names_some =
+        |key: &str| fields.get(key).is_some_and(|value| value.as_object().is_none_or(|all| !all.is_empty()));
+    let says_more = ["$ref", "anyOf", "oneOf", "allOf", "enum", "const"].iter().any(|key| fields.contains_key(*key));
+    let is_closed = fields.get("additionalProperties").is_some_and(|open| open == false);
+    is_object(fields) && !names_some("properties") && !says_more && (!is_closed || names_some("patternProperties"))
+}
+
+/// The only part of an `allOf` that says nothing twice: it may stand in its place.
+fn only_part(fields: &Map<String, Value>) -> Option<&Map<String, Value>> {
+    let [part] = fields.get("allOf")?.as_array()?.as_slice() else { return None };
+    part.as_object().filter(|part| part.keys().all(|key| !fields.contains_key(key)))
+}
+
 /// The schema of an answer as Anthropic takes it, and whether something was lost.
 pub(super) fn of_answer(schema: &Value) -> (Value, bool) {
     let mut lost = false;
@@ -52,6 +125,11 @@ pub(super) fn of_answer(schema: &Value) -> (Value, bool) {
 /// Closes the objects of a schema and of those inside; unsupported keywords move to the description.
 fn close(schema: &mut Value, lost: &mut bool) {
     let Some(fields) = schema.as_object_mut() else { return };
+    // As pydantic writes a reference with a description. Another `allOf` may hold no reference.
+    if let Some(part) = only_part(fields).cloned() {
+        fields.shift_remove("allOf");
+        fields.extend(part);
+    }
     // `oneOf` is not supported; that exactly one may match is hardly ever meant.
     if let Some(either) = fields.shift_remove("oneOf") {
         fields.entry("anyOf").or_insert(either);
@@ -164,6 +242,69 @@ mod tests {
         for (pattern, plain) in [(r"^\d+(?:a|b)$", true), (r"\bword", false), (r"\\b", true), ("(?!x)", false)] {
             assert_eq!(is_plain(pattern), plain, "{pattern}");
         }
+    }
+
+    #[test]
+    fn what_no_answer_can_be_held_to_is_told() {
+        let object = |properties: Value| json!({ "type": "object", "properties": properties });
+        let tree = object(json!({ "children": { "type": "array", "items": { "$ref": "#" } } }));
+        let mut mutual = object(json!({ "a": { "anyOf": [{ "$ref": "#/$defs/a" }, { "type": "null" }] } }));
+        mutual["$defs"] = json!({ "a": object(json!({ "b": { "$ref": "#/$defs/b" } })) });
+        mutual["$defs"]["b"] = object(json!({ "a": { "$ref": "#/$defs/a" } }));
+        let elsewhere = object(json!({ "a": { "$ref": "https://x/y.json" } }));
+        let nowhere = object(json!({ "a": { "$ref": "#/$defs/a" } }));
+        let map = object(json!({ "m": { "type": "object", "additionalProperties": { "type": "number" } } }));
+        let any = object(json!({ "m": { "type": ["object", "null"], "properties": {} } }));
+        let patterns = json!({ "x-": { "type": "string" } });
+        let named = json!({ "type": "object", "patternProperties": patterns, "additionalProperties": false });
+        let values = object(json!({ "m": { "enum": [1, { "a": 1 }] } }));
+        let mut both = object(json!({ "a": { "allOf": [{ "$ref": "#/$defs/a" }, { "type": "object" }] } }));
+        both["$defs"] = json!({ "a": object(json!({ "b": { "type": "string" } })) });
+        for (schema, why) in [
+            (tree, "recursive"),
+            (mutual, "recursive"),
+            (elsewhere, "$ref"),
+            (nowhere, "$ref"),
+            (map, "an object of any properties"),
+            (any, "an object of any properties"),
+            (named, "an object of any properties"),
+            (json!({ "type": "object" }), "an object of any properties"),
+            (values, "objects to choose from"),
+            (both, "allOf"),
+        ] {
+            assert_eq!(unheld(&schema), Some(why), "{schema}");
+        }
+        // Each level refers to the next one twice: looked through once.
+        let mut wide = object(json!({ "l": { "$ref": "#/$defs/0" } }));
+        for level in 0..90 {
+            let next = json!({ "$ref": format!("#/$defs/{}", level + 1) });
+            wide["$defs"][level.to_string()] = object(json!({ "l": next, "r": next }));
+        }
+        wide["$defs"]["90"] = json!({ "type": "object", "additionalProperties": false });
+        let open =
+            json!({ "type": "object", "properties": { "a": { "type": "string" } }, "additionalProperties": true });
+        for schema in
+            [wide, open, json!({}), json!(true), json!({ "type": "array", "items": { "enum": ["a", null] } })]
+        {
+            assert_eq!(unheld(&schema), None, "{schema}");
+        }
+    }
+
+    #[test]
+    fn a_reference_with_a_description_is_no_choice() {
+        let inner = json!({ "type": "object", "properties": {}, "additionalProperties": false });
+        let with = |field: Value| {
+            json!({
+                "type": "object", "properties": { "a": field }, "$defs": { "in": inner },
+                "additionalProperties": false,
+            })
+        };
+        let described = with(json!({ "allOf": [{ "$ref": "#/$defs/in" }], "description": "One." }));
+        assert_eq!(unheld(&described), None);
+        let plain = with(json!({ "description": "One.", "$ref": "#/$defs/in" }));
+        assert_eq!(of_answer(&described), (plain, false));
+        let twice = with(json!({ "allOf": [{ "description": "Other." }], "description": "One." }));
+        assert_eq!(of_answer(&twice), (twice.clone(), false));
     }
 
     #[test]

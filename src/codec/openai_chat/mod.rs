@@ -69,9 +69,9 @@ impl From<WireUsage> for Usage {
             input_tokens: wire.prompt_tokens.unwrap_or_default().saturating_sub(cached.saturating_add(written)),
             cache_read_tokens: cached,
             cache_write_tokens: written,
-            cache_write_long_tokens: 0,
             output_tokens: wire.output(),
             reasoning_tokens: wire.completion_tokens_details.unwrap_or_default().reasoning_tokens.unwrap_or_default(),
+            ..Self::default()
         }
     }
 }

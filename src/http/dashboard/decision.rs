@@ -141,7 +141,7 @@ fn happened(entry: &Entry) -> Markup {
             dt { "Calls" } dd { (outcome.attempts) @if outcome.failovers > 0 { ", " (outcome.failovers) " other models asked" } }
             dt { "First token" } dd { (or_nothing(outcome.first_token_ms, ms)) }
             dt { "Whole answer" } dd { (or_nothing(outcome.latency_ms, ms)) }
-            @if let Some(usage) = &outcome.usage {
+            @if let Some(usage) = outcome.usage.map(|usage| usage.billed()) {
                 dt { "Tokens" } dd { (usage.prompt_tokens()) " in, " (usage.cache_read_tokens) " of them cached; " (usage.output_tokens) " out" }
             }
             dt { "Cost" } dd { (or_nothing(outcome.cost_usd, usd)) }

@@ -118,7 +118,7 @@ impl Table {
         group.maybe_text(|entry| entry.outcome.as_ref().map(|outcome| outcome.status.as_str().to_owned()))?;
         group.maybe::<DoubleType>(|entry| of(entry, &|outcome| outcome.cost_usd))?;
         group.maybe::<DoubleType>(|entry| of(entry, &|outcome| outcome.latency_ms))?;
-        let usage = |entry: &Entry| entry.outcome.as_ref().and_then(|outcome| outcome.usage);
+        let usage = |entry: &Entry| entry.outcome.as_ref()?.usage.map(|usage| usage.billed());
         group.maybe::<Int64Type>(|entry| usage(entry).map(|usage| usage.prompt_tokens() as i64))?;
         group.maybe::<Int64Type>(|entry| usage(entry).map(|usage| usage.output_tokens as i64))?;
         group.maybe::<DoubleType>(Entry::verdict)?;

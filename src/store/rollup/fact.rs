@@ -113,13 +113,14 @@ impl Fact {
     /// Adds the outcome.
     pub(super) fn ends(&mut self, outcome: &OutcomeRecord, names: &mut Names) {
         self.model = outcome.model.as_ref().map_or(self.chosen, |model| names.number(model.as_str()));
+        let usage = outcome.usage.unwrap_or_default().billed();
         self.end = Some(End {
             answered: outcome.model.is_some(),
             status: outcome.status,
             failed_over: outcome.failovers > 0,
             cost_usd: outcome.cost_usd,
-            input_tokens: outcome.usage.map_or(0, |usage| usage.prompt_tokens()),
-            output_tokens: outcome.usage.map_or(0, |usage| usage.output_tokens),
+            input_tokens: usage.prompt_tokens(),
+            output_tokens: usage.output_tokens,
             latency_ms: outcome.latency_ms,
             first_token_ms: outcome.first_token_ms,
         });
