@@ -2,9 +2,10 @@
 
 use bytes::Bytes;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-use super::super::{AnswerMeta, documents, parse_answer, unreadable};
+use super::super::{AnswerMeta, documents, parse_answer, raw, unreadable};
 use super::{WireUsage, blocks, finish_of, finish_text, usage};
 use crate::protocol::{ApiError, ChatResponse, FinishReason, Part};
 
@@ -14,7 +15,7 @@ struct Wire {
     id: String,
     #[serde(default)]
     model: String,
-    content: Vec<Value>,
+    content: Vec<Box<RawValue>>,
     #[serde(default)]
     stop_reason: Option<String>,
     #[serde(default)]
@@ -26,7 +27,7 @@ struct Wire {
 /// Reads an answer.
 pub(crate) fn decode(body: &[u8]) -> Result<ChatResponse, ApiError> {
     let wire: Wire = parse_answer(body)?;
-    let parts = blocks::decode(Value::Array(wire.content), "content", &mut Map::new()).map_err(|_| unreadable())?;
+    let parts = wire.content.iter().map(|block| part(block)).collect::<Result<Vec<_>, _>>()?;
     Ok(ChatResponse {
         id: wire.id,
         model: wire.model,
@@ -36,6 +37,27 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatResponse, ApiError> {
         stop_sequence: wire.stop_sequence,
         usage: wire.usage.map(Into::into),
     })
+}
+
+fn part(block: &RawValue) -> Result<Part, ApiError> {
+    #[derive(Deserialize)]
+    struct Call {
+        #[serde(rename = "type")]
+        kind: String,
+        id: String,
+        name: String,
+        #[serde(default, deserialize_with = "super::super::raw::text")]
+        input: Option<String>,
+    }
+    match serde_json::from_str(block.get()) {
+        Ok(Call { kind, id, name, input }) if kind == "tool_use" => {
+            Ok(Part::ToolCall { id, name, arguments: input.unwrap_or_else(|| "{}".into()) })
+        }
+        _ => {
+            let block = serde_json::from_str(block.get()).map_err(|_| unreadable())?;
+            blocks::decode_block(block, String::new(), &mut Map::new()).map_err(|_| unreadable())
+        }
+    }
 }
 
 /// Writes an answer.
@@ -52,7 +74,7 @@ pub(crate) fn encode(response: &ChatResponse, meta: &AnswerMeta) -> Bytes {
         "stop_sequence": stop_sequence,
         "usage": usage(&response.usage.unwrap_or_default()),
     });
-    Bytes::from(answer.to_string())
+    raw::write(&answer, &["content", "input"])
 }
 
 fn block(part: &Part) -> Option<Value> {

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::super::{AnswerMeta, errors};
-use super::{WireUsage, arguments_text, finish_of, finish_text, real_reason, text_of, usage};
+use super::{WireUsage, finish_of, finish_text, real_reason, text_of, usage};
 use crate::protocol::{FinishReason, StreamEvent, ToolCallDelta, Usage};
 
 #[derive(Deserialize)]
@@ -67,8 +67,8 @@ struct Function {
     #[serde(default)]
     name: Option<String>,
     /// JSON text or a piece of it; some look-alikes write the object itself.
-    #[serde(default, alias = "input")]
-    arguments: Option<Value>,
+    #[serde(default, alias = "input", deserialize_with = "super::super::raw::text")]
+    arguments: Option<String>,
 }
 
 /// Reads the chunks of a stream.
@@ -135,7 +135,7 @@ impl Decoder {
 
     fn call(&mut self, call: Call, out: &mut Vec<StreamEvent>) {
         let function = call.function.or(call.custom).unwrap_or(Function { name: None, arguments: None });
-        let arguments = arguments_text(function.arguments.unwrap_or_default());
+        let arguments = function.arguments.unwrap_or_default();
         let (id, name) = (call.id.unwrap_or_default(), function.name.unwrap_or_default());
         // Some look-alikes leave the index out; then a name begins a new call.
         let begins = !name.is_empty();
