@@ -171,9 +171,20 @@ fn a_client_of_messages_gets_nothing_that_claude_would_refuse_to_get_back() {
         ),
         (json!({ "reasoning_content": "hm", "content": " \n" }), vec![block("thinking", "")]),
         (json!({ "content": "\n" }), vec![block("text", "\n")]),
+        // An empty refusal is none.
+        (json!({ "content": "Hi", "refusal": "" }), vec![block("text", "Hi")]),
     ] {
         assert_eq!(told(&message), [blocks.clone(), blocks], "{message}");
     }
+}
+
+#[test]
+fn an_empty_refusal_is_none_to_any_client() {
+    let whole = json!({ "choices": [{ "message": { "content": "Hi", "refusal": "" }, "finish_reason": "stop" }] });
+    let answer = decode_response(Dialect::OpenAi, whole.to_string().as_bytes()).unwrap();
+    assert_eq!((answer.parts.as_slice(), answer.finish_reason), (&[Part::text("Hi")][..], FinishReason::Stop));
+    let native: Value = serde_json::from_slice(&encode_response(Dialect::Native, &answer, &meta())).unwrap();
+    assert_eq!(native["message"]["refusal"], Value::Null);
 }
 
 #[test]

@@ -70,7 +70,7 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatResponse, ApiError> {
         parts.push(Part::Thinking { text, signature: None });
     }
     parts.extend(turn.content.map(text_of).filter(|text| !text.is_empty()).map(Part::text));
-    parts.extend(turn.refusal.map(|text| Part::Refusal { text }));
+    parts.extend(turn.refusal.filter(|text| !text.is_empty()).map(|text| Part::Refusal { text }));
     for call in turn.tool_calls.unwrap_or_default() {
         let Some(called) = call.function.or(call.custom) else { continue };
         let arguments = called.arguments.unwrap_or_default();
@@ -78,7 +78,7 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatResponse, ApiError> {
     }
     let any = |wanted: fn(&Part) -> bool| parts.iter().any(wanted);
     let any_call = any(|part| matches!(part, Part::ToolCall { .. }));
-    let refuses = any(|part| matches!(part, Part::Refusal { text } if !text.is_empty()));
+    let refuses = any(|part| matches!(part, Part::Refusal { .. }));
     let unsaid = if any_call { FinishReason::ToolCalls } else { FinishReason::Other };
     let finish_reason =
         real_reason(choice.finish_reason).map_or(unsaid, |reason| finish_of(&reason, any_call, refuses));
