@@ -237,3 +237,31 @@ fn a_conversation_that_began_elsewhere_goes_on_with_claude() {
     assert!(takes(json!([turn("user", json!("q")), own[0], own[1], turn("assistant", json!(" "))])));
     assert!(!takes(messages));
 }
+
+#[test]
+fn a_call_without_arguments_has_an_object_in_every_stream() {
+    let events = |reason: &str| {
+        let call = json!({ "index": 0, "id": "a", "function": { "name": "f", "arguments": "" } });
+        let other = json!({ "index": 1, "id": "b", "function": { "name": "f", "arguments": "{\"x\": 1}" } });
+        let pieces = [
+            json!({ "choices": [{ "delta": { "tool_calls": [call, other] } }] }),
+            json!({ "choices": [{ "delta": {}, "finish_reason": reason }] }),
+        ];
+        let stream: String = pieces.iter().map(|piece| format!("data: {piece}\n\n")).collect();
+        decode_in(Dialect::OpenAi, &[stream.as_bytes(), b"data: [DONE]\n\n"])
+    };
+    let arguments = |events: &[StreamEvent], of: usize| -> String {
+        let calls = events.iter().filter_map(|event| match event {
+            StreamEvent::ToolCall(call) if call.index == of => Some(call.arguments.as_str()),
+            _ => None,
+        });
+        calls.collect()
+    };
+    let ended = events("tool_calls");
+    assert_eq!((arguments(&ended, 0).as_str(), arguments(&ended, 1).as_str()), ("{}", "{\"x\": 1}"));
+    let (mut encoder, mut out) = (StreamEncoder::new(Dialect::Native, meta(), true), BytesMut::new());
+    ended.iter().for_each(|event| encoder.encode(event, &mut out));
+    assert!(std::str::from_utf8(&out).unwrap().contains(r#""arguments":"{}""#), "{out:?}");
+    // Of a call that was cut off nobody knows what was to come.
+    assert_eq!(arguments(&events("length"), 0), "");
+}
