@@ -4,8 +4,9 @@
 //! the answer to their schema ("Structured outputs", ollama/ollama docs/api.md, which advises to put the schema into
 //! the prompt too), and the text that comes is turned into the call. This works only where the request leaves one tool.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
+use super::raw;
 use crate::protocol::{
     ApiError, ChatRequest, ChatResponse, Dialect, ErrorKind, FinishReason, Part, StreamEvent, Tool, ToolCallDelta,
     ToolChoice, Usage,
@@ -118,7 +119,7 @@ impl ForcedCall {
         if self.called || (cut && said.is_empty()) {
             return Ok(None);
         }
-        let is_object = serde_json::from_str::<Map<String, Value>>(said).is_ok();
+        let is_object = said.starts_with('{') && raw::is_sound(said);
         let begins_one = cut && said.starts_with('{');
         if !is_object && !begins_one {
             return Err(no_call());

@@ -22,6 +22,7 @@ mod obstacles;
 mod ollama_chat;
 mod openai_chat;
 mod openai_responses;
+mod raw;
 mod secrets;
 mod sequencer;
 mod splice;
@@ -460,6 +461,8 @@ fn unreadable() -> ApiError {
 
 #[cfg(test)]
 mod alike_tests;
+#[cfg(test)]
+mod arguments_tests;
 #[cfg(test)]
 mod large_tests;
 #[cfg(test)]

@@ -13,7 +13,7 @@ const OBJECT_BYTES: usize = 480;
 const ARRAY_BYTES: usize = 288;
 
 /// About how many bytes the values of a JSON `body` take once it is parsed, beside the texts themselves. What stands in
-/// strings does not count.
+/// strings does not count: JSON among it (a call's arguments) is never parsed, see [`raw`](super::raw).
 pub fn parsed_bytes(body: &[u8]) -> usize {
     let mut bytes = VALUE_BYTES;
     let mut rest = body.iter();

@@ -1,5 +1,5 @@
-//! Fits a body in Anthropic's dialect to a model that refuses some of what the dialect can say, and removes other
-//! vendors' reasoning from a conversation that goes on here.
+//! Fits a body in Anthropic's dialect to a model that refuses some of what the dialect can say, and to Anthropic a
+//! conversation that goes on here: other vendors' reasoning and blank texts are removed, ids of calls replaced.
 //!
 //! Both translated bodies and clients' own go through [`adapt`]; [`takes`] tells whether a client's own needs it. All
 //! other fields stay.
@@ -9,8 +9,10 @@ use serde_json::{Map, Value, json};
 use super::super::Target;
 use super::super::json::whole;
 use super::super::openai_chat::request::{effort_of, effort_text, effort_within};
+use super::blocks::is_blank;
+use super::ids::{self, Ids};
 use crate::config::Refusal;
-use crate::protocol::{ChatRequest, Effort, Part, Reasoning};
+use crate::protocol::{ChatRequest, Effort, Message, Part, Reasoning, Role};
 
 /// Whether `target` takes the request as it is; most requests do. Looks only at the decoded form.
 pub(crate) fn takes(target: &Target<'_>, request: &ChatRequest) -> bool {
@@ -19,6 +21,21 @@ pub(crate) fn takes(target: &Target<'_>, request: &ChatRequest) -> bool {
         && !(request.sampling.is_unusual() && target.refuses(Refusal::Sampling))
         && request.reasoning.as_ref().is_none_or(|reasoning| takes_reasoning(target, reasoning))
         && !request.messages.iter().flat_map(|turn| &turn.parts).any(unsigned)
+        && !before_last(&request.messages).iter().any(is_wordless)
+        && ids::all_fit(request.messages.iter().flat_map(|turn| &turn.parts))
+}
+
+/// All turns but the last one, which may be the beginning of an answer.
+fn before_last<T>(turns: &[T]) -> &[T] {
+    turns.split_last().map_or(&[], |(_, before)| before)
+}
+
+/// Whether an answer of the conversation holds an empty text, or a blank one and no other.
+fn is_wordless(turn: &Message) -> bool {
+    let texts =
+        || turn.parts.iter().filter_map(|part| if let Part::Text { text, .. } = part { Some(text) } else { None });
+    let blank = texts().any(|text| is_blank(text)) && texts().all(|text| is_blank(text));
+    turn.role == Role::Assistant && (blank || texts().any(String::is_empty))
 }
 
 /// Whether `target` can be told in this way how much to think.
@@ -42,6 +59,10 @@ pub(crate) fn adapt(target: &Target<'_>, body: &mut Map<String, Value>, dropped:
         }
     }
     adapt_thinking(target, body, dropped);
+    if let Some(turns) = body.get_mut("messages").and_then(Value::as_array_mut) {
+        remove_blanks(turns);
+        fit_ids(turns);
+    }
     remove_unsigned(body, dropped);
     fit_budget(body, dropped);
 }
@@ -129,6 +150,35 @@ fn remove_unsigned(body: &mut Map<String, Value>, dropped: &mut Vec<String>) {
         }
     }
     turns.retain(|turn| !turn["content"].as_array().is_some_and(Vec::is_empty));
+}
+
+/// Removes blank texts from answers of the conversation. A blank one beside words would be taken, but says nothing.
+fn remove_blanks(turns: &mut [Value]) {
+    let Some((_, before)) = turns.split_last_mut() else { return };
+    for turn in before.iter_mut().filter(|turn| turn["role"] == "assistant") {
+        match turn.get_mut("content") {
+            Some(Value::Array(blocks)) => {
+                blocks.retain(|block| block["type"] != "text" || !block["text"].as_str().is_some_and(is_blank));
+            }
+            Some(content) if content.as_str().is_some_and(is_blank) => *content = json!([]),
+            _ => {}
+        }
+    }
+}
+
+/// Replaces ids of calls that Anthropic refuses, in calls and results alike.
+fn fit_ids(turns: &mut [Value]) {
+    let mut ids = Ids::default();
+    let blocks = turns.iter_mut().filter_map(|turn| turn.get_mut("content")?.as_array_mut()).flatten();
+    for block in blocks {
+        let field = match block["type"].as_str() {
+            Some("tool_use") => "id",
+            Some("tool_result") => "tool_use_id",
+            _ => continue,
+        };
+        let Some(Value::String(id)) = block.get_mut(field) else { continue };
+        *id = if field == "id" { ids.name(id) } else { ids.answer(id) };
+    }
 }
 
 fn is_unsigned(block: &Value) -> bool {

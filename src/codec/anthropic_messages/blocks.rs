@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::documents::Pdf;
 use super::super::json::{Object, missing, wrong_type};
+use super::super::raw;
 use crate::protocol::{ApiError, ImageSource, Part};
 
 /// Reads `content`: a string, or blocks. Unknown fields are noted in `leftovers`.
@@ -19,7 +20,8 @@ pub(crate) fn decode(content: Value, path: &str, leftovers: &mut Map<String, Val
     }
 }
 
-fn decode_block(value: Value, path: String, leftovers: &mut Map<String, Value>) -> Result<Part, ApiError> {
+/// Reads one block.
+pub(super) fn decode_block(value: Value, path: String, leftovers: &mut Map<String, Value>) -> Result<Part, ApiError> {
     let mut fields = Object::of(value, path)?;
     let kind = match fields.peek("type") {
         Some(Value::String(kind)) => kind.clone(),
@@ -149,13 +151,13 @@ fn marked(mut block: Value, cache_control: Option<&Value>) -> Value {
     block
 }
 
-/// A call's arguments as the object that Anthropic requires; a model may have written invalid JSON.
+/// A call's arguments as the object that Anthropic requires; a model may have written invalid JSON. The object stands as
+/// a text, see [`raw`].
 pub(crate) fn input(arguments: &str) -> Value {
-    match serde_json::from_str(arguments) {
-        Ok(Value::Object(map)) => Value::Object(map),
-        Ok(Value::Null) => json!({}),
-        Ok(other) => json!({ "value": other }),
-        Err(_) if arguments.trim().is_empty() => json!({}),
-        Err(_) => json!({ "arguments": arguments }),
-    }
+    Value::String(match arguments.trim() {
+        "" | "null" => "{}".into(),
+        said if !raw::is_sound(said) => json!({ "arguments": arguments }).to_string(),
+        said if said.starts_with('{') => said.to_owned(),
+        said => format!("{{\"value\":{said}}}"),
+    })
 }

@@ -3,7 +3,8 @@
 //! Reading: `system` becomes a first turn, blocks become parts, unknown fields go to `leftovers` and `extensions`.
 //! Writing: turns alternate, tool results stand first in theirs, and [`adapt`] then leaves out what the model refuses.
 
-use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::super::documents::Pdf;
@@ -12,7 +13,7 @@ use super::super::json::{Object, missing, not_a_count, unknown_value};
 use super::super::obstacles;
 use super::super::openai_chat::request::effort_of;
 use super::super::openai_chat::schemas::can_be_strict;
-use super::super::{Encoded, Target};
+use super::super::{Encoded, Target, raw};
 use super::blocks::is_blank;
 use super::ids::Ids;
 use super::{adapt, blocks, schemas};
@@ -38,8 +39,12 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
         }
     }
     let system_apart = !messages.is_empty();
+    let has_fractions = values.iter().any(calls_with_fractions);
     for (index, value) in values.into_iter().enumerate() {
         messages.push(turn(Object::of(value, format!("messages[{index}]"))?, &mut leftovers)?);
+    }
+    if has_fractions {
+        keep_arguments(body, &mut messages[usize::from(system_apart)..]);
     }
     let max_tokens = fields.count("max_tokens")?;
     let lacks = if fields.peek("max_tokens").is_some() { not_a_count } else { missing };
@@ -92,6 +97,49 @@ fn turn(mut fields: Object, leftovers: &mut Map<String, Value>) -> Result<Messag
     let parts = blocks::decode(content, &path, leftovers)?;
     fields.leave(leftovers);
     Ok(Message { role, parts, name: None })
+}
+
+/// Whether a call in a turn has a number among its arguments that an `f64` may not hold.
+fn calls_with_fractions(turn: &Value) -> bool {
+    fn has_fraction(value: &Value) -> bool {
+        match value {
+            Value::Number(number) => number.is_f64(),
+            Value::Array(items) => items.iter().any(has_fraction),
+            Value::Object(fields) => fields.values().any(has_fraction),
+            _ => false,
+        }
+    }
+    let mut blocks = turn["content"].as_array().into_iter().flatten();
+    blocks.any(|block| block["type"] == "tool_use" && has_fraction(&block["input"]))
+}
+
+/// Gives the calls in `turns` their arguments as they stand in the body.
+fn keep_arguments(body: &[u8], turns: &mut [Message]) {
+    #[derive(Deserialize)]
+    struct Body<'a> {
+        #[serde(borrow)]
+        messages: Vec<Turn<'a>>,
+    }
+    #[derive(Deserialize)]
+    struct Turn<'a> {
+        #[serde(borrow)]
+        content: &'a RawValue,
+    }
+    #[derive(Deserialize)]
+    struct Block<'a> {
+        #[serde(default, borrow)]
+        input: Option<&'a RawValue>,
+    }
+    // A field that is written twice leaves them as they were parsed.
+    let Ok(written) = serde_json::from_slice::<Body<'_>>(body) else { return };
+    for (turn, written) in turns.iter_mut().zip(written.messages) {
+        let blocks: Vec<Block<'_>> = serde_json::from_str(written.content.get()).unwrap_or_default();
+        for (part, block) in turn.parts.iter_mut().zip(blocks) {
+            if let (Part::ToolCall { arguments, .. }, Some(input)) = (part, block.input) {
+                *arguments = input.get().to_owned();
+            }
+        }
+    }
 }
 
 /// Whether this is the billing note that Claude Code puts before the system prompt. The note is no instruction and
@@ -277,7 +325,7 @@ pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encod
     let lost = |key: &&String| obstacles::is_harmless(Dialect::Anthropic, key) && *key != "cache_control";
     dropped.extend(request.extensions.keys().filter(lost).cloned());
     adapt::adapt(target, &mut out, &mut dropped);
-    Ok(Encoded { body: Bytes::from(Value::Object(out).to_string()), dropped })
+    Ok(Encoded { body: raw::write(&Value::Object(out), &["messages", "content", "input"]), dropped })
 }
 
 /// The blocks of all system and developer turns, in order.

@@ -2,9 +2,12 @@
 
 use bytes::Bytes;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-use super::super::{AnswerMeta, documents, parse_answer, unreadable};
+use super::super::{AnswerMeta, documents, parse_answer, raw, unreadable};
+use super::blocks::is_blank;
+use super::ids::Ids;
 use super::{WireUsage, blocks, finish_of, finish_text, usage};
 use crate::protocol::{ApiError, ChatResponse, FinishReason, Part};
 
@@ -14,7 +17,7 @@ struct Wire {
     id: String,
     #[serde(default)]
     model: String,
-    content: Vec<Value>,
+    content: Vec<Box<RawValue>>,
     #[serde(default)]
     stop_reason: Option<String>,
     #[serde(default)]
@@ -26,7 +29,7 @@ struct Wire {
 /// Reads an answer.
 pub(crate) fn decode(body: &[u8]) -> Result<ChatResponse, ApiError> {
     let wire: Wire = parse_answer(body)?;
-    let parts = blocks::decode(Value::Array(wire.content), "content", &mut Map::new()).map_err(|_| unreadable())?;
+    let parts = wire.content.iter().map(|block| part(block)).collect::<Result<Vec<_>, _>>()?;
     Ok(ChatResponse {
         id: wire.id,
         model: wire.model,
@@ -38,9 +41,34 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatResponse, ApiError> {
     })
 }
 
-/// Writes an answer.
+fn part(block: &RawValue) -> Result<Part, ApiError> {
+    #[derive(Deserialize)]
+    struct Call {
+        #[serde(rename = "type")]
+        kind: String,
+        id: String,
+        name: String,
+        #[serde(default, deserialize_with = "super::super::raw::text")]
+        input: Option<String>,
+    }
+    match serde_json::from_str(block.get()) {
+        Ok(Call { kind, id, name, input }) if kind == "tool_use" => {
+            Ok(Part::ToolCall { id, name, arguments: input.unwrap_or_else(|| "{}".into()) })
+        }
+        _ => {
+            let block = serde_json::from_str(block.get()).map_err(|_| unreadable())?;
+            blocks::decode_block(block, String::new(), &mut Map::new()).map_err(|_| unreadable())
+        }
+    }
+}
+
+/// Writes an answer. Anthropic refuses blank texts, should the client's next request pass through to it.
 pub(crate) fn encode(response: &ChatResponse, meta: &AnswerMeta) -> Bytes {
-    let content: Vec<Value> = response.parts.iter().filter_map(block).collect();
+    let is_blank = |part: &&Part| matches!(part, Part::Text { text, .. } | Part::Refusal { text } if is_blank(text));
+    let only_blanks = response.parts.iter().all(|part| is_blank(&part));
+    let said = response.parts.iter().filter(|part| only_blanks || !is_blank(part));
+    let mut ids = Ids::default();
+    let content: Vec<Value> = said.filter_map(|part| block(part, &mut ids, &meta.id)).collect();
     let stop_sequence = response.stop_sequence.as_deref();
     let answer = json!({
         "id": meta.id,
@@ -52,15 +80,16 @@ pub(crate) fn encode(response: &ChatResponse, meta: &AnswerMeta) -> Bytes {
         "stop_sequence": stop_sequence,
         "usage": usage(&response.usage.unwrap_or_default()),
     });
-    Bytes::from(answer.to_string())
+    raw::write(&answer, &["content", "input"])
 }
 
-fn block(part: &Part) -> Option<Value> {
+/// Writes a part of the answer `answer`.
+fn block(part: &Part, ids: &mut Ids, answer: &str) -> Option<Value> {
     match part {
         Part::Text { text, .. } | Part::Refusal { text } => Some(json!({ "type": "text", "text": text })),
-        Part::ToolCall { id, name, arguments } => {
-            Some(json!({ "type": "tool_use", "id": id, "name": name, "input": blocks::input(arguments) }))
-        }
+        Part::ToolCall { id, name, arguments } => Some(json!({
+            "type": "tool_use", "id": ids.tell(id, name, answer), "name": name, "input": blocks::input(arguments),
+        })),
         // The dialect requires a signature; another vendor's reasoning gets an empty one.
         Part::Thinking { text, signature } => Some(json!({
             "type": "thinking", "thinking": text, "signature": signature.as_deref().unwrap_or_default(),

@@ -11,6 +11,8 @@ use super::super::json::extend;
 use super::super::lines::write_event;
 use super::super::sequencer::Sequencer;
 use super::super::{AnswerMeta, errors};
+use super::blocks::is_blank;
+use super::ids::Ids;
 use super::{WireUsage, finish_of, finish_text, usage};
 use crate::protocol::{Dialect, FinishReason, StreamEvent, ToolCallDelta, Usage};
 
@@ -189,17 +191,30 @@ pub(crate) struct Encoder {
     next: usize,
     /// Holds events back while a call is open.
     sequencer: Sequencer,
+    /// A blank text, until others follow. Anthropic refuses one without words, should the client's next request pass
+    /// through to it.
+    blank: String,
+    ids: Ids,
     usage: Usage,
 }
 
 impl Encoder {
     pub(crate) fn new(meta: AnswerMeta) -> Self {
-        Self { meta, started: false, open: None, next: 0, sequencer: Sequencer::default(), usage: Usage::default() }
+        Self {
+            meta,
+            started: false,
+            open: None,
+            next: 0,
+            sequencer: Sequencer::default(),
+            blank: String::new(),
+            ids: Ids::default(),
+            usage: Usage::default(),
+        }
     }
 
-    /// Bytes that are held back until a call ends, about.
+    /// Bytes that are held back until a call ends, or words follow, about.
     pub(crate) fn kept(&self) -> usize {
-        self.sequencer.kept()
+        self.sequencer.kept() + self.blank.len()
     }
 
     pub(crate) fn encode(&mut self, event: &StreamEvent, out: &mut BytesMut) {
@@ -214,6 +229,9 @@ impl Encoder {
             StreamEvent::ToolCall(call) => self.call(call, out),
             StreamEvent::Usage(counts) => self.usage.absorb(counts),
             StreamEvent::Finish { reason, stop_sequence } => {
+                if self.next == 0 && self.open.is_none() && !self.blank.is_empty() {
+                    self.text("", out);
+                }
                 self.start(out);
                 self.close(out);
                 let stop = stop_sequence.as_deref();
@@ -222,10 +240,11 @@ impl Encoder {
                 emit("message_stop", json!({}), out);
             }
             StreamEvent::Error(error) => out.extend_from_slice(&errors::encode_in_stream(Dialect::Anthropic, error)),
-            StreamEvent::Text(text) | StreamEvent::Refusal(text) => {
-                self.enter(Block::Text, json!({ "type": "text", "text": "" }), out);
-                self.delta(json!({ "type": "text_delta", "text": text }), out);
-            }
+            StreamEvent::Text(text) | StreamEvent::Refusal(text) => match self.open {
+                Some(Block::Text) => self.text(text, out),
+                _ if is_blank(text) => self.blank.push_str(text),
+                _ => self.text(text, out),
+            },
             StreamEvent::Thinking(text) => {
                 self.enter_thinking(out);
                 self.delta(json!({ "type": "thinking_delta", "thinking": text }), out);
@@ -235,6 +254,7 @@ impl Encoder {
                 self.delta(json!({ "type": "signature_delta", "signature": signature }), out);
             }
             StreamEvent::RedactedThinking(data) => {
+                self.blank.clear();
                 self.close(out);
                 self.start(out);
                 let block = json!({ "type": "redacted_thinking", "data": data });
@@ -264,12 +284,19 @@ impl Encoder {
         emit("message_start", json!({ "message": message }), out);
     }
 
+    fn text(&mut self, text: &str, out: &mut BytesMut) {
+        let text = std::mem::take(&mut self.blank) + text;
+        self.enter(Block::Text, json!({ "type": "text", "text": "" }), out);
+        self.delta(json!({ "type": "text_delta", "text": text }), out);
+    }
+
     fn enter_thinking(&mut self, out: &mut BytesMut) {
         self.enter(Block::Thinking, json!({ "type": "thinking", "thinking": "", "signature": "" }), out);
     }
 
     fn call(&mut self, call: &ToolCallDelta, out: &mut BytesMut) {
         if let Some((id, name)) = &call.start {
+            let id = self.ids.tell(id, name, &self.meta.id);
             let block = json!({ "type": "tool_use", "id": id, "name": name, "input": {} });
             self.enter(Block::Tool(call.index), block, out);
         }
@@ -284,6 +311,7 @@ impl Encoder {
         if self.open == Some(block) {
             return;
         }
+        self.blank.clear();
         self.close(out);
         emit("content_block_start", json!({ "index": self.next, "content_block": opening }), out);
         self.open = Some(block);

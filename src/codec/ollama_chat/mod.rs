@@ -52,8 +52,8 @@ pub(super) struct Call {
 #[derive(Debug, Deserialize)]
 pub(super) struct Function {
     pub(super) name: String,
-    #[serde(default)]
-    pub(super) arguments: Value,
+    #[serde(default, deserialize_with = "super::raw::text")]
+    pub(super) arguments: Option<String>,
 }
 
 impl Wire {
@@ -80,11 +80,7 @@ impl Wire {
 impl Call {
     /// The call's id (empty where there is none), its name, and its arguments as JSON text.
     pub(super) fn parts(self) -> (String, String, String) {
-        let arguments = match self.function.arguments {
-            Value::Null => "{}".into(),
-            Value::String(text) => text,
-            other => other.to_string(),
-        };
+        let arguments = self.function.arguments.unwrap_or_else(|| "{}".into());
         (self.id.unwrap_or_default(), self.function.name, arguments)
     }
 }

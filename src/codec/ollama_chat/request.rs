@@ -5,13 +5,12 @@
 
 use std::collections::HashMap;
 
-use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::super::anthropic_messages::blocks::input;
 use super::super::openai_chat::messages::encode_tools;
 use super::super::{Encoded, Target};
-use super::super::{documents, forced, obstacles};
+use super::super::{documents, forced, obstacles, raw};
 use crate::config::Refusal;
 use crate::protocol::{
     ApiError, ChatRequest, Dialect, ImageSource, Message, Part, ResponseFormat, Role, Sampling, ToolChoice,
@@ -94,7 +93,8 @@ pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encod
         dropped.push("parallel_tool_calls".into());
     }
     dropped.extend(request.extensions.keys().filter(|key| obstacles::is_harmless(Dialect::Ollama, key)).cloned());
-    Ok(Encoded { body: Bytes::from(Value::Object(out).to_string()), dropped })
+    let body = raw::write(&Value::Object(out), &["messages", "tool_calls", "function", "arguments"]);
+    Ok(Encoded { body, dropped })
 }
 
 fn think(request: &ChatRequest) -> Option<bool> {

@@ -98,15 +98,6 @@ fn text_of(content: Value) -> String {
     }
 }
 
-/// A call's arguments as JSON text; some servers write the object itself in place of a string.
-fn arguments_text(arguments: Value) -> String {
-    match arguments {
-        Value::String(text) => text,
-        Value::Null => String::new(),
-        other => other.to_string(),
-    }
-}
-
 /// A finish reason that says something: while the answer goes on, some servers write "" or "null".
 fn real_reason(reason: Option<String>) -> Option<String> {
     reason.filter(|reason| !matches!(reason.as_str(), "" | "null"))

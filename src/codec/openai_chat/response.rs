@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::super::{AnswerMeta, parse_answer, unreadable};
-use super::{WireUsage, arguments_text, finish_of, finish_text, messages, real_reason, text_of, usage};
+use super::{WireUsage, finish_of, finish_text, messages, real_reason, text_of, usage};
 use crate::protocol::{ApiError, ChatResponse, FinishReason, Part};
 
 #[derive(Deserialize)]
@@ -54,8 +54,8 @@ struct Call {
 #[derive(Deserialize)]
 struct Function {
     name: String,
-    #[serde(default, alias = "input")]
-    arguments: Value,
+    #[serde(default, alias = "input", deserialize_with = "super::super::raw::text")]
+    arguments: Option<String>,
 }
 
 /// Reads an answer.
@@ -70,15 +70,15 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatResponse, ApiError> {
         parts.push(Part::Thinking { text, signature: None });
     }
     parts.extend(turn.content.map(text_of).filter(|text| !text.is_empty()).map(Part::text));
-    parts.extend(turn.refusal.map(|text| Part::Refusal { text }));
+    parts.extend(turn.refusal.filter(|text| !text.is_empty()).map(|text| Part::Refusal { text }));
     for call in turn.tool_calls.unwrap_or_default() {
         let Some(called) = call.function.or(call.custom) else { continue };
-        let arguments = arguments_text(called.arguments);
+        let arguments = called.arguments.unwrap_or_default();
         parts.push(Part::ToolCall { id: call.id.unwrap_or_default(), name: called.name, arguments });
     }
     let any = |wanted: fn(&Part) -> bool| parts.iter().any(wanted);
     let any_call = any(|part| matches!(part, Part::ToolCall { .. }));
-    let refuses = any(|part| matches!(part, Part::Refusal { text } if !text.is_empty()));
+    let refuses = any(|part| matches!(part, Part::Refusal { .. }));
     let unsaid = if any_call { FinishReason::ToolCalls } else { FinishReason::Other };
     let finish_reason =
         real_reason(choice.finish_reason).map_or(unsaid, |reason| finish_of(&reason, any_call, refuses));

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::super::{AnswerMeta, errors};
-use super::{WireUsage, arguments_text, finish_of, finish_text, real_reason, text_of, usage};
+use super::{WireUsage, finish_of, finish_text, real_reason, text_of, usage};
 use crate::protocol::{FinishReason, StreamEvent, ToolCallDelta, Usage};
 
 #[derive(Deserialize)]
@@ -67,8 +67,8 @@ struct Function {
     #[serde(default)]
     name: Option<String>,
     /// JSON text or a piece of it; some look-alikes write the object itself.
-    #[serde(default, alias = "input")]
-    arguments: Option<Value>,
+    #[serde(default, alias = "input", deserialize_with = "super::super::raw::text")]
+    arguments: Option<String>,
 }
 
 /// Reads the chunks of a stream.
@@ -79,6 +79,8 @@ pub(crate) struct Decoder {
     finish: Option<FinishReason>,
     /// The ids of all calls, in order.
     calls: Vec<String>,
+    /// For each of them whether its arguments are still empty.
+    empty: Vec<bool>,
     /// The newest call of each index on the wire, as an index into `calls`.
     newest: HashMap<usize, usize>,
     /// Whether the model refuses to answer.
@@ -91,6 +93,7 @@ impl Decoder {
         if data.trim_ascii() == b"[DONE]" {
             let unsaid = if self.calls.is_empty() { FinishReason::Other } else { FinishReason::ToolCalls };
             let reason = self.finish.unwrap_or(unsaid);
+            self.fill(reason, out);
             out.push(StreamEvent::Finish { reason, stop_sequence: None });
             return Ok(());
         }
@@ -113,7 +116,9 @@ impl Decoder {
             usage = usage.or(choice.usage);
             self.delta(choice.delta.unwrap_or_default(), out);
             if let Some(reason) = real_reason(choice.finish_reason) {
-                self.finish = Some(finish_of(&reason, !self.calls.is_empty(), self.refuses));
+                let reason = finish_of(&reason, !self.calls.is_empty(), self.refuses);
+                self.finish = Some(reason);
+                self.fill(reason, out);
             }
         }
         out.extend(usage.map(|counts| StreamEvent::Usage(counts.into())));
@@ -135,7 +140,7 @@ impl Decoder {
 
     fn call(&mut self, call: Call, out: &mut Vec<StreamEvent>) {
         let function = call.function.or(call.custom).unwrap_or(Function { name: None, arguments: None });
-        let arguments = arguments_text(function.arguments.unwrap_or_default());
+        let arguments = function.arguments.unwrap_or_default();
         let (id, name) = (call.id.unwrap_or_default(), function.name.unwrap_or_default());
         // Some look-alikes leave the index out; then a name begins a new call.
         let begins = !name.is_empty();
@@ -144,6 +149,7 @@ impl Decoder {
         let another = |known: &str| begins && !id.is_empty() && !known.is_empty() && known != id;
         match self.newest.get(&wire).copied().filter(|at| !another(&self.calls[*at])) {
             Some(index) => {
+                self.empty[index] &= arguments.is_empty();
                 if !arguments.is_empty() {
                     out.push(StreamEvent::ToolCall(ToolCallDelta { index, start: None, arguments }));
                 }
@@ -151,8 +157,22 @@ impl Decoder {
             None => {
                 let index = self.calls.len();
                 self.calls.push(id.clone());
+                self.empty.push(arguments.is_empty());
                 self.newest.insert(wire, index);
                 out.push(StreamEvent::ToolCall(ToolCallDelta { index, start: Some((id, name)), arguments }));
+            }
+        }
+    }
+
+    /// Gives calls that ended without arguments an empty object, as other dialects require. In an answer that was cut off
+    /// they may have been to come.
+    fn fill(&mut self, reason: FinishReason, out: &mut Vec<StreamEvent>) {
+        if reason == FinishReason::Length {
+            return;
+        }
+        for (index, empty) in self.empty.iter_mut().enumerate() {
+            if std::mem::take(empty) {
+                out.push(StreamEvent::ToolCall(ToolCallDelta { index, start: None, arguments: "{}".into() }));
             }
         }
     }

@@ -6,11 +6,20 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
 
 use crate::protocol::Part;
 
 /// The prefix that tells the gateway's own content from vendors'.
 const MARK: &str = "pointsman:";
+
+/// The parts that are reasoning, as [`Part`] writes them. A client may write any part, and others hold values that take
+/// far more memory than they are long: their names are refused before their content is read.
+#[derive(Debug, Deserialize)]
+enum Thought {
+    Thinking { text: String, signature: Option<String> },
+    RedactedThinking { data: String },
+}
 
 /// Encodes a reasoning part.
 pub(super) fn seal(thought: &Part) -> String {
@@ -22,8 +31,10 @@ pub(super) fn seal(thought: &Part) -> String {
 /// Decodes what [`seal`] wrote; `None` = content of a vendor's, or changed.
 pub(super) fn open(sealed: &str) -> Option<Part> {
     let written = STANDARD.decode(sealed.strip_prefix(MARK)?).ok()?;
-    let part = serde_json::from_slice(&written).ok()?;
-    matches!(part, Part::Thinking { .. } | Part::RedactedThinking { .. }).then_some(part)
+    Some(match serde_json::from_slice(&written).ok()? {
+        Thought::Thinking { text, signature } => Part::Thinking { text, signature },
+        Thought::RedactedThinking { data } => Part::RedactedThinking { data },
+    })
 }
 
 #[cfg(test)]
@@ -47,6 +58,20 @@ mod tests {
         let smuggled = seal(&Part::text("not a thought"));
         for foreign in ["gAAAAABo", "", MARK, "pointsman:e30=", "pointsman:%", smuggled.as_str()] {
             assert_eq!(open(foreign), None, "{foreign}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_thought_is_not_even_read() {
+        let foreign = Part::Foreign { kind: "x".into(), value: serde_json::json!([[0], [0]]) };
+        for part in [foreign, Part::text("x")] {
+            let written = serde_json::to_vec(&part).unwrap();
+            // Refused at the name: the rest need not be JSON at all.
+            let named = written.split_inclusive(|byte| *byte == b':').next().unwrap();
+            for written in [named, &written] {
+                let problem = serde_json::from_slice::<Thought>(written).unwrap_err().to_string();
+                assert!(problem.starts_with("unknown variant"), "{problem}");
+            }
         }
     }
 }
