@@ -285,7 +285,13 @@ impl App {
     ///
     /// What is wrong with it.
     pub fn reload(&self) -> Result<(), ConfigErrors> {
-        self.engine.reloader.lock().reload(&self.gateway, Trigger::Request)
+        self.reloading()()
+    }
+
+    /// [`App::reload`], for another thread to do: it blocks for as long as the files' disk hangs.
+    pub fn reloading(&self) -> impl FnOnce() -> Result<(), ConfigErrors> + Send + use<> {
+        let (gateway, reloader) = (Arc::clone(&self.gateway), Arc::clone(&self.engine.reloader));
+        move || reloader.lock().reload(&gateway, Trigger::Request)
     }
 
     /// Drains: open answers get until the configured deadline.

@@ -8,6 +8,7 @@ use clap::Args;
 use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 
 use super::config::unknown_to_the_head;
 use super::load::ConfigArgs;
@@ -189,10 +190,14 @@ impl Signals {
 /// orderly stop.
 async fn until_stopped(app: App, load: &LoadArgs, signals: &mut Signals) -> anyhow::Result<ExitCode> {
     let Signals { hangup, terminate, interrupt } = signals;
+    // Apart, and one at a time: the files may be on a disk that hangs, which must neither keep the other signals from
+    // being heard nor take up all threads.
+    let mut reloads = JoinSet::new();
     loop {
         tokio::select! {
-            _ = hangup.recv() => {
-                if let Err(errors) = app.reload() {
+            _ = hangup.recv(), if reloads.is_empty() => drop(reloads.spawn_blocking(app.reloading())),
+            Some(done) = reloads.join_next() => {
+                if let Ok(Err(errors)) = done {
                     tracing::error!(errors = %errors, "The configuration is wrong; the old one stays in force");
                 }
             }

@@ -398,6 +398,14 @@ pub fn echo(dialect: Dialect, body: &[u8]) -> Map<String, Value> {
     }
 }
 
+/// The parts of a request's body that [`echo`] may take from it.
+pub fn repeated(dialect: Dialect, body: &[u8]) -> Vec<&[u8]> {
+    match dialect {
+        Dialect::Responses => openai_responses::repeated(body),
+        _ => Vec::new(),
+    }
+}
+
 /// Writes an answer for a client.
 pub fn encode_response(dialect: Dialect, response: &ChatResponse, meta: &AnswerMeta) -> Bytes {
     match dialect {

@@ -453,6 +453,25 @@ fn a_stream_that_is_cut_says_so() {
 }
 
 #[test]
+fn usage_that_anthropics_stream_tells_on_the_way_is_no_end() {
+    let told = |reason: Value, tokens: u32| {
+        let delta = json!({ "stop_reason": reason, "stop_sequence": null });
+        let event = json!({ "type": "message_delta", "delta": delta, "usage": { "output_tokens": tokens } });
+        format!("event: message_delta\ndata: {event}\n\n")
+    };
+    let mut decoder = StreamDecoder::new(Dialect::Anthropic);
+    let mut events = Vec::new();
+    for (piece, said_all) in [(told(Value::Null, 3), false), (told("max_tokens".into(), 5), true)] {
+        decoder.push(piece.as_bytes(), &mut events);
+        assert_eq!(decoder.has_said_all(), said_all, "{piece}");
+    }
+    decoder.push(told(Value::Null, 6).as_bytes(), &mut events);
+    decoder.push(b"event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n", &mut events);
+    let gist = gist(&events);
+    assert_eq!((gist.finish, gist.usage.output_tokens), (Some(FinishReason::Length), 6));
+}
+
+#[test]
 fn an_error_event_ends_a_stream() {
     let cases = [
         (

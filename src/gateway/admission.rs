@@ -2,7 +2,7 @@
 //!
 //! Each request's body has a limit of its own (`limits.max_body_mb`), and yet many at once could take all of a machine's
 //! memory. So requests larger than [`SMALL_BYTES`], which hardly any is, share a room of `limits.large_requests_mb` for
-//! as long as they are answered. Nobody waits for it: a client is told at once to try again, as with
+//! as long as they are in memory: until their answer begins to stream or is complete. Nobody waits for it: a client is told at once to try again, as with
 //! `limits.max_in_flight`.
 
 use std::sync::Arc;
@@ -42,7 +42,7 @@ pub struct Permit {
     _one: OwnedSemaphorePermit,
     free_mebibytes: Arc<Semaphore>,
     mebibytes: usize,
-    /// The request's part of the room for large ones.
+    /// The request's part of the room for large ones, until [`Permit::take_room`].
     place: Option<OwnedSemaphorePermit>,
 }
 
@@ -54,7 +54,7 @@ impl Permit {
     ///
     /// `RateLimited` while other large requests have the room.
     pub fn grow(&mut self, bytes: usize) -> Result<(), ApiError> {
-        let needed = (bytes.saturating_sub(SMALL_BYTES).div_ceil(1 << 20)).min(self.mebibytes);
+        let needed = self.needed(bytes);
         let held = self.place.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
         let Some(more) = needed.checked_sub(held).filter(|more| *more > 0) else { return Ok(()) };
         let more = u32::try_from(more).unwrap_or(u32::MAX);
@@ -67,6 +67,19 @@ impl Permit {
             none => *none = Some(place),
         }
         Ok(())
+    }
+
+    /// Takes out the request's part of the room for large ones, to be held while the request is in memory: its answer
+    /// may go on for long after that. What `still_bytes` need, which the answer keeps of the request, stays.
+    pub fn take_room(&mut self, still_bytes: impl FnOnce() -> usize) -> Option<OwnedSemaphorePermit> {
+        let still = self.place.is_some().then(|| self.needed(still_bytes()))?;
+        let place = self.place.as_mut()?;
+        place.split(place.num_permits().saturating_sub(still))
+    }
+
+    /// Mebibytes of room for a request that takes this much memory.
+    fn needed(&self, bytes: usize) -> usize {
+        bytes.saturating_sub(SMALL_BYTES).div_ceil(1 << 20).min(self.mebibytes)
     }
 }
 
@@ -160,7 +173,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn large_requests_share_a_room_for_as_long_as_they_are_answered() {
+    async fn large_requests_share_a_room_for_as_long_as_they_are_in_memory() {
         const MIB: usize = 1 << 20;
         let admission = Admission::new(&Limits { large_requests_mb: 10, ..Limits::default() });
         let [mut first, mut second, mut third] = std::array::from_fn(|_| admission.request().unwrap());
@@ -177,6 +190,12 @@ mod tests {
         drop(second);
         third.grow(1000 * MIB).unwrap();
         assert_eq!(admission.free_mebibytes.available_permits(), 0, "it has all of the room");
+        let room = third.take_room(|| SMALL_BYTES + MIB);
+        assert_eq!(admission.free_mebibytes.available_permits(), 0);
+        drop(room);
+        assert_eq!(admission.free_mebibytes.available_permits(), 9, "its answer goes on with what it keeps");
+        drop(third.take_room(|| SMALL_BYTES));
+        assert_eq!(admission.free_mebibytes.available_permits(), 10);
         drop(third);
         assert_eq!(admission.free_mebibytes.available_permits(), 10);
     }

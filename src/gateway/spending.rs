@@ -77,9 +77,11 @@ impl Book {
         Self { per_day, debts, since_ms }
     }
 
-    /// Adds an expense, unless it is in the book.
+    /// Adds an expense, unless it is in the book. Answers overlap, so they do not come in the order of their ends: the
+    /// clock of a debt is never set back, or else the same time would refill it once more.
     fn spend(&mut self, id: Option<String>, usd: f64, at_ms: i64) {
         if at_ms > self.since_ms {
+            let at_ms = self.debts.get(&id).map_or(at_ms, |(_, since_ms)| at_ms.max(*since_ms));
             let left = self.left(&id, at_ms);
             self.debts.insert(id, (left + usd, at_ms));
         }
@@ -204,6 +206,20 @@ mod tests {
         assert!(owed(&book, 160) < 1e-9, "a full bucket is no credit");
         book.spend(None, 2.0, 170 * HOUR_MS);
         assert!((owed(&book, 171) - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn answers_that_overlap_refill_no_time_twice() {
+        let [mut in_order, mut as_begun] = [book(0.0), book(0.0)];
+        for hour in [101, 101, 105, 105] {
+            in_order.spend(None, 4.0, hour * HOUR_MS);
+        }
+        for hour in [105, 101, 105, 101] {
+            as_begun.spend(None, 4.0, hour * HOUR_MS);
+        }
+        assert!((owed(&in_order, 105) - 12.0).abs() < 1e-9, "{}", owed(&in_order, 105));
+        assert!((owed(&as_begun, 105) - 16.0).abs() < 1e-9, "{}", owed(&as_begun, 105));
+        assert!((owed(&as_begun, 109) - 12.0).abs() < 1e-9, "{}", owed(&as_begun, 109));
     }
 
     #[test]

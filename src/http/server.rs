@@ -150,7 +150,23 @@ pub async fn serve(
 
 /// A request's body, of which the handler has one handle and the connection another.
 #[derive(Clone)]
-struct SharedBody(Arc<Mutex<Incoming>>);
+struct SharedBody(Arc<Mutex<AskedFor>>);
+
+struct AskedFor {
+    body: Incoming,
+    /// A client that waits for leave to send it has got that.
+    is_asked_for: bool,
+}
+
+impl SharedBody {
+    fn new(body: Incoming) -> Self {
+        Self(Arc::new(Mutex::new(AskedFor { body, is_asked_for: false })))
+    }
+
+    fn is_asked_for(&self) -> bool {
+        self.0.lock().is_asked_for
+    }
+}
 
 impl HttpBody for SharedBody {
     type Data = Bytes;
@@ -160,15 +176,17 @@ impl HttpBody for SharedBody {
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        Pin::new(&mut *self.0.lock()).poll_frame(context)
+        let mut shared = self.0.lock();
+        shared.is_asked_for = true;
+        Pin::new(&mut shared.body).poll_frame(context)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.lock().is_end_stream()
+        self.0.lock().body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.lock().size_hint()
+        self.0.lock().body.size_hint()
     }
 }
 
@@ -246,10 +264,9 @@ async fn connection(
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
         let activity = Arc::clone(&activity);
         let mut router = router.clone();
-        // Who waits for leave to send its body does not send it.
         let waits = request.headers().contains_key(EXPECT);
         let (head, body) = request.into_parts();
-        let body = SharedBody(Arc::new(Mutex::new(body)));
+        let body = SharedBody::new(body);
         let mut request = Request::from_parts(head, Body::new(WatchedBody::new(body.clone(), &activity)));
         request.extensions_mut().insert(ConnectInfo(peer));
         let (slots, draining) = (Arc::clone(&slots), stop.clone());
@@ -257,7 +274,9 @@ async fn connection(
             // In here, not above: a pipelined request begins once the answer before it is on its way.
             let busy = activity.begin_request();
             let response = router.call(request).await.unwrap_or_else(|never| match never {});
-            if !waits && is_refusal(response.status()) {
+            // Who waits for leave to send its body does not send it before it has that.
+            let sends = !waits || body.is_asked_for();
+            if sends && is_refusal(response.status()) {
                 let is_wanted = || slots.has_waiters() || draining.is_cancelled();
                 read_away(WatchedBody::new(body, &activity), MOST_READ_AWAY, is_wanted).await;
             }
@@ -363,18 +382,54 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn whose_body_came_while_its_lane_stood_still_is_answered() {
+    /// Serves the router, on one lane.
+    async fn serve_here(router: Router, settings: config::Server) -> (SocketAddr, tokio::task::JoinHandle<Drain>) {
         let lanes = Lanes::start(1, |_| {}).unwrap();
-        let stand_still = || async { std::thread::sleep(Duration::from_millis(2500)) };
-        let repeat = |body: String| async { body };
-        let router = Router::new().route("/", post(repeat)).route("/still", get(stand_still));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let settings = config::Server { max_connections: 3, ..config::Server::default() };
         let server = tokio::spawn(async move {
             serve(listener, &lanes, router, settings, |_| true, std::future::pending(), || {}).await
         });
+        (address, server)
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn who_was_told_to_send_its_body_reads_why_it_is_refused_after_all() {
+        let refuse = |mut body: Body| async move {
+            let _first = body.frame().await;
+            StatusCode::TOO_MANY_REQUESTS
+        };
+        let unasked = || async { StatusCode::PAYLOAD_TOO_LARGE };
+        let router = Router::new().route("/", post(refuse)).route("/unasked", post(unasked));
+        let (address, server) = serve_here(router, config::Server::default()).await;
+        let length = 32 << 20;
+        let ask = async |path: &str| {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let head = format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n");
+            let head = format!("{head}Content-Length: {length}\r\nConnection: close\r\n\r\n");
+            stream.write_all(head.as_bytes()).await.unwrap();
+            let mut told = [0; 12];
+            stream.read_exact(&mut told).await.unwrap();
+            (stream, String::from_utf8(told.to_vec()).unwrap())
+        };
+        let (mut stream, told) = ask("/").await;
+        assert_eq!(told, "HTTP/1.1 100");
+        stream.write_all(&vec![b' '; length]).await.unwrap();
+        let mut told = String::new();
+        stream.read_to_string(&mut told).await.unwrap();
+        assert!(told.contains("HTTP/1.1 429"), "{told}");
+        let (_, told) = ask("/unasked").await;
+        assert_eq!(told, "HTTP/1.1 413", "who has not been told to send is not waited for");
+        server.abort();
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn whose_body_came_while_its_lane_stood_still_is_answered() {
+        let stand_still = || async { std::thread::sleep(Duration::from_millis(2500)) };
+        let repeat = |body: String| async { body };
+        let router = Router::new().route("/", post(repeat)).route("/still", get(stand_still));
+        let settings = config::Server { max_connections: 3, ..config::Server::default() };
+        let (address, server) = serve_here(router, settings).await;
         let connect = async |said: &str| {
             let mut stream = TcpStream::connect(address).await.unwrap();
             stream.write_all(said.as_bytes()).await.unwrap();

@@ -6,9 +6,11 @@
 //! alone.
 //!
 //! The addresses found last are kept: while a lookup takes long or fails (the resolver is down, there is no thread for
-//! it) they are used, for up to an hour. Otherwise each new connection looks anew.
+//! it) they are used, for up to an hour. Otherwise each new connection looks anew. That there is no such name any more
+//! is no failure but an answer: its addresses may be others' by now, who must not be sent a key and a prompt.
 
 use std::collections::HashMap;
+use std::ffi::CStr;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
@@ -76,8 +78,10 @@ impl Resolver {
             let mut names = this.names.lock();
             let known = names.entry(asked).or_default();
             known.under_way = None;
-            if let Ok(addresses) = &found {
-                known.last = Some((Arc::clone(addresses), Instant::now()));
+            match &found {
+                Ok(addresses) => known.last = Some((Arc::clone(addresses), Instant::now())),
+                Err(error) if is_gone(error) => known.last = None,
+                Err(_) => {}
             }
             drop(names);
             let _nobody_waits = tell.send(found);
@@ -92,7 +96,11 @@ impl Resolver {
         let found = async { asked?.await.map_err(io::Error::other)?.map_err(|error| same(&error)) };
         match last {
             None => found.await,
-            Some(last) => Ok(timeout(self.patience, found).await.ok().and_then(Result::ok).unwrap_or(last)),
+            Some(last) => match timeout(self.patience, found).await {
+                Ok(Err(error)) if !is_gone(&error) => Ok(last),
+                Ok(found) => found,
+                Err(_) => Ok(last),
+            },
         }
     }
 }
@@ -105,6 +113,16 @@ impl Resolve for Resolver {
             Ok(Box::new((0..addresses.len()).map(move |at| addresses[at])) as Addrs)
         })
     }
+}
+
+/// Whether there is no such name, or it has no address. The standard library keeps nothing but the system's words.
+fn is_gone(error: &io::Error) -> bool {
+    let said = error.to_string();
+    [libc::EAI_NONAME, libc::EAI_NODATA].into_iter().any(|code| {
+        // SAFETY: it is a string for each number, and stays.
+        let words = unsafe { CStr::from_ptr(libc::gai_strerror(code)) };
+        words.to_str().is_ok_and(|words| said.ends_with(words))
+    })
 }
 
 /// The error once more, for another who waited.
@@ -126,6 +144,7 @@ mod tests {
     struct World {
         hangs: AtomicBool,
         fails: AtomicBool,
+        is_gone: AtomicBool,
         lookups: AtomicUsize,
     }
 
@@ -137,6 +156,10 @@ mod tests {
                 world.lookups.fetch_add(1, Ordering::SeqCst);
                 while world.hangs.load(Ordering::SeqCst) {
                     std::thread::sleep(Duration::from_millis(1));
+                }
+                if world.is_gone.load(Ordering::SeqCst) {
+                    // As the system says it of a name that it need not ask anybody about.
+                    return ("fe80::1%no-such-link", 0).to_socket_addrs().map(Iterator::collect);
                 }
                 if world.fails.load(Ordering::SeqCst) {
                     return Err(io::Error::from_raw_os_error(libc::ENETUNREACH));
@@ -183,6 +206,21 @@ mod tests {
         let long_ago = Instant::now().checked_sub(KEEP + Duration::from_secs(1)).unwrap();
         resolver.names.lock().get_mut("slow.test").unwrap().last = Some((found, long_ago));
         assert!(find(&resolver, "slow.test").await.is_err(), "not for ever");
+    }
+
+    #[tokio::test]
+    async fn a_name_that_is_gone_is_called_no_more() {
+        let world = Arc::new(World::default());
+        let resolver = resolver(&world);
+        let found = find(&resolver, "slow.test").await.unwrap();
+        world.is_gone.store(true, Ordering::SeqCst);
+        let told = find(&resolver, "slow.test").await.unwrap_err();
+        assert!(is_gone(&told), "{told}");
+        world.is_gone.store(false, Ordering::SeqCst);
+        world.fails.store(true, Ordering::SeqCst);
+        assert!(find(&resolver, "slow.test").await.is_err(), "an outage does not bring it back");
+        world.fails.store(false, Ordering::SeqCst);
+        assert_eq!(find(&resolver, "slow.test").await.unwrap(), found);
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use pointsman::app::{App, StartError};
 use pointsman::config;
+use pointsman::sandbox::{Fault, Times};
 use pointsman::store::Scope;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -369,6 +370,37 @@ async fn large_requests_share_a_room() {
     assert_eq!(ask_for("hi").await.status(), 200);
     drop(other);
     assert_ne!(ask_for(&large).await.status(), 429);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_large_request_keeps_its_room_until_its_answer_begins() {
+    let waits = "[dispatch]\nidle_timeout_ms = 20000\nfirst_byte_timeout_ms = 20000";
+    let gateway = TestGateway::start(&format!("[limits]\nlarge_requests_mb = 8\n{waits}")).await;
+    gateway.sandbox.faults().set("*", Fault::Drip { ms: 800 }, Times::Always);
+    let picture = format!("data:image/png;base64,{}", "A".repeat(3 << 20));
+    let of = |kind: &str, url: serde_json::Value| json!([{ "type": kind, "image_url": url }]);
+    let chat = json!({ "messages": [{ "role": "user", "content": of("image_url", json!({ "url": picture })) }] });
+    let responses = json!({ "input": [{ "role": "user", "content": of("input_image", json!(picture)) }] });
+    let mut repeats = responses.clone();
+    repeats["metadata"] = json!({ "long": "x".repeat(9 << 20) });
+    let mut open = Vec::new();
+    for (path, mut body, status) in [
+        ("/v1/chat/completions", chat.clone(), 200),
+        ("/v1/chat/completions", chat.clone(), 200),
+        ("/v1/responses", responses, 200),
+        // Its answer repeats it.
+        ("/v1/responses", repeats, 200),
+        ("/v1/chat/completions", chat, 429),
+    ] {
+        (body["model"], body["stream"]) = (json!("gpt-4o"), json!(true));
+        let response = gateway.post(path, body).await;
+        assert_eq!(response.status(), status, "{path}");
+        open.push(response);
+    }
+    assert_eq!(gateway.app.gateway.metrics.in_flight(), 4, "all are still being answered");
+    drop(open);
+    settle(|| gateway.app.gateway.metrics.in_flight() == 0, "in flight").await;
     gateway.stop().await;
 }
 

@@ -111,3 +111,21 @@ fn a_start_that_hangs_can_be_ended() {
     let _ = child.kill();
     assert_eq!(ended.expect("it goes on").code(), Some(0));
 }
+
+#[cfg(unix)]
+#[test]
+fn a_configuration_that_hangs_leaves_the_signals_heard() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("own.toml");
+    std::fs::write(&file, "").unwrap();
+    let process = Process::sandbox(dir.path(), &["--config", "own.toml"]);
+    std::fs::remove_file(&file).unwrap();
+    // Whoever opens it to read waits until somebody writes.
+    assert!(std::process::Command::new("mkfifo").arg(&file).status().unwrap().success());
+    for _ in 0..3 {
+        process.signal("-HUP");
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    let (said, good) = process.stop();
+    assert!(good && said.contains("Draining"), "{said}");
+}

@@ -109,8 +109,10 @@ impl Decoder {
             Wire::ContentBlockDelta { index, delta } => self.delta(index, delta, out),
             Wire::MessageDelta { delta, usage } => {
                 out.extend(usage.map(|counts| StreamEvent::Usage(counts.into())));
-                let reason = delta.stop_reason.as_deref().map_or(FinishReason::Other, finish_of);
-                self.ending = Some((reason, delta.stop_sequence));
+                // Without a reason it tells no more than the usage up to here.
+                if let Some(reason) = &delta.stop_reason {
+                    self.ending = Some((finish_of(reason), delta.stop_sequence));
+                }
             }
             Wire::MessageStop {} => {
                 let (reason, stop_sequence) = self.ending.take().unwrap_or((FinishReason::Other, None));

@@ -7,6 +7,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
+/// The type of an item that holds tools.
+const KIND: &str = "additional_tools";
+
 /// The repeated fields, as the request has them. Absent ones get OpenAI's default, or null where it depends on the
 /// model.
 pub(crate) fn of(body: &[u8]) -> Map<String, Value> {
@@ -43,9 +46,15 @@ pub(crate) fn of(body: &[u8]) -> Map<String, Value> {
     echo
 }
 
+/// The parts of a body that may be among the repeated fields: all but the conversation, unless tools stand in it.
+pub(crate) fn parts(body: &[u8]) -> Vec<&[u8]> {
+    let given: HashMap<String, &RawValue> = serde_json::from_slice(body).unwrap_or_default();
+    let repeated = given.iter().filter(|(field, raw)| *field != "input" || raw.get().contains(KIND));
+    repeated.map(|(_, raw)| raw.get().as_bytes()).collect()
+}
+
 /// The tools among the items of a conversation, the latest first.
 fn tools_among(input: &str) -> Vec<Value> {
-    const KIND: &str = "additional_tools";
     #[derive(Deserialize)]
     struct Item<'a> {
         #[serde(default, rename = "type", borrow)]
@@ -75,5 +84,13 @@ mod tests {
         assert_eq!((&echo["tools"], &echo["tool_choice"]), (&json!([]), &json!("auto")), "null says nothing");
         assert_eq!((echo.get("input"), &echo["truncation"]), (None, &json!("disabled")));
         assert_eq!(of(b"no JSON")["parallel_tool_calls"], true);
+    }
+
+    #[test]
+    fn of_a_long_conversation_an_answer_repeats_the_tools_alone() {
+        let body = br#"{"input":["long"],"metadata":{"a":"b"}}"#;
+        assert_eq!(parts(body), [br#"{"a":"b"}"#]);
+        assert_eq!(parts(br#"{"input":[{"type":"additional_tools","tools":[]}]}"#).len(), 1);
+        assert!(parts(b"no JSON").is_empty());
     }
 }

@@ -28,7 +28,7 @@ use serde_json::{Value, json};
 use super::{AnswerMeta, openai_chat};
 use crate::protocol::{ApiError, ErrorKind, FinishReason, Usage};
 
-pub(super) use echo::of as echo;
+pub(super) use echo::{of as echo, parts as repeated};
 use items::{COMPLETED, IN_PROGRESS, INCOMPLETE, Item};
 
 /// The name in this dialect of a field that is named as in chat completions.

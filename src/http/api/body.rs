@@ -13,7 +13,7 @@ use crate::config::{self, Limits};
 use crate::gateway::admission::Permit;
 use crate::gateway::{Gateway, LiveConfig};
 use crate::http::slots::BodyRefused;
-use crate::protocol::{ApiError, ErrorKind};
+use crate::protocol::{ApiError, Dialect, ErrorKind};
 use crate::store::Token;
 
 /// Most bytes of a body that holds no prompt: a form, a feedback, an outcome.
@@ -54,6 +54,12 @@ pub async fn admit(
     }
     permit.grow(COPIES * bytes.len() + parsed)?;
     Ok((permit, bytes))
+}
+
+/// Memory that a streamed answer to this body takes for what it repeats of it.
+pub fn kept_by_its_answer(dialect: Dialect, bytes: &[u8]) -> usize {
+    let repeated = codec::repeated(dialect, bytes);
+    repeated.iter().map(|part| part.len() + codec::parsed_bytes(part)).sum()
 }
 
 /// Reads the whole of `body`.

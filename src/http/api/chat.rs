@@ -98,7 +98,9 @@ async fn answer(
     let started = early.started;
     let live = gateway.live();
     let token = caller.token.as_deref();
-    let (permit, bytes) = body::admit(&gateway, &live, token, body, started).await?;
+    let (mut permit, bytes) = body::admit(&gateway, &live, token, body, started).await?;
+    // Given back when this function ends, as the request is: that is with the beginning of a stream.
+    let _room = permit.take_room(|| body::kept_by_its_answer(dialect, &bytes));
     let request = read_request(dialect, &bytes, &headers)?;
     let estimated = estimate_tokens(&request);
     let mut taken = gateway.limiter.take(token, &live.config.limits, estimated, started)?;

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, sync_channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a start or a stop may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -57,9 +57,22 @@ impl Process {
         Self { child, lines, proxy }
     }
 
+    /// Sends it a signal.
+    pub fn signal(&self, signal: &str) {
+        let _ = Command::new("kill").args([signal, &self.child.id().to_string()]).status();
+    }
+
     /// Asks it to end, and gives what it still said and whether it ended well.
     pub fn stop(mut self) -> (String, bool) {
-        let _ = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
+        self.signal("-TERM");
+        let ended = Instant::now() + PATIENCE;
+        while self.child.try_wait().unwrap().is_none() {
+            if Instant::now() > ended {
+                let _ = self.child.kill();
+                panic!("it does not end");
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
         let status = self.child.wait().unwrap();
         let said: Vec<String> = self.lines.iter().collect();
         (said.join("\n"), status.success())
