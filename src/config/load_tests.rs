@@ -127,6 +127,27 @@ fn a_value_of_the_wrong_kind_names_its_key() {
 }
 
 #[test]
+fn an_emptied_condition_is_refused_and_does_not_make_its_rule_hold_for_everything() {
+    for (when, told) in [
+        ("{ keywords = [] }", vec!["keywords"]),
+        ("{ regex = [], min_tokens = 5 }", vec!["regex"]),
+        ("{ token = [], task = [], has = [] }", vec!["has", "task", "token"]),
+        ("{ language = [], script = [] }", vec!["language", "script"]),
+        ("{ header = {}, tag = {} }", vec!["header", "tag"]),
+    ] {
+        let errors = with_file(&format!("[[rules]]\nname = 'r'\npin = 'gpt-4o'\nwhen = {when}")).unwrap_err().0;
+        let mut keys: Vec<&str> = errors.iter().filter_map(|it| it.split(": is empty, ").next()).collect();
+        keys.sort_unstable();
+        let wanted: Vec<String> = told.iter().map(|key| format!("rules[0].when.{key}")).collect();
+        assert_eq!(keys, wanted, "{errors:?}");
+    }
+    // A rule for every request has no condition.
+    for always in ["", "when = {}"] {
+        with_file(&format!("[[rules]]\nname = 'r'\nforbid = ['gpt-4o']\n{always}")).unwrap();
+    }
+}
+
+#[test]
 fn references_to_nothing_are_refused() {
     let error = with_file("[models.mine]\nprovider = 'opneai'\n").unwrap_err().to_string();
     assert!(error.contains("there is no provider `opneai`; did you mean `openai`?"), "{error}");
