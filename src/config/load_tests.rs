@@ -400,6 +400,34 @@ fn values_of_a_form_of_their_own_are_looked_at() {
 }
 
 #[test]
+fn a_base_url_that_goes_on_into_an_endpoint_is_refused_and_the_right_one_told() {
+    for (provider, url, right) in [
+        ("openai", "https://h/v1/chat/completions", "https://h/v1"),
+        ("openai", "https://h/v1/responses/", "https://h/v1"),
+        ("anthropic", "https://h/v1", "https://h"),
+        ("anthropic", "https://h/proxy/v1/messages", "https://h/proxy"),
+        ("ollama", "http://127.0.0.1:11434/v1", "http://127.0.0.1:11434"),
+        ("ollama", "http://127.0.0.1:11434/v1/", "http://127.0.0.1:11434"),
+        ("ollama", "http://127.0.0.1:11434/api", "http://127.0.0.1:11434"),
+        ("ollama", "http://127.0.0.1:11434/api/chat", "http://127.0.0.1:11434"),
+    ] {
+        let errors = with_file(&format!("[providers.{provider}]\nbase_url = '{url}'")).unwrap_err().0;
+        let begins = format!("providers.{provider}.base_url: must not end with /");
+        let told =
+            errors.len() == 1 && errors[0].starts_with(&begins) && errors[0].contains(&format!("write {right} ("));
+        assert!(told, "{url}: {errors:?}");
+    }
+    for (provider, url) in [
+        ("openai", "https://h/v1/"),
+        ("openai", "https://h/models"),
+        ("anthropic", "https://h/anthropic"),
+        ("ollama", "https://h/ollama"),
+    ] {
+        with_file(&format!("[providers.{provider}]\nbase_url = '{url}'")).unwrap();
+    }
+}
+
+#[test]
 fn a_vendors_model_without_a_price_is_remarked_upon() {
     let text = "
         [providers.far]
