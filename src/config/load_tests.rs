@@ -121,6 +121,40 @@ fn an_unknown_key_is_refused_with_the_nearest_one() {
 }
 
 #[test]
+fn a_name_with_a_dot_and_no_quotes_is_told_to_need_them() {
+    for (text, path, name) in [
+        ("[models.gpt-5.6-terra]\nweight = 0.0", "models.gpt-5.6-terra: unknown key; ", "gpt-5.6-terra"),
+        ("[models.a.1.2]\nprovider = 'openai'", "models.a.1: unknown key; ", "a.1.2"),
+        ("[models.'a.1'.2]\nprice = { input = 1.0 }", "models.\"a.1\".2: unknown key; ", "a.1.2"),
+        ("[providers.acme.ai]\nbase_url = 'https://h'", "providers.acme.ai: unknown key; ", "acme.ai"),
+        ("[aliases]\ngpt-4.1.2 = 'gpt-4o'", "aliases.gpt-4: is a table where one value is meant; ", "gpt-4.1.2"),
+        (
+            "[[rules]]\nname = 'r'\nweights = { gpt-5.6-terra = 2.0 }",
+            "rules[0].weights.gpt-5: is a table where one value is meant; ",
+            "gpt-5.6-terra",
+        ),
+    ] {
+        let errors = with_file(text).unwrap_err().0;
+        let told = format!("{path}TOML takes a dot for a step: a name that has one needs quotes, as in \"{name}\" (");
+        assert!(errors.len() == 1 && errors[0].starts_with(&told), "{text}: {errors:?}");
+    }
+}
+
+#[test]
+fn keys_as_other_programs_call_them_are_told_what_they_are_called_here() {
+    let key = "[providers.acme]\nbase_url = 'https://h'\napi_key = 'sk-SECRET'";
+    for (text, hint) in [
+        ("listen = '127.0.0.1:1'", "listen: unknown key; did you mean `server.listen` or `admin.listen`?"),
+        ("[providers.acme]\nurl = 'https://h'", "providers.acme.url: unknown key; did you mean `base_url`?"),
+        (key, "providers.acme.api_key: unknown key; put the key into .env, and the name it has there into `key_env`"),
+    ] {
+        let errors = with_file(text).unwrap_err().0;
+        assert!(errors.len() == 1 && errors[0].starts_with(hint), "{text}: {errors:?}");
+        assert!(!errors[0].contains("SECRET"));
+    }
+}
+
+#[test]
 fn a_value_of_the_wrong_kind_names_its_key() {
     let error = with_file("[dispatch]\nmax_attempts = 'many'\n").unwrap_err().to_string();
     assert!(error.starts_with("dispatch.max_attempts: "), "{error}");
