@@ -182,6 +182,27 @@ fn an_emptied_condition_is_refused_and_does_not_make_its_rule_hold_for_everythin
 }
 
 #[test]
+fn a_value_of_the_wrong_type_is_told_in_plain_words() {
+    for (text, told) in [
+        ("access.trusted_proxies = '10.0.0.1/32'", "string, expected a list as in [\"a\", \"b\"] ("),
+        ("server.drain_s = -1", "integer, expected a whole number, 0 or more ("),
+        ("limits.requests_per_minute = 1.5", "floating point, expected a whole number from 0 to 4294967295 ("),
+        ("models.gpt-4o.price.input = 'dear'", "string, expected a number ("),
+        ("models.gpt-4o.enabled = 'yes'", "string, expected true or false ("),
+        ("models.gpt-4o.provider = ['openai']", "list, expected text in quotes ("),
+        ("models.gpt-4o.price = 2.5", "floating point, expected a table ("),
+        ("server.data_dir = 7", "integer, expected text in quotes ("),
+        ("providers = 7", "integer, expected a table ("),
+    ] {
+        let errors = with_file(text).unwrap_err().0;
+        assert!(errors.len() == 1 && errors[0].contains(&format!(": {told}")), "{text}: {errors:?}");
+    }
+    let errors = with_file("[rules]\nname = 'r'\npin = 'gpt-4o'").unwrap_err().0;
+    let told = errors.len() == 1 && errors[0].starts_with("rules: is no list of tables: write [[rules]], ");
+    assert!(told, "{errors:?}");
+}
+
+#[test]
 fn references_to_nothing_are_refused() {
     let error = with_file("[models.mine]\nprovider = 'opneai'\n").unwrap_err().to_string();
     assert!(error.contains("there is no provider `opneai`; did you mean `openai`?"), "{error}");
@@ -272,15 +293,15 @@ fn problems_of_all_kinds_and_layers_are_told_at_once() {
         ("store.qeue: unknown key; did you mean `queue`?", "($POINTSMAN__STORE__QEUE)"),
         ("access.deny[0]: invalid IP address syntax: write a network", "my.toml)"),
         ("access.deny[2]: invalid IP address syntax: write a network", "my.toml)"),
-        ("admin.enabled: invalid type: string, expected a boolean", "(--set)"),
-        ("models.\"m.1\".context: invalid type: string, expected u32", "my.toml)"),
+        ("admin.enabled: invalid type: string, expected true or false", "(--set)"),
+        ("models.\"m.1\".context: invalid type: string, expected a whole number from 0 to 4294967295", "my.toml)"),
         (
             "providers.mine.dialect: unknown variant `native`, expected one of `openai`, `anthropic`, `ollama`",
             "my.toml)",
         ),
-        ("rules[0].name: invalid type: integer, expected a string", "my.toml)"),
+        ("rules[0].name: invalid type: integer, expected text in quotes", "my.toml)"),
         ("rules[0].when.has[1]: unknown variant `tolls`", "my.toml)"),
-        ("server.drain_s: invalid type: string, expected u64", "my.toml)"),
+        ("server.drain_s: invalid type: string, expected a whole number, 0 or more", "my.toml)"),
         ("providers.mine.base_url: must begin with http", "my.toml)"),
         ("models.\"m.1\".provider: there is no provider `mien`; did you mean `mine`?", "my.toml)"),
         ("rules[0].when.regex: `(`", "my.toml)"),
@@ -301,7 +322,7 @@ fn what_only_follows_from_a_problem_is_none() {
     for (text, problem) in [
         ("[models.m]\nprovder = 'openai'", "models.m.provder: unknown key; did you mean `provider`?"),
         ("[models.m]\nhost = 'openai'", "models.m.host: unknown key"),
-        ("[models.m]\ndeployments = 'openai'", "models.m.deployments: invalid type"),
+        ("[models.m]\ndeployments = 'openai'", "models.m.deployments: is no list of tables"),
         ("[models.m]\ndeployments = [{ provider = 7 }]", "models.m.deployments[0].provider: invalid type"),
         ("[models.m]\ndeployments = [{ weight = 2.0 }]", "models.m.deployments[0]: missing field `provider`"),
         (
