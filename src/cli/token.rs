@@ -7,7 +7,7 @@ use comfy_table::Table;
 use jiff::Timestamp;
 
 use super::load::ConfigArgs;
-use crate::config::Config;
+use crate::config::{Config, did_you_mean};
 use crate::store::{NewToken, Scope, Tokens, limits_in_words};
 
 /// The subcommands.
@@ -134,8 +134,10 @@ pub(super) fn run(command: TokenCommand) -> anyhow::Result<ExitCode> {
 fn check_models(config: &Config, names: &[String]) -> anyhow::Result<()> {
     let is_auto = |name: &str| name == "auto" || name.starts_with("auto:");
     for name in names.iter().filter(|name| !name.trim().is_empty() && !is_auto(name) && !config.knows_model(name)) {
-        anyhow::ensure!(config.discovers(), "there is no model `{name}`");
-        eprintln!("No model `{name}` is configured: the token may use it once a server lists it.");
+        let hint = did_you_mean(name, config.models.keys().chain(config.aliases.keys()).map(String::as_str));
+        anyhow::ensure!(config.discovers(), "there is no model `{name}`{hint}");
+        let end = if hint.is_empty() { "." } else { &hint };
+        eprintln!("No model `{name}` is configured: the token may use it once a server lists it{end}");
     }
     Ok(())
 }
