@@ -7,7 +7,7 @@ use comfy_table::Table;
 use jiff::Timestamp;
 
 use super::load::ConfigArgs;
-use crate::config::Config;
+use crate::config::{Config, did_you_mean};
 use crate::protocol::ModelName;
 use crate::store::{NewToken, Scope, Tokens, limits_in_words};
 
@@ -135,8 +135,10 @@ pub(super) fn run(command: TokenCommand) -> anyhow::Result<ExitCode> {
 fn check_models(config: &Config, names: &[String]) -> anyhow::Result<()> {
     let is_known = |name: &str| ModelName::is_auto(name) || config.knows_model(name);
     for name in names.iter().filter(|name| !name.trim().is_empty() && !is_known(name)) {
-        anyhow::ensure!(config.discovers(), "there is no model `{name}`");
-        eprintln!("No model `{name}` is configured: the token may use it once a server lists it.");
+        let hint = did_you_mean(name, config.models.keys().chain(config.aliases.keys()).map(String::as_str));
+        anyhow::ensure!(config.discovers(), "there is no model `{name}`{hint}");
+        let end = if hint.is_empty() { "." } else { &hint };
+        eprintln!("No model `{name}` is configured: the token may use it once a server lists it{end}");
     }
     Ok(())
 }

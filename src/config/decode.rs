@@ -38,8 +38,8 @@ pub(super) fn decode(layers: &Layers) -> (Option<Config>, Vec<Problem>) {
         };
         let steps: Vec<Segment> = error.path().iter().cloned().collect();
         let told_by_serde = error.into_inner().message().to_owned();
-        let what = redact::without_value(&told_by_serde) + remedy(&told_by_serde);
         let path = written(&steps, &gone);
+        let what = in_plain_words(&redact::without_value(&told_by_serde), &path) + remedy(&told_by_serde);
         let left_out = leave_out(&mut root, &steps, &mut gone).is_some();
         if !(left_out && follows(&path, &lost)) {
             problems.push(Problem { path: path.clone(), what });
@@ -122,6 +122,31 @@ fn below<'a>(value: &'a mut Value, step: &Segment) -> Option<&'a mut Value> {
         Segment::Seq { index } => value.get_mut(*index),
         Segment::Unknown => None,
     }
+}
+
+/// A message about a type in the words that the other messages have: the parser's are those of its language.
+fn in_plain_words(message: &str, path: &str) -> String {
+    let typed = message.rsplit_once(", expected ").filter(|_| message.starts_with("invalid "));
+    let Some((told, wanted)) = typed else { return message.to_owned() };
+    let of_tables = path == "rules" || path.ends_with(".deployments");
+    let wanted = match wanted {
+        "a sequence" if of_tables => {
+            return format!(
+                "is no list of tables: write [[{path}]], with two brackets on each side, above each of them"
+            );
+        }
+        "a sequence" => "a list as in [\"a\", \"b\"]",
+        "a map" => "a table",
+        "a string" | "path string" => "text in quotes",
+        "a boolean" => "true or false",
+        "u32" => "a whole number from 0 to 4294967295",
+        "u64" | "usize" => "a whole number, 0 or more",
+        "f64" => "a number",
+        wanted if wanted.starts_with("struct ") => "a table",
+        wanted => wanted,
+    };
+    let told = told.replace(": sequence", ": list").replace(": map", ": table");
+    format!("{told}, expected {wanted}")
 }
 
 /// What to write instead, where the parser's message does not say.

@@ -4,7 +4,7 @@ use serde_json::Value as Json;
 use toml::{Table, Value};
 
 use super::check::Problem;
-use super::layers::join;
+use super::layers::{join, parent};
 use super::nearest::{did_you_mean, nearest};
 use super::{Config, Deployment, Model, Provider, Rule, When};
 use crate::protocol::Price;
@@ -56,12 +56,25 @@ fn walk(table: &mut Table, shape: &Json, path: &str, unknown: &mut Unknown) {
     for key in written {
         let here = join(path, &key);
         if let Some(below) = keys.get(&key).or_else(|| keys.get(ANY)) {
-            table.get_mut(&key).into_iter().for_each(|value| descend(value, below, &here, unknown));
+            let Some(value) = table.get_mut(&key) else { continue };
+            // A table where a name has one value: of `gpt-4.1 = "gpt-4o"`, say.
+            if let (Value::Table(inner), false) = (&*value, keys.contains_key(&key) || is_compound(below)) {
+                let hint = inner.iter().next().map(|(next, value)| in_quotes(&key, next, value, below));
+                let what = format!("is a table where one value is meant{}", hint.unwrap_or_default());
+                unknown.problems.push(Problem { path: here.clone(), what });
+                unknown.lost.push(here);
+                table.remove(&key);
+                continue;
+            }
+            descend(value, below, &here, unknown);
             continue;
         }
         let names = || keys.keys().map(String::as_str);
-        let what = format!("unknown key{}", did_you_mean(&key, names()));
-        unknown.problems.push(Problem { path: here.clone(), what });
+        let hint = match (nearest(&key, names()), table.get(&key)) {
+            (None, Some(value)) => meant_elsewhere(path, &key, value, shape),
+            _ => did_you_mean(&key, names()),
+        };
+        unknown.problems.push(Problem { path: here.clone(), what: format!("unknown key{hint}") });
         match (table.remove(&key), nearest(&key, names())) {
             (Some(mut value), Some(near)) => {
                 descend(&mut value, &keys[near], &here, unknown);
@@ -70,6 +83,45 @@ fn walk(table: &mut Table, shape: &Json, path: &str, unknown: &mut Unknown) {
             _ => unknown.lost.push(here),
         }
     }
+}
+
+/// Whether values of this shape have others below them.
+fn is_compound(shape: &Json) -> bool {
+    shape.is_object() || shape.is_array()
+}
+
+/// A hint at what an unknown key may mean that is similar to none of `shape`.
+fn meant_elsewhere(path: &str, key: &str, value: &Value, shape: &Json) -> String {
+    let in_section = |section| parent(path) == Some(section);
+    if (in_section("models") || in_section("providers")) && value.is_table() {
+        let name = path.split_once('.').map_or(path, |(_, name)| name.trim_matches('"'));
+        return in_quotes(name, key, value, shape);
+    }
+    match key {
+        "url" | "endpoint" | "api_base" if in_section("providers") => "; did you mean `base_url`?".into(),
+        "api_key" | "apikey" if in_section("providers") => {
+            "; put the key into .env, and the name it has there into `key_env`".into()
+        }
+        _ if path.is_empty() => {
+            let sections = shape.as_object().into_iter().flatten().filter(|(_, keys)| keys.get(key).is_some());
+            let meant: Vec<String> = sections.map(|(section, _)| format!("`{section}.{key}`")).collect();
+            if meant.is_empty() { String::new() } else { format!("; did you mean {}?", meant.join(" or ")) }
+        }
+        _ => String::new(),
+    }
+}
+
+/// The hint to quote a name with dots, which TOML reads as a table in a table.
+fn in_quotes(name: &str, next: &str, value: &Value, shape: &Json) -> String {
+    let (mut name, mut value) = (format!("{name}.{next}"), value);
+    // Several dots: tables that hold nothing but another one.
+    while let Some((next, below)) = value.as_table().filter(|table| table.len() == 1).and_then(|it| it.iter().next())
+        && (shape.get(next).is_none() && below.is_table() || !is_compound(shape))
+    {
+        name = format!("{name}.{next}");
+        value = below;
+    }
+    format!("; TOML takes a dot for a step: a name that has one needs quotes, as in \"{name}\"")
 }
 
 fn descend(value: &mut Value, shape: &Json, path: &str, unknown: &mut Unknown) {

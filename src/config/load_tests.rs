@@ -121,9 +121,85 @@ fn an_unknown_key_is_refused_with_the_nearest_one() {
 }
 
 #[test]
+fn a_name_with_a_dot_and_no_quotes_is_told_to_need_them() {
+    for (text, path, name) in [
+        ("[models.gpt-5.6-terra]\nweight = 0.0", "models.gpt-5.6-terra: unknown key; ", "gpt-5.6-terra"),
+        ("[models.a.1.2]\nprovider = 'openai'", "models.a.1: unknown key; ", "a.1.2"),
+        ("[models.'a.1'.2]\nprice = { input = 1.0 }", "models.\"a.1\".2: unknown key; ", "a.1.2"),
+        ("[providers.acme.ai]\nbase_url = 'https://h'", "providers.acme.ai: unknown key; ", "acme.ai"),
+        ("[aliases]\ngpt-4.1.2 = 'gpt-4o'", "aliases.gpt-4: is a table where one value is meant; ", "gpt-4.1.2"),
+        (
+            "[[rules]]\nname = 'r'\nweights = { gpt-5.6-terra = 2.0 }",
+            "rules[0].weights.gpt-5: is a table where one value is meant; ",
+            "gpt-5.6-terra",
+        ),
+    ] {
+        let errors = with_file(text).unwrap_err().0;
+        let told = format!("{path}TOML takes a dot for a step: a name that has one needs quotes, as in \"{name}\" (");
+        assert!(errors.len() == 1 && errors[0].starts_with(&told), "{text}: {errors:?}");
+    }
+}
+
+#[test]
+fn keys_as_other_programs_call_them_are_told_what_they_are_called_here() {
+    let key = "[providers.acme]\nbase_url = 'https://h'\napi_key = 'sk-SECRET'";
+    for (text, hint) in [
+        ("listen = '127.0.0.1:1'", "listen: unknown key; did you mean `server.listen` or `admin.listen`?"),
+        ("[providers.acme]\nurl = 'https://h'", "providers.acme.url: unknown key; did you mean `base_url`?"),
+        (key, "providers.acme.api_key: unknown key; put the key into .env, and the name it has there into `key_env`"),
+    ] {
+        let errors = with_file(text).unwrap_err().0;
+        assert!(errors.len() == 1 && errors[0].starts_with(hint), "{text}: {errors:?}");
+        assert!(!errors[0].contains("SECRET"));
+    }
+}
+
+#[test]
 fn a_value_of_the_wrong_kind_names_its_key() {
     let error = with_file("[dispatch]\nmax_attempts = 'many'\n").unwrap_err().to_string();
     assert!(error.starts_with("dispatch.max_attempts: "), "{error}");
+}
+
+#[test]
+fn an_emptied_condition_is_refused_and_does_not_make_its_rule_hold_for_everything() {
+    for (when, told) in [
+        ("{ keywords = [] }", vec!["keywords"]),
+        ("{ regex = [], min_tokens = 5 }", vec!["regex"]),
+        ("{ token = [], task = [], has = [] }", vec!["has", "task", "token"]),
+        ("{ language = [], script = [] }", vec!["language", "script"]),
+        ("{ header = {}, tag = {} }", vec!["header", "tag"]),
+    ] {
+        let errors = with_file(&format!("[[rules]]\nname = 'r'\npin = 'gpt-4o'\nwhen = {when}")).unwrap_err().0;
+        let mut keys: Vec<&str> = errors.iter().filter_map(|it| it.split(": is empty, ").next()).collect();
+        keys.sort_unstable();
+        let wanted: Vec<String> = told.iter().map(|key| format!("rules[0].when.{key}")).collect();
+        assert_eq!(keys, wanted, "{errors:?}");
+    }
+    // A rule for every request has no condition.
+    for always in ["", "when = {}"] {
+        with_file(&format!("[[rules]]\nname = 'r'\nforbid = ['gpt-4o']\n{always}")).unwrap();
+    }
+}
+
+#[test]
+fn a_value_of_the_wrong_type_is_told_in_plain_words() {
+    for (text, told) in [
+        ("access.trusted_proxies = '10.0.0.1/32'", "string, expected a list as in [\"a\", \"b\"] ("),
+        ("server.drain_s = -1", "integer, expected a whole number, 0 or more ("),
+        ("limits.requests_per_minute = 1.5", "floating point, expected a whole number from 0 to 4294967295 ("),
+        ("models.gpt-4o.price.input = 'dear'", "string, expected a number ("),
+        ("models.gpt-4o.enabled = 'yes'", "string, expected true or false ("),
+        ("models.gpt-4o.provider = ['openai']", "list, expected text in quotes ("),
+        ("models.gpt-4o.price = 2.5", "floating point, expected a table ("),
+        ("server.data_dir = 7", "integer, expected text in quotes ("),
+        ("providers = 7", "integer, expected a table ("),
+    ] {
+        let errors = with_file(text).unwrap_err().0;
+        assert!(errors.len() == 1 && errors[0].contains(&format!(": {told}")), "{text}: {errors:?}");
+    }
+    let errors = with_file("[rules]\nname = 'r'\npin = 'gpt-4o'").unwrap_err().0;
+    let told = errors.len() == 1 && errors[0].starts_with("rules: is no list of tables: write [[rules]], ");
+    assert!(told, "{errors:?}");
 }
 
 #[test]
@@ -217,15 +293,15 @@ fn problems_of_all_kinds_and_layers_are_told_at_once() {
         ("store.qeue: unknown key; did you mean `queue`?", "($POINTSMAN__STORE__QEUE)"),
         ("access.deny[0]: invalid IP address syntax: write a network", "my.toml)"),
         ("access.deny[2]: invalid IP address syntax: write a network", "my.toml)"),
-        ("admin.enabled: invalid type: string, expected a boolean", "(--set)"),
-        ("models.\"m.1\".context: invalid type: string, expected u32", "my.toml)"),
+        ("admin.enabled: invalid type: string, expected true or false", "(--set)"),
+        ("models.\"m.1\".context: invalid type: string, expected a whole number from 0 to 4294967295", "my.toml)"),
         (
             "providers.mine.dialect: unknown variant `native`, expected one of `openai`, `anthropic`, `ollama`",
             "my.toml)",
         ),
-        ("rules[0].name: invalid type: integer, expected a string", "my.toml)"),
+        ("rules[0].name: invalid type: integer, expected text in quotes", "my.toml)"),
         ("rules[0].when.has[1]: unknown variant `tolls`", "my.toml)"),
-        ("server.drain_s: invalid type: string, expected u64", "my.toml)"),
+        ("server.drain_s: invalid type: string, expected a whole number, 0 or more", "my.toml)"),
         ("providers.mine.base_url: must begin with http", "my.toml)"),
         ("models.\"m.1\".provider: there is no provider `mien`; did you mean `mine`?", "my.toml)"),
         ("rules[0].when.regex: `(`", "my.toml)"),
@@ -246,7 +322,7 @@ fn what_only_follows_from_a_problem_is_none() {
     for (text, problem) in [
         ("[models.m]\nprovder = 'openai'", "models.m.provder: unknown key; did you mean `provider`?"),
         ("[models.m]\nhost = 'openai'", "models.m.host: unknown key"),
-        ("[models.m]\ndeployments = 'openai'", "models.m.deployments: invalid type"),
+        ("[models.m]\ndeployments = 'openai'", "models.m.deployments: is no list of tables"),
         ("[models.m]\ndeployments = [{ provider = 7 }]", "models.m.deployments[0].provider: invalid type"),
         ("[models.m]\ndeployments = [{ weight = 2.0 }]", "models.m.deployments[0]: missing field `provider`"),
         (
@@ -376,6 +452,34 @@ fn values_of_a_form_of_their_own_are_looked_at() {
     assert!(refused("[access]\ndeny = ['10.0.0.1']").contains("10.0.0.1/32"));
     assert!(refused("[server]\nlisten = 'localhost:3100'").contains("127.0.0.1:3100"));
     with_file("[server]\ncors_origins = ['https://x.example:8443', 'http://[::1]:3000', '*']").unwrap();
+}
+
+#[test]
+fn a_base_url_that_goes_on_into_an_endpoint_is_refused_and_the_right_one_told() {
+    for (provider, url, right) in [
+        ("openai", "https://h/v1/chat/completions", "https://h/v1"),
+        ("openai", "https://h/v1/responses/", "https://h/v1"),
+        ("anthropic", "https://h/v1", "https://h"),
+        ("anthropic", "https://h/proxy/v1/messages", "https://h/proxy"),
+        ("ollama", "http://127.0.0.1:11434/v1", "http://127.0.0.1:11434"),
+        ("ollama", "http://127.0.0.1:11434/v1/", "http://127.0.0.1:11434"),
+        ("ollama", "http://127.0.0.1:11434/api", "http://127.0.0.1:11434"),
+        ("ollama", "http://127.0.0.1:11434/api/chat", "http://127.0.0.1:11434"),
+    ] {
+        let errors = with_file(&format!("[providers.{provider}]\nbase_url = '{url}'")).unwrap_err().0;
+        let begins = format!("providers.{provider}.base_url: must not end with /");
+        let told =
+            errors.len() == 1 && errors[0].starts_with(&begins) && errors[0].contains(&format!("write {right} ("));
+        assert!(told, "{url}: {errors:?}");
+    }
+    for (provider, url) in [
+        ("openai", "https://h/v1/"),
+        ("openai", "https://h/models"),
+        ("anthropic", "https://h/anthropic"),
+        ("ollama", "https://h/ollama"),
+    ] {
+        with_file(&format!("[providers.{provider}]\nbase_url = '{url}'")).unwrap();
+    }
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::protocol::Objective;
 
@@ -28,35 +29,56 @@ pub struct Rule {
     pub explore: Option<bool>,
 }
 
-/// Conditions of a rule. A list holds if one of its entries does.
+/// Conditions of a rule. A list holds if one of its entries does; an empty one is refused.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct When {
     /// Words in the text, whole and in any case.
+    #[serde(deserialize_with = "filled")]
     pub keywords: Vec<String>,
     /// Regular expressions found in the text.
+    #[serde(deserialize_with = "filled")]
     pub regex: Vec<String>,
     /// Which text is searched; by default [`Rule::looks_within`].
     pub within: Option<Within>,
     /// Languages of the last user turn, as ISO 639-3 codes (`eng`, `deu`, `cmn`).
+    #[serde(deserialize_with = "filled")]
     pub language: Vec<String>,
     /// Scripts of the last user turn (`Latin`, `Cyrillic`, `Mandarin`).
+    #[serde(deserialize_with = "filled")]
     pub script: Vec<String>,
     /// Least estimated prompt tokens.
     pub min_tokens: Option<u32>,
     /// Most estimated prompt tokens.
     pub max_tokens: Option<u32>,
     /// Properties of the request: all of these.
+    #[serde(deserialize_with = "filled")]
     pub has: Vec<Trait>,
     /// Tasks as the classifier names them. Known only if the learned policy is asked and the prompt was read in time;
     /// else the condition does not hold.
+    #[serde(deserialize_with = "filled")]
     pub task: Vec<String>,
     /// Names of API tokens.
+    #[serde(deserialize_with = "filled")]
     pub token: Vec<String>,
     /// Request headers and the value each must have; `*` = any.
+    #[serde(deserialize_with = "filled")]
     pub header: BTreeMap<String, String>,
     /// Labels from the request's `routing.tags`, and the value each must have; `*` = any.
+    #[serde(deserialize_with = "filled")]
     pub tag: BTreeMap<String, String>,
+}
+
+/// A list or table with something in it. An empty one would be read as no condition at all: a rule that its operator
+/// means to switch off by emptying its list would hold for every request.
+fn filled<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default + PartialEq>(from: D) -> Result<T, D::Error> {
+    let read = T::deserialize(from)?;
+    if read == T::default() {
+        let what = "is empty, and an empty condition would hold for every request: leave the key out if the rule is to \
+                    hold whatever it says, or leave out the rule";
+        return Err(D::Error::custom(what));
+    }
+    Ok(read)
 }
 
 impl Rule {

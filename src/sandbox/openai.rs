@@ -243,12 +243,28 @@ pub(super) fn models() -> Frames {
     Frames::json(200, &json!({ "object": "list", "data": data }))
 }
 
-/// `POST /embeddings`: vectors of eight numbers that depend on the text, as lists or in base64.
+/// `POST /embeddings`: vectors of eight numbers that depend on the text or on the ids of tokens, as lists or in base64.
 pub(super) fn embeddings(body: &Value) -> Frames {
-    let texts: Vec<&str> = match &body["input"] {
-        Value::String(text) => vec![text],
-        Value::Array(texts) => texts.iter().filter_map(Value::as_str).collect(),
-        _ => return Vendor::OpenAi.error(400, "invalid_request_error", "'input' is required"),
+    // Each input with its count of tokens. A list of ids is one input, as a text is.
+    let one = |input: &Value| match input {
+        Value::String(text) => Some((text.clone(), super::answer::tokens(text))),
+        Value::Array(ids) if !ids.is_empty() && ids.iter().all(Value::is_u64) => {
+            Some((input.to_string(), ids.len() as u64))
+        }
+        _ => None,
+    };
+    let inputs: Option<Vec<(String, u64)>> = match &body["input"] {
+        Value::Array(inputs) => {
+            one(&body["input"]).map(|input| vec![input]).or_else(|| inputs.iter().map(one).collect())
+        }
+        input => one(input).map(|input| vec![input]),
+    };
+    let Some(inputs) = inputs else {
+        return Vendor::OpenAi.error(
+            400,
+            "invalid_request_error",
+            "'input' must be text, ids of tokens, or lists of them",
+        );
     };
     let vector = |text: &str| {
         let numbers = (0..8).map(|at| Dice::new(5).about(text).about(at).normal() as f32);
@@ -256,12 +272,12 @@ pub(super) fn embeddings(body: &Value) -> Frames {
         let packed = body["encoding_format"] == "base64";
         if packed { json!(codec::vector_in_base64(&vector)) } else { json!(vector) }
     };
-    let data: Vec<Value> = texts
+    let data: Vec<Value> = inputs
         .iter()
         .enumerate()
-        .map(|(index, text)| json!({ "object": "embedding", "index": index, "embedding": vector(text) }))
+        .map(|(index, (text, _))| json!({ "object": "embedding", "index": index, "embedding": vector(text) }))
         .collect();
-    let tokens: u64 = texts.iter().map(|text| super::answer::tokens(text)).sum();
+    let tokens: u64 = inputs.iter().map(|(_, tokens)| tokens).sum();
     Frames::json(
         200,
         &json!({
@@ -284,6 +300,25 @@ mod tests {
         let numbers: Vec<f32> = serde_json::from_value(vector("float")).unwrap();
         assert_eq!(numbers.len(), 8);
         assert_eq!(vector("base64"), codec::vector_in_base64(&numbers));
+    }
+
+    #[test]
+    fn ids_of_tokens_are_inputs_as_texts_are() {
+        let told = |input: Value| {
+            let frames = embeddings(&json!({ "model": "m", "input": input }));
+            let answer: Value = serde_json::from_slice(&frames.pieces.concat()).unwrap();
+            (answer["data"].as_array().map(Vec::len), answer["usage"]["prompt_tokens"].as_u64())
+        };
+        assert_eq!(told(json!([1, 2, 3])), (Some(1), Some(3)));
+        assert_eq!(told(json!([[1], [2, 3]])), (Some(2), Some(3)));
+        assert_eq!(told(json!(["a", "b"])).0, Some(2));
+        for wrong in [json!(null), json!({}), json!([1, "a"]), json!([[1.5]])] {
+            assert_eq!(told(wrong.clone()).0, None, "{wrong}");
+        }
+        assert_ne!(
+            embeddings(&json!({ "input": [1, 2] })).pieces.concat(),
+            embeddings(&json!({ "input": [2, 1] })).pieces.concat()
+        );
     }
 
     #[test]

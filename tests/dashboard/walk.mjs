@@ -206,6 +206,8 @@ const steps = {
     await page.evaluate(() => getSelection().selectAllChildren(document.querySelector("#models-title")));
     await page.setViewportSize({ width: 390, height: 844 });
     const chart = page.locator(".chart-box").first();
+    const shade = await chart.evaluate((box) => getComputedStyle(box).backgroundImage);
+    check(shade.includes("gradient"), "nothing shows that a chart goes on beyond its box");
     await chart.evaluate((box) => (box.scrollLeft = -100));
     await gateway.ask("Something newer");
     await refreshed();

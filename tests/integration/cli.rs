@@ -119,7 +119,13 @@ fn tokens_are_made_listed_and_revoked() {
     assert!(pointsman(dir.path(), &[&known[..], &alone].concat()).status.success());
     let unknown = ["token", "new", "two", "--models", "claude-sonet"];
     let refused = pointsman(dir.path(), &[&unknown[..], &alone].concat());
-    assert!(stderr(&refused).contains("there is no model `claude-sonet`"), "{}", stderr(&refused));
+    let hint = "; did you mean `claude-sonnet`?";
+    assert!(stderr(&refused).contains(&format!("there is no model `claude-sonet`{hint}")), "{}", stderr(&refused));
+    let remarked = stderr(&pointsman(dir.path(), &unknown));
+    assert!(
+        remarked
+            .contains(&format!("`claude-sonet` is configured: the token may use it once a server lists it{hint}"))
+    );
     let file = std::fs::read_to_string(dir.path().join("var/tokens.json")).unwrap();
     assert!(!file.contains(text.trim()));
     assert!(pointsman(dir.path(), &["token", "revoke", "ci"]).status.success());

@@ -159,17 +159,16 @@ impl<'a> SourceJudge<'a> {
         }
         let highest = valued.iter().map(|(value, _)| *value).fold(f64::NEG_INFINITY, f64::max);
         let equal: Vec<&Outcome> = valued.iter().filter(|(value, _)| *value >= highest).map(|(_, o)| *o).collect();
-        let cost = |outcome: &&Outcome| {
-            outcome
-                .cost_usd
-                .map(f64::from)
-                .or_else(|| self.expected_cost.get(&outcome.arm).copied())
-                .unwrap_or(f64::NAN)
-        };
         (!equal.is_empty()).then(|| Choice {
             score: mean(equal.iter().map(|outcome| f64::from(outcome.score))),
-            cost: mean(equal.iter().map(cost)),
+            cost: mean(equal.iter().map(|outcome| self.cost_of(outcome))),
         })
+    }
+
+    /// What an outcome cost, or else what its model is expected to; NaN where no cost of it is known.
+    fn cost_of(&self, outcome: &Outcome) -> f64 {
+        let expected = || self.expected_cost.get(&outcome.arm).copied();
+        outcome.cost_usd.map(f64::from).or_else(expected).unwrap_or(f64::NAN)
     }
 
     fn router(&self, router: &Router, val: Option<(SourceJudge<'_>, &Router)>) -> RouterFigures {
@@ -242,9 +241,8 @@ impl<'a> SourceJudge<'a> {
         let single =
             |judge: &SourceJudge<'_>, row: &usize| judge.record(*row).outcome(best).map(|o| f64::from(o.score));
         let best_score = mean(rows.iter().filter_map(|row| single(self, row)));
-        let costs = rows.iter().filter_map(|row| self.record(*row).outcome(best)?.cost_usd.map(f64::from));
-        let costs: Vec<f64> = costs.collect();
-        let best_cost = if costs.is_empty() { self.expected_cost[&best] } else { mean(costs.iter().copied()) };
+        // By the same costs as choices: where some are missing, whoever always takes this model pays its cost.
+        let best_cost = mean(rows.iter().filter_map(|row| self.record(*row).outcome(best)).map(|o| self.cost_of(o)));
         let weights = self.weights();
         let frontier = Frontier::over(weights.iter().map(|weight| self.point(router, &rows, *weight)));
         let low = self.expected_cost.values().copied().fold(f64::INFINITY, f64::min);
@@ -530,6 +528,30 @@ mod tests {
         assert!(cost.cost_at_best_single.is_none() && cost.with_chosen_weight.is_none() && cost.aiq.is_some());
         let remarks = crate::train::report::remarks(&source);
         assert!(remarks.iter().any(|it| it.contains("dear costs nothing")), "{remarks:?}");
+    }
+
+    #[test]
+    fn who_always_takes_the_best_single_model_pays_its_cost_also_where_costs_are_missing() {
+        let mut dataset = data();
+        // Judged prompts cost three times as much as those of train, where that is known.
+        dataset.records[0].split = Split::Train;
+        (dataset.records[1].outcomes[0].score, dataset.records[1].outcomes[1].score) = (1.0, 0.0);
+        for (at, record) in dataset.records.iter_mut().enumerate().skip(1) {
+            record
+                .outcomes
+                .iter_mut()
+                .for_each(|it| it.cost_usd = it.cost_usd.map(|usd| usd * 3.0).filter(|_| at != 2));
+        }
+        let rows = [1, 2, 3];
+        let judged = Judged { dataset: &dataset, split: Split::Test, rows: &rows, seed: 1 };
+        let routers = [Router { name: "r".into(), quality: vec![vec![0.9, 0.1]; 3], calibrated: true }];
+        let val = Judged { split: Split::Val, ..judged };
+        let source = judge("h", judged, &routers, Some((val, &routers)), &|_| "learned".into()).sources.remove(0);
+        let cost = source.routers[0].cost.as_ref().unwrap();
+        assert!((cost.best_single_cost - 0.07 / 3.0).abs() < 1e-6, "{cost:?}");
+        assert!((cost.frontier.last().unwrap().0 - cost.best_single_cost).abs() < 1e-9, "{cost:?}");
+        let share = cost.with_chosen_weight.as_ref().unwrap().cost_share;
+        assert!((share - 1.0).abs() < 1e-9, "{cost:?}");
     }
 
     #[test]

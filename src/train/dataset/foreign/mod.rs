@@ -1,7 +1,8 @@
 //! Importing other formats as a data set of recorded outcomes.
 //!
-//! CSV, JSON (an array, one object, or an object with rows under `records` or `data`) and JSON Lines are read, each
-//! also compressed with gzip. The kind of a row is recognised by its fields:
+//! CSV (where its header has no comma, with semicolons or tabs), JSON (an array, one object, or an object with rows
+//! under `records` or `data`) and JSON Lines are read, each also compressed with gzip. The kind of a row is recognised by
+//! its fields:
 //!
 //! - **recorded outcomes** of this project: it has `outcomes`. Its id, group, source, origin and task stay.
 //! - **one column for each model** (RouterBench): columns `MODEL` and `MODEL|total_cost` or `MODEL|model_response`;
@@ -24,6 +25,10 @@ mod scale;
 use std::path::Path;
 
 use found::Found;
+
+/// What is said of an export of a decision log, which is no data set.
+const OWN_LOG: &str = "it is an export of Pointsman's decision log: `train --log` and `evaluate --policy NAME --log` read \
+                       it as it is, and `import` without --dataset puts it back into a log";
 
 /// The result of an import.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

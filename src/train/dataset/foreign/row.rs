@@ -64,7 +64,10 @@ pub(super) fn outcomes(row: &Value, around: &Map<String, Value>, visit: &mut dyn
         row[*name].as_array().into_iter().flatten().for_each(|record| outcomes(record, &outside, visit));
         return;
     }
-    let Some(text) = prompt(row, around) else { return visit(Err("it has no prompt".into())) };
+    let Some(text) = prompt(row, around) else {
+        let is_own_log = row.get("decision").is_some_and(Value::is_object);
+        return visit(Err(if is_own_log { super::OWN_LOG } else { "it has no prompt" }.into()));
+    };
     let task = field(row, around, &TASK).and_then(Value::as_str).map(str::to_owned);
     let mut asked = Asked { prompt: text, task, ..Asked::default() };
     let all = |name: &str| row.get(name).and_then(Value::as_object);

@@ -37,11 +37,29 @@ pub(super) fn load(file: &Path) -> std::io::Result<String> {
     let open = File::open(file)?;
     let is_packed = file.extension().is_some_and(|it| it == "gz");
     let bytes: Box<dyn Read> = if is_packed { Box::new(gzip::unpacked(open)) } else { Box::new(open) };
-    let read = bytes.take(LARGEST).read_to_string(&mut text)?;
+    let read = bytes.take(LARGEST).read_to_string(&mut text).map_err(|error| of_parquet(file).unwrap_or(error))?;
     if read as u64 == LARGEST {
         return Err(std::io::Error::other(format!("larger than {} MiB", LARGEST >> 20)));
     }
     Ok(text)
+}
+
+/// What to say of a Parquet file, which only exports of a decision log are here.
+fn of_parquet(file: &Path) -> Option<std::io::Error> {
+    let mut begin = [0; 4];
+    File::open(file).and_then(|mut open| open.read_exact(&mut begin)).ok()?;
+    let what = format!("this is a Parquet file; if {}", super::OWN_LOG);
+    (begin == *b"PAR1").then(|| std::io::Error::other(what))
+}
+
+/// The character between the columns: what spreadsheets write where the comma is for decimals, and tabs, only where the
+/// first line is one column by commas.
+fn delimiter(text: &str) -> u8 {
+    let columns = |delimiter: &u8| {
+        let mut reader = csv::ReaderBuilder::new().delimiter(*delimiter).from_reader(text.as_bytes());
+        reader.headers().map_or(0, csv::StringRecord::len)
+    };
+    [b',', b';', b'\t'].into_iter().find(|it| columns(it) > 1).unwrap_or(b',')
 }
 
 impl Rows {
@@ -66,7 +84,8 @@ impl Rows {
 
     /// The rows of CSV with a header.
     pub(super) fn of_csv(text: &str) -> Result<Self, String> {
-        let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(text.as_bytes());
+        let mut reader =
+            csv::ReaderBuilder::new().delimiter(delimiter(text)).flexible(true).from_reader(text.as_bytes());
         let header = reader.headers().map_err(|error| place(&error))?.clone();
         let (mut rows, mut broken) = (Vec::new(), Vec::new());
         // Counted here: the reader's own count is one behind where lines end in CR LF.
@@ -77,7 +96,7 @@ impl Rows {
             let from = from + bytes[from..].iter().take_while(|byte| b"\r\n".contains(byte)).count();
             line += bytes[before..from].iter().filter(|byte| **byte == b'\n').count();
             before = from;
-            // A truncated line, or a comma outside quotation marks: columns cannot be told apart.
+            // A truncated line, or a delimiter outside quotation marks: columns cannot be told apart.
             if record.len() != header.len() {
                 broken.push((line, format!("{} fields under a header of {}", record.len(), header.len())));
                 continue;

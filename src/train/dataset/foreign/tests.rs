@@ -158,6 +158,27 @@ fn a_row_of_another_length_than_the_header_is_left_out_and_told() {
 }
 
 #[test]
+fn columns_may_be_divided_by_semicolons_or_tabs() {
+    for text in ["prompt;model;score\r\n\"a; b\";m;1\r\n", "prompt\tmodel\tscore\na; b\tm\t1\n"] {
+        assert_eq!(outcome(&imported("s.csv", text).0, "a; b", "m").0, 1.0);
+    }
+    let (dataset, _) = imported("s.csv", "prompt,model,score\na; b,m,1\n");
+    assert_eq!(outcome(&dataset, "a; b", "m").0, 1.0);
+}
+
+#[test]
+fn of_an_export_of_a_decision_log_is_said_what_reads_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let entry = "{\"decision\":{\"id\":\"x\",\"prompt\":\"secret\"},\"feedback\":[]}\n".repeat(2);
+    for (name, bytes) in [("log.jsonl", entry.as_bytes()), ("log.parquet", &b"PAR1\x15\x04\xff\xfe"[..])] {
+        let file = dir.path().join(name);
+        fs::write(&file, bytes).unwrap();
+        let error = import(&[file], Called::Always("x"), dir.path()).unwrap_err().to_string();
+        assert!(error.contains("`train --log`") && !error.contains("secret"), "{error}");
+    }
+}
+
+#[test]
 fn logs_come_in_more_shapes_than_one() {
     let spend = r#"{"data":[{"model":"a","input":[{"role":"user","content":[{"type":"input_text","text":"hi"}]}],
         "metadata":"{\"score\":0.5}","startTime":"2025-01-01T00:00:00Z","endTime":"2025-01-01T00:00:01.500Z"}]}"#;
