@@ -120,25 +120,38 @@ fn who_refuses_says_so_to_an_anthropic_client() {
 }
 
 #[test]
-fn a_call_without_arguments_has_an_empty_object_of_them() {
+fn a_call_has_the_arguments_that_came_in_pieces_or_those_it_began_with() {
     let event = |kind: &str, more: Value| {
         let mut event = json!({ "type": kind, "index": 1 });
         event.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         format!("event: {kind}\ndata: {event}\n\n")
     };
-    let block = json!({ "type": "tool_use", "id": "a", "name": "f", "input": {} });
-    let stream = |piece: &str| {
+    let stream = |input: Value, piece: &str, is_closed: bool| {
+        let block = json!({ "type": "tool_use", "id": "a", "name": "f", "input": input });
         let delta = json!({ "type": "input_json_delta", "partial_json": piece });
         [
             event("content_block_start", json!({ "content_block": block })),
             event("content_block_delta", json!({ "delta": delta })),
-            event("content_block_stop", json!({})),
-            event("message_stop", json!({})),
+            if is_closed { event("content_block_stop", json!({})) } else { String::new() },
+            event("message_delta", json!({ "delta": { "stop_reason": "tool_use" } })),
         ]
         .concat()
     };
-    for (piece, expected) in [("", "{}"), ("{\"x\":1}", "{\"x\":1}")] {
-        let said: String = decode_in(Dialect::Anthropic, &[stream(piece).as_bytes()])
+    let (none, some) = (json!({}), json!({ "x": 1 }));
+    for (input, piece, is_closed, expected) in [
+        (&none, "", true, "{}"),
+        (&none, "", false, "{}"),
+        (&none, "{\"x\":1}", true, "{\"x\":1}"),
+        (&some, "", true, "{\"x\":1}"),
+        (&some, "{\"x\":1}", true, "{\"x\":1}"),
+    ] {
+        let events = decode_in(Dialect::Anthropic, &[stream(input.clone(), piece, is_closed).as_bytes()]);
+        // Whose reason has come is complete without `message_stop`.
+        assert!(
+            matches!(events.last(), Some(StreamEvent::Finish { reason: FinishReason::ToolCalls, .. })),
+            "{events:?}"
+        );
+        let said: String = events
             .into_iter()
             .filter_map(|event| match event {
                 StreamEvent::ToolCall(call) => Some(call.arguments),

@@ -120,7 +120,8 @@ impl StreamDecoder {
         }
         let last = match &mut self.state.dialect {
             DialectDecoder::OpenAi(decoder) => decoder.end(),
-            DialectDecoder::Anthropic(_) | DialectDecoder::Ollama(_) => None,
+            DialectDecoder::Anthropic(decoder) => decoder.end(),
+            DialectDecoder::Ollama(_) => None,
         };
         let cut = || StreamEvent::Error(ApiError::new(ErrorKind::Connection, "its stream was cut off"));
         let last = last.unwrap_or_else(cut);

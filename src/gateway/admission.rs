@@ -2,8 +2,8 @@
 //!
 //! Each request's body has a limit of its own (`limits.max_body_mb`), and yet many at once could take all of a machine's
 //! memory. So requests larger than [`SMALL_BYTES`], which hardly any is, share a room of `limits.large_requests_mb` for
-//! as long as they are in memory: until their answer begins to stream or is complete. Nobody waits for it: a client is told at once to try again, as with
-//! `limits.max_in_flight`.
+//! as long as they are in memory: until their answer begins to stream or is complete. Nobody waits for it: a client is
+//! told at once to try again, as with `limits.max_in_flight`.
 
 use std::sync::Arc;
 use std::time::Duration;

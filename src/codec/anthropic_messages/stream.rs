@@ -85,8 +85,8 @@ struct Ending {
 /// Reads the events of a stream.
 #[derive(Debug, Default)]
 pub(crate) struct Decoder {
-    /// For each tool call, in order: whether its arguments are still empty.
-    empty: Vec<bool>,
+    /// For each tool call, in order: its arguments as its block began with them, until a piece of them comes.
+    given: Vec<Option<String>>,
     /// The tool call of each block, by the block's index.
     calls: HashMap<usize, usize>,
     ending: Option<(FinishReason, Option<String>)>,
@@ -111,6 +111,7 @@ impl Decoder {
                 out.extend(usage.map(|counts| StreamEvent::Usage(counts.into())));
                 // Without a reason it tells no more than the usage up to here.
                 if let Some(reason) = &delta.stop_reason {
+                    (0..self.given.len()).for_each(|call| self.complete(call, out));
                     self.ending = Some((finish_of(reason), delta.stop_sequence));
                 }
             }
@@ -121,7 +122,11 @@ impl Decoder {
             Wire::Error { error } => {
                 out.push(StreamEvent::Error(errors::in_band(&json!({ "error": error })).ok_or(())?));
             }
-            Wire::ContentBlockStop { index } => self.close(index, out),
+            Wire::ContentBlockStop { index } => {
+                if let Some(call) = self.calls.get(&index).copied() {
+                    self.complete(call, out);
+                }
+            }
             Wire::Ping {} | Wire::Unknown => {}
         }
         Ok(())
@@ -138,12 +143,15 @@ impl Decoder {
             Some("redacted_thinking") => out.extend(text("data").map(StreamEvent::RedactedThinking)),
             Some("tool_use") => {
                 let start = Some((text("id").unwrap_or_default(), text("name").unwrap_or_default()));
-                let given = block["input"].as_object().filter(|input| !input.is_empty());
-                let arguments = given.map(|_| block["input"].to_string()).unwrap_or_default();
-                self.calls.insert(index, self.empty.len());
-                let index = self.empty.len();
-                self.empty.push(arguments.is_empty());
-                out.push(StreamEvent::ToolCall(ToolCallDelta { index, start, arguments }));
+                let call = self.given.len();
+                self.calls.insert(index, call);
+                self.given.push(Some(
+                    block
+                        .get("input")
+                        .filter(|input| input.is_object())
+                        .map_or_else(|| "{}".to_owned(), Value::to_string),
+                ));
+                out.push(StreamEvent::ToolCall(ToolCallDelta { index: call, start, arguments: String::new() }));
             }
             _ => {}
         }
@@ -157,7 +165,9 @@ impl Decoder {
             Delta::InputJson { partial_json } => {
                 // Calls of tools that the vendor runs itself are skipped.
                 if let Some(index) = self.calls.get(&index).copied() {
-                    self.empty[index] &= partial_json.is_empty();
+                    if !partial_json.is_empty() {
+                        self.given[index] = None;
+                    }
                     let call = ToolCallDelta { index, start: None, arguments: partial_json };
                     out.push(StreamEvent::ToolCall(call));
                 }
@@ -166,12 +176,18 @@ impl Decoder {
         }
     }
 
-    /// Ends a block. A call without arguments gets an empty object, which other dialects require.
-    fn close(&mut self, block: usize, out: &mut Vec<StreamEvent>) {
-        if let Some(index) = self.calls.get(&block).copied().filter(|index| self.empty[*index]) {
-            self.empty[index] = false;
-            out.push(StreamEvent::ToolCall(ToolCallDelta { index, start: None, arguments: "{}".into() }));
+    /// Ends a call. Where no piece of its arguments came, they are those that its block began with: mostly an empty
+    /// object, which other dialects require. (Look-alikes may begin with all of them, and send the pieces, too.)
+    fn complete(&mut self, call: usize, out: &mut Vec<StreamEvent>) {
+        if let Some(arguments) = self.given[call].take() {
+            out.push(StreamEvent::ToolCall(ToolCallDelta { index: call, start: None, arguments }));
         }
+    }
+
+    /// Ends a stream without `message_stop`: the answer is complete where its reason came.
+    pub(crate) fn end(&mut self) -> Option<StreamEvent> {
+        let (reason, stop_sequence) = self.ending.take()?;
+        Some(StreamEvent::Finish { reason, stop_sequence })
     }
 }
 
