@@ -11,7 +11,8 @@ use jiff::Timestamp;
 use super::load::ConfigArgs;
 use super::progress::Count;
 use crate::store::{
-    Entry, ExchangeError, FEEDBACK_ID_BYTES, HandOver, OpenError, OpenState, Store, StoreError, read_entries,
+    Entry, ExchangeError, FEEDBACK_ID_BYTES, FeedbackRecord, HandOver, OpenError, OpenState, Store, StoreError,
+    read_entries,
 };
 use crate::train::dataset::foreign::{Called, Imported, import};
 
@@ -49,6 +50,8 @@ pub(super) fn run(args: &ImportArgs) -> anyhow::Result<ExitCode> {
 const MEANT_DATASET: &str = "to make a data set of another program's file, add --dataset DIR";
 /// Entries written to the store at once.
 const BATCH_ENTRIES: usize = 500;
+/// Bytes of entries from which they are written to the store: a multiple must be free on the disk.
+const BATCH_BYTES: usize = 1 << 20;
 
 fn into_log(args: &ImportArgs) -> anyhow::Result<ExitCode> {
     // Checked first, so that no decision log is created for files that are no exports.
@@ -83,7 +86,7 @@ fn into_log(args: &ImportArgs) -> anyhow::Result<ExitCode> {
     let (mut new, mut known) = (0, 0);
     for file in &args.files {
         let mut batch: Vec<Entry> = Vec::with_capacity(BATCH_ENTRIES);
-        let mut failed: Option<StoreError> = None;
+        let (mut failed, mut bytes): (Option<StoreError>, usize) = (None, 0);
         let mut put = |batch: &mut Vec<Entry>| match append(&store, std::mem::take(batch)) {
             Ok((added, there)) => {
                 (new, known) = (new + added, known + there);
@@ -92,9 +95,11 @@ fn into_log(args: &ImportArgs) -> anyhow::Result<ExitCode> {
             Err(error) => Some(error),
         };
         let read = read_entries(file, |entry| {
+            bytes += entry.decision.bytes() + entry.feedback.iter().map(FeedbackRecord::bytes).sum::<usize>();
             batch.push(entry);
             count.another();
-            if batch.len() >= BATCH_ENTRIES {
+            if batch.len() >= BATCH_ENTRIES || bytes >= BATCH_BYTES {
+                bytes = 0;
                 failed = put(&mut batch);
             }
             failed.is_none()

@@ -30,10 +30,11 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub fn audit(&self, record: &AuditRecord) -> Result<(), StoreError> {
-        let trees = self.trees_to_write()?;
+        let value = encode(record)?;
+        let trees = self.trees_to_write(value.len())?;
         let time = u64::try_from(record.at_ms).unwrap_or(0);
         let key = [time.to_be_bytes(), trees.db.generate_id()?.to_be_bytes()].concat();
-        trees.audit.insert(key, encode(record)?)?;
+        trees.audit.insert(key, value)?;
         self.flush()
     }
 

@@ -14,7 +14,7 @@ use super::block::{self, Block, Builder};
 use super::db::Store;
 use super::encoding::encode;
 use super::error::StoreError;
-use super::record::{DecisionRecord, Entry, FeedbackRecord, OutcomeRecord};
+use super::record::{DecisionRecord, Entry, FeedbackRecord, OUTCOME_BYTES, OutcomeRecord};
 use super::trees::Trees;
 use crate::protocol::DecisionId;
 
@@ -44,14 +44,18 @@ impl Store {
     /// An outcome that is reported again replaces the one before; a feedback does not.
     ///
     /// # Errors
-    /// When the database fails; part of the records may have been written.
+    /// When the database fails; part of the records may have been written. [`StoreError::Full`]: none was.
     pub fn append(
         &self,
         decisions: &[impl Borrow<DecisionRecord>],
         outcomes: &[impl Borrow<OutcomeRecord>],
         feedback: &mut [FeedbackRecord],
     ) -> Result<Vec<Stored>, StoreError> {
-        let trees = self.trees_to_write()?;
+        let bytes = decisions.iter().map(|it| it.borrow().bytes()).sum::<usize>()
+            + outcomes.len() * OUTCOME_BYTES
+            + feedback.iter().map(FeedbackRecord::bytes).sum::<usize>();
+        let trees = self.trees()?;
+        self.find_room(bytes).inspect_err(|_| self.miss_room(bytes))?;
         let mut rollup = self.rollup();
         let before = self.facts_before(&mut rollup, decisions, outcomes, feedback)?;
         let mut written = self.put(&trees, decisions, outcomes)?;

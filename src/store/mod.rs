@@ -20,7 +20,9 @@
 
 mod audit;
 mod block;
+mod closer;
 mod compact;
+mod damaged;
 mod data_dir;
 pub mod db;
 mod dictionary;
@@ -36,6 +38,7 @@ mod rates;
 pub mod record;
 mod retention;
 mod rollup;
+mod room;
 mod settings;
 mod signals;
 mod snapshots;

@@ -244,6 +244,14 @@ pub struct DecisionRecord {
     pub prompt: Option<String>,
 }
 
+impl DecisionRecord {
+    /// Bytes that it takes, roughly.
+    pub fn bytes(&self) -> usize {
+        const WITHOUT_PROMPT: usize = 512;
+        WITHOUT_PROMPT + self.prompt.as_ref().map_or(0, String::len)
+    }
+}
+
 /// A sign of a bad answer that needs no rating.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -304,6 +312,9 @@ pub struct OutcomeRecord {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub signals: Vec<Signal>,
 }
+
+/// Bytes that an outcome takes, roughly.
+pub(super) const OUTCOME_BYTES: usize = 128;
 
 impl OutcomeRecord {
     /// The end of a request of which nothing is known but when and how it ended.
@@ -390,6 +401,14 @@ pub struct FeedbackRecord {
     /// Who or what judged: a user, a judge, a test.
     #[serde(default)]
     pub source: String,
+}
+
+impl FeedbackRecord {
+    /// Bytes that it takes, roughly.
+    pub fn bytes(&self) -> usize {
+        const WITHOUT_COMMENT: usize = 128;
+        WITHOUT_COMMENT + self.comment.as_ref().map_or(0, String::len)
+    }
 }
 
 /// A decision with its outcome and feedback.

@@ -35,6 +35,10 @@ const MAX_CHANGED: usize = 4096;
 /// Most records written at once.
 const MAX_BATCH: usize = 2048;
 
+/// Most bytes written at once, but for the last record: where prompts are kept, 2048 records may have 128 MB, and a
+/// multiple must be free on the disk.
+const MAX_BYTES: usize = 1 << 20;
+
 /// How long the thread waits for a record before it looks at the database and the compaction.
 const IDLE: Duration = Duration::from_millis(250);
 
@@ -298,15 +302,21 @@ struct Round {
     feedback: Vec<FeedbackRecord>,
     replies: Vec<oneshot::Sender<Result<Ack, FeedbackError>>>,
     flushes: Vec<oneshot::Sender<Result<(), StoreError>>>,
+    /// Bytes of the decisions and feedback, roughly.
+    bytes: usize,
     close: bool,
 }
 
 impl Round {
     fn take(&mut self, command: Command) {
         match command {
-            Command::Decision(record) => self.decisions.push(record),
+            Command::Decision(record) => {
+                self.bytes += record.bytes();
+                self.decisions.push(record);
+            }
             Command::Outcome(record) => self.outcomes.push(record),
             Command::Feedback(record, reply) => {
+                self.bytes += record.bytes();
                 self.feedback.push(*record);
                 self.replies.push(reply);
             }
@@ -325,18 +335,21 @@ impl Round {
     }
 }
 
-/// Takes commands until there are [`MAX_BATCH`], a caller waits for the disk, or [`GATHER`] is over.
+/// Takes commands until there are [`MAX_BATCH`] or they have [`MAX_BYTES`], a caller waits for the disk, or [`GATHER`]
+/// is over.
 fn gather(round: &mut Round, commands: &Receiver<Command>) {
     let until = Instant::now() + GATHER;
     let mut taken = 1;
     loop {
         while taken < MAX_BATCH
+            && round.bytes < MAX_BYTES
             && let Ok(command) = commands.try_recv()
         {
             round.take(command);
             taken += 1;
         }
-        if taken >= MAX_BATCH || round.is_awaited() || round.is_empty() || Instant::now() >= until {
+        let is_full = taken >= MAX_BATCH || round.bytes >= MAX_BYTES;
+        if is_full || round.is_awaited() || round.is_empty() || Instant::now() >= until {
             return;
         }
         std::thread::sleep(NAP);
@@ -406,6 +419,8 @@ impl Loop {
             Ok(Compacted::Done) => COMPACT_EVERY,
             Ok(Compacted::Busy) => COMPACT_RETRY,
             Ok(Compacted::More) => COMPACT_MORE,
+            // New records may still fit, and can wait for it.
+            Err(StoreError::Full) => COMPACT_EVERY,
             Err(error) => {
                 self.note_down(&error);
                 COMPACT_EVERY
