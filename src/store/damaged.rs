@@ -57,7 +57,11 @@ impl Store {
         }
     }
 
+    /// Not while the disk is full: the next reader comes upon it again.
     fn set_aside(&self, trees: &Trees, tree: &sled::Tree, key: &[u8], value: &[u8], error: &encoding::DecodeError) {
+        if self.find_room(value.len()).is_err() {
+            return;
+        }
         let name = tree.name();
         let place = damaged_key(tree, key);
         let records = records_in(&place, value);

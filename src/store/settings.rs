@@ -46,7 +46,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub fn forget_setting(&self, name: &str) -> Result<(), StoreError> {
-        self.trees()?.settings.remove(name)?;
+        self.trees_to_write(0)?.settings.remove(name)?;
         Ok(())
     }
 }

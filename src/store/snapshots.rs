@@ -177,7 +177,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub fn prune_snapshots(&self, keep: usize, spare: &[u64]) -> Result<usize, StoreError> {
-        let trees = self.trees()?;
+        let trees = self.trees_to_write(0)?;
         let mut deleted = 0;
         for (place, pair) in trees.snapshots.iter().keys().rev().enumerate() {
             let key = pair?;
