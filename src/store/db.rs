@@ -501,11 +501,20 @@ fn salt_of(trees: &Trees, known: Option<Salt>) -> Result<Salt, StoreError> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::mpsc::sync_channel;
     use std::time::Instant;
 
     use super::*;
+
+    /// A store in `dir`, on a disk that says to have `free` bytes left.
+    pub(in crate::store) fn on_disk_with(dir: &Path, free: &Arc<AtomicU64>) -> Store {
+        let (mut store, _) = Store::open(dir, &config::Store::default(), 0).unwrap();
+        let free = Arc::clone(free);
+        let room = Room::told_by(dir, move |_| Some(free.load(Ordering::Relaxed)));
+        Arc::get_mut(&mut store.shared).unwrap().room = room;
+        store
+    }
 
     #[test]
     #[ignore = "the hung database stops all others of the process for ten seconds; run it alone"]

@@ -114,3 +114,7 @@ pub(super) fn find_room(dir: &Path) -> io::Result<()> {
     let _ = fs::remove_file(&path);
     tried
 }
+
+#[cfg(test)]
+#[path = "room_tests.rs"]
+mod tests;
