@@ -160,17 +160,8 @@ impl Store {
             _ => self.block_with(&trees, key)?,
         };
         let row = block.as_ref().and_then(|block| block.find(key));
-        let decision = match (alone, row) {
-            (Some(value), _) => self.read(&trees, &trees.decisions, key, &value),
-            (None, Some(row)) => self.read_row(&trees, &trees.decisions, key, row.decision),
-            (None, None) => None,
-        };
-        let Some(decision) = decision else { return Ok(None) };
-        let outcome = match (end, row.and_then(|row| row.outcome)) {
-            (Some(value), _) => self.read(&trees, &trees.outcomes, key, &value),
-            (None, Some(bytes)) => self.read_row(&trees, &trees.outcomes, key, bytes),
-            (None, None) => None,
-        };
+        let Some(decision) = self.decision_in(&trees, key, alone.as_deref(), row) else { return Ok(None) };
+        let outcome = self.outcome_in(&trees, key, end.as_deref(), row);
         let mut feedback: Vec<FeedbackRecord> = Vec::new();
         for pair in trees.feedback.scan_prefix(key) {
             let (key, value) = pair?;
