@@ -11,8 +11,7 @@ use jiff::Timestamp;
 use super::load::ConfigArgs;
 use super::progress::Count;
 use crate::store::{
-    Entry, ExchangeError, FEEDBACK_ID_BYTES, FeedbackRecord, HandOver, OpenError, OpenState, Store, StoreError,
-    read_entries,
+    Entry, ExchangeError, FeedbackRecord, HandOver, OpenError, OpenState, Store, StoreError, read_entries,
 };
 use crate::train::dataset::foreign::{Called, Imported, import};
 
@@ -128,9 +127,7 @@ fn append(store: &Store, entries: Vec<Entry>) -> Result<(u64, u64), StoreError> 
         let has_ended = there.as_ref().is_some_and(|there| there.outcome.is_some());
         outcomes.extend(entry.outcome.filter(|_| !has_ended));
         // Feedback that the gateway itself would refuse is left out.
-        feedback.extend(entry.feedback.into_iter().filter(|said| {
-            said.decision == id && said.kind.is_valid() && (1..=FEEDBACK_ID_BYTES).contains(&said.id.len())
-        }));
+        feedback.extend(entry.feedback.into_iter().filter(|said| said.decision == id && said.fault().is_none()));
         match there {
             Some(_) => known += 1,
             None => decisions.push(entry.decision),

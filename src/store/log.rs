@@ -34,9 +34,6 @@ pub enum Stored {
 /// Most feedback of one decision: each further one reads all those before.
 pub const MOST_FEEDBACK: usize = 200;
 
-/// Most bytes of a feedback's id.
-pub const FEEDBACK_ID_BYTES: usize = 200;
-
 impl Store {
     /// Appends to the log, decisions first, so that a feedback may be about a decision of the same call. Returns the
     /// result for each feedback, in order. Nothing is surely on disk before the next [`Store::flush`].

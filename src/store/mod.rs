@@ -57,12 +57,12 @@ pub use error::{OpenError, StoreError};
 pub use exchange::{ExchangeError, Exporter, Format, line, read_entries};
 pub use fingerprint::Salt;
 pub use join::{Order, Span};
-pub use log::{FEEDBACK_ID_BYTES, MOST_FEEDBACK, Stored};
+pub use log::{MOST_FEEDBACK, Stored};
 pub use query::{Filter, Page};
 pub use rates::{Rates, chances};
 pub use record::{
-    AHEAD_MS, CandidateRecord, DecisionRecord, Entry, ExcludedRecord, FeedbackKind, FeedbackRecord, Fingerprint,
-    Mode, OutcomeRecord, OutcomeStatus, RequestFacts, ShadowRecord, Signal, Thumb,
+    AHEAD_MS, CandidateRecord, DecisionRecord, Entry, ExcludedRecord, FEEDBACK_ID_BYTES, FeedbackKind,
+    FeedbackRecord, Fingerprint, Mode, OutcomeRecord, OutcomeStatus, RequestFacts, ShadowRecord, Signal, Thumb,
 };
 pub use retention::{Clock, LogSize};
 pub use rollup::{Bucket, Glance, RECENT, SingleModel, Summary, Sums, Window, let_go};

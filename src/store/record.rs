@@ -381,6 +381,9 @@ impl FeedbackKind {
     }
 }
 
+/// Most bytes of a feedback's id.
+pub const FEEDBACK_ID_BYTES: usize = 200;
+
 /// One feedback on an answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FeedbackRecord {
@@ -404,6 +407,17 @@ pub struct FeedbackRecord {
 }
 
 impl FeedbackRecord {
+    /// Why it cannot be stored; `None` = it can.
+    pub fn fault(&self) -> Option<&'static str> {
+        if !self.kind.is_valid() {
+            Some("a score is from 0 to 1, a rating from 1 to 5")
+        } else if self.id.is_empty() || self.id.len() > FEEDBACK_ID_BYTES {
+            Some("a feedback's id has 1 to 200 bytes")
+        } else {
+            None
+        }
+    }
+
     /// Bytes that it takes, roughly.
     pub fn bytes(&self) -> usize {
         const WITHOUT_COMMENT: usize = 128;

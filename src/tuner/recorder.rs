@@ -25,8 +25,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::protocol::DecisionId;
 use crate::store::{
-    Compacted, Compactor, DecisionRecord, FEEDBACK_ID_BYTES, FeedbackRecord, MOST_FEEDBACK, OutcomeRecord, Salt,
-    Store, StoreError, Stored,
+    Compacted, Compactor, DecisionRecord, FeedbackRecord, MOST_FEEDBACK, OutcomeRecord, Salt, Store, StoreError,
+    Stored,
 };
 
 /// Most changed decisions that wait to be learned from. Those that do not fit are learned at the next retune.
@@ -223,11 +223,8 @@ impl Recorder {
     /// When there is no such decision, the value or id is invalid, or the store cannot take it now. A store in memory
     /// takes none, since an acknowledged feedback must survive the process.
     pub async fn feedback(&self, record: FeedbackRecord) -> Result<Ack, FeedbackError> {
-        if !record.kind.is_valid() {
-            return Err(FeedbackError::Invalid("a score is from 0 to 1, a rating from 1 to 5"));
-        }
-        if record.id.is_empty() || record.id.len() > FEEDBACK_ID_BYTES {
-            return Err(FeedbackError::Invalid("a feedback's id has 1 to 200 bytes"));
+        if let Some(fault) = record.fault() {
+            return Err(FeedbackError::Invalid(fault));
         }
         if !self.durable {
             return Err(FeedbackError::Unavailable("its directory cannot be written".to_owned()));
