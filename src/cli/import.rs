@@ -11,7 +11,8 @@ use jiff::Timestamp;
 use super::load::ConfigArgs;
 use super::progress::Count;
 use crate::store::{
-    Entry, ExchangeError, FEEDBACK_ID_BYTES, HandOver, OpenError, OpenState, Store, StoreError, read_entries,
+    Entry, ExchangeError, FeedbackRecord, HandOver, MOST_FEEDBACK, OpenError, OpenState, Store, StoreError, Stored,
+    read_entries,
 };
 use crate::train::dataset::foreign::{Called, Imported, import};
 
@@ -49,6 +50,8 @@ pub(super) fn run(args: &ImportArgs) -> anyhow::Result<ExitCode> {
 const MEANT_DATASET: &str = "to make a data set of another program's file, add --dataset DIR";
 /// Entries written to the store at once.
 const BATCH_ENTRIES: usize = 500;
+/// Bytes of entries from which they are written to the store: a multiple must be free on the disk.
+const BATCH_BYTES: usize = 1 << 20;
 
 fn into_log(args: &ImportArgs) -> anyhow::Result<ExitCode> {
     // Checked first, so that no decision log is created for files that are no exports.
@@ -80,21 +83,23 @@ fn into_log(args: &ImportArgs) -> anyhow::Result<ExitCode> {
     }
     handed.so_far();
     let mut count = Count::of("entries read");
-    let (mut new, mut known) = (0, 0);
+    let mut done = Done::default();
     for file in &args.files {
         let mut batch: Vec<Entry> = Vec::with_capacity(BATCH_ENTRIES);
-        let mut failed: Option<StoreError> = None;
+        let (mut failed, mut bytes): (Option<StoreError>, usize) = (None, 0);
         let mut put = |batch: &mut Vec<Entry>| match append(&store, std::mem::take(batch)) {
-            Ok((added, there)) => {
-                (new, known) = (new + added, known + there);
+            Ok(more) => {
+                done.add(&more);
                 None
             }
             Err(error) => Some(error),
         };
         let read = read_entries(file, |entry| {
+            bytes += entry.decision.bytes() + entry.feedback.iter().map(FeedbackRecord::bytes).sum::<usize>();
             batch.push(entry);
             count.another();
-            if batch.len() >= BATCH_ENTRIES {
+            if batch.len() >= BATCH_ENTRIES || bytes >= BATCH_BYTES {
+                bytes = 0;
                 failed = put(&mut batch);
             }
             failed.is_none()
@@ -102,37 +107,64 @@ fn into_log(args: &ImportArgs) -> anyhow::Result<ExitCode> {
         if let Some(error) = failed.or_else(|| put(&mut batch)) {
             return Err(error.into());
         }
+        let new = done.new;
         super::warn_cut(file, read.with_context(|| format!("{new} entries are imported, none after these"))?);
     }
     // Retention goes by the saved size.
     store.save_log_size()?;
     store.flush()?;
     count.end();
-    println!("{new} entries imported, {known} were there already");
+    println!("{} entries imported, {} were there already", done.new, done.known);
+    if done.left_out > 0 {
+        println!(
+            "{} feedbacks left out: they are beyond the {MOST_FEEDBACK} that a decision may have, or have a value or an id that the gateway refuses, too",
+            done.left_out
+        );
+    }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Appends what is new in `entries`, and returns the numbers of new and known ones. To a known one an outcome and
-/// feedback may have been added since it was imported.
-fn append(store: &Store, entries: Vec<Entry>) -> Result<(u64, u64), StoreError> {
+/// What an import did.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Done {
+    /// New entries.
+    new: u64,
+    /// Entries that were there.
+    known: u64,
+    /// Feedbacks that the log does not take.
+    left_out: u64,
+}
+
+impl Done {
+    fn add(&mut self, more: &Self) {
+        self.new += more.new;
+        self.known += more.known;
+        self.left_out += more.left_out;
+    }
+}
+
+/// Appends what is new in `entries`. To a known one an outcome and feedback may have been added since it was imported.
+fn append(store: &Store, entries: Vec<Entry>) -> Result<Done, StoreError> {
     let (mut decisions, mut outcomes, mut feedback) = (Vec::new(), Vec::new(), Vec::new());
-    let mut known = 0;
+    let mut done = Done::default();
     for entry in entries {
         let id = entry.decision.id;
         let there = store.entry(id)?;
         let has_ended = there.as_ref().is_some_and(|there| there.outcome.is_some());
         outcomes.extend(entry.outcome.filter(|_| !has_ended));
-        // Feedback that the gateway itself would refuse is left out.
-        feedback.extend(entry.feedback.into_iter().filter(|said| {
-            said.decision == id && said.kind.is_valid() && (1..=FEEDBACK_ID_BYTES).contains(&said.id.len())
-        }));
+        let said = entry.feedback.len();
+        let before = feedback.len();
+        feedback.extend(entry.feedback.into_iter().filter(|said| said.decision == id && said.fault().is_none()));
+        done.left_out += (said - (feedback.len() - before)) as u64;
         match there {
-            Some(_) => known += 1,
+            Some(_) => done.known += 1,
             None => decisions.push(entry.decision),
         }
     }
-    store.append(&decisions, &outcomes, &mut feedback)?;
-    Ok((decisions.len() as u64, known))
+    let stored = store.append(&decisions, &outcomes, &mut feedback)?;
+    done.new = decisions.len() as u64;
+    done.left_out += stored.iter().filter(|it| **it == Stored::TooMany).count() as u64;
+    Ok(done)
 }
 
 fn make_dataset(args: &ImportArgs, dir: &Path) -> anyhow::Result<ExitCode> {
@@ -174,4 +206,28 @@ fn make_dataset(args: &ImportArgs, dir: &Path) -> anyhow::Result<ExitCode> {
 fn names_a_file(name: &str) -> bool {
     let is_plain = |c: char| c.is_alphanumeric() || ".-_ ".contains(c);
     !name.is_empty() && !name.starts_with('.') && name.chars().all(is_plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn feedback_that_the_log_does_not_take_is_counted() {
+        let store = Store::in_memory().unwrap();
+        let id = uuid::Uuid::now_v7();
+        let said = |number: usize, score: f64| json!({ "id": format!("f{number}"), "decision": id, "at_ms": 2, "kind": { "score": score } });
+        let mut feedback: Vec<_> = (0..MOST_FEEDBACK + 3).map(|number| said(number, 0.5)).collect();
+        feedback.insert(0, said(999, 7.0));
+        let entry = json!({ "decision": { "id": id, "at_ms": 1, "chosen": "a" }, "feedback": feedback });
+        let entry: Entry = serde_json::from_value(entry).unwrap();
+        let first = append(&store, vec![entry.clone()]).unwrap();
+        assert_eq!(first, Done { new: 1, known: 0, left_out: 4 });
+        let second = append(&store, vec![entry]).unwrap();
+        assert_eq!(second, Done { new: 0, known: 1, left_out: 4 });
+        let there = store.entry(crate::protocol::DecisionId(id)).unwrap().unwrap();
+        assert_eq!(there.feedback.len(), MOST_FEEDBACK);
+    }
 }

@@ -30,10 +30,11 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub fn audit(&self, record: &AuditRecord) -> Result<(), StoreError> {
-        let trees = self.trees_to_write()?;
+        let value = encode(record)?;
+        let trees = self.trees_to_write(value.len())?;
         let time = u64::try_from(record.at_ms).unwrap_or(0);
         let key = [time.to_be_bytes(), trees.db.generate_id()?.to_be_bytes()].concat();
-        trees.audit.insert(key, encode(record)?)?;
+        trees.audit.insert(key, value)?;
         self.flush()
     }
 
@@ -42,7 +43,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub fn forget_acts(&self, cutoff_ms: i64) -> Result<usize, StoreError> {
-        let trees = self.trees()?;
+        let trees = self.trees_to_write(0)?;
         let end = u64::try_from(cutoff_ms).unwrap_or(0).to_be_bytes();
         let mut old = sled::Batch::default();
         let mut count = 0;

@@ -35,6 +35,9 @@ use super::trees::Trees;
 /// Most rows that one slice unpacks; about ten milliseconds of the writer's time.
 const MAX_ROWS: usize = 1024;
 
+/// Most unpacked bytes that one slice packs: a multiple must be free on the disk.
+const MAX_BYTES: usize = 1 << 20;
+
 /// Most sources that one slice looks at.
 const MAX_SOURCES: usize = 8192;
 
@@ -102,7 +105,7 @@ impl Compactor {
 impl Pass {
     /// Takes one slice; returns whether there is more.
     fn step(&mut self, store: &Store, now_ms: i64) -> Result<bool, StoreError> {
-        let trees = store.trees_to_write()?;
+        let trees = store.trees()?;
         if self.from > key_at(now_ms.saturating_add(DAY_MS)) {
             // The clock was ahead for a while; newer decisions must not wait until it has caught up.
             let newest = trees.block_before(&key_at(now_ms))?;
@@ -122,7 +125,7 @@ impl Pass {
         let mut slice = Slice { from: self.from, ..Slice::default() };
         let mut looks = 0;
         let more = loop {
-            if slice.rows >= MAX_ROWS || looks >= MAX_SOURCES {
+            if slice.rows >= MAX_ROWS || slice.bytes >= MAX_BYTES || looks >= MAX_SOURCES {
                 break true;
             }
             let Some(source) = sources.next()? else { break false };
@@ -134,7 +137,7 @@ impl Pass {
         slice.apply(store, &trees)?;
         if from != self.from {
             self.from = from;
-            trees.settings.insert(self.name, &from)?;
+            store.trees_to_write(from.len())?.settings.insert(self.name, &from)?;
         }
         Ok(more)
     }
@@ -231,6 +234,8 @@ struct Slice {
     /// The first id of the next slice.
     from: Key,
     rows: usize,
+    /// Unpacked bytes of the rows.
+    bytes: usize,
     builder: Builder,
     group: Group,
     blocks: Batch,
@@ -280,6 +285,7 @@ impl Slice {
             if let Some(plain) = decision.as_deref().or(row.map(|row| row.decision)) {
                 self.builder.push_plain(id, plain, outcome.as_deref().or(row.and_then(|row| row.outcome)))?;
                 self.rows += 1;
+                self.bytes += plain.len();
                 let moved = |value: Option<IVec>, is: bool| value.filter(|_| is).map(|value| (id, value.len()));
                 self.group.decisions.extend(moved(here.decision, decision.is_some()));
                 self.group.outcomes.extend(moved(here.outcome, outcome.is_some()));
@@ -340,6 +346,7 @@ impl Slice {
         if self.written == 0 {
             return Ok(());
         }
+        store.find_room(self.written + self.freed)?;
         trees.blocks.apply_batch(self.blocks)?;
         trees.flush()?;
         trees.decisions.apply_batch(self.decisions)?;

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::super::log::tests::{Call, Truth, blocks, call, calls, id, walked};
 use super::*;
 use crate::config;
-use crate::store::{Order, Span};
+use crate::store::{DecisionRecord, Order, OutcomeRecord, Span};
 
 /// Far behind everything.
 const LATER: i64 = 10_000_000;
@@ -216,4 +216,20 @@ fn a_clock_that_was_ahead_for_a_while_does_not_stop_it() {
     compact(&mut compactor, &store, LATER);
     assert!(alone(&store).0 < block::MAX_DECISIONS);
     assert_eq!(walked(&store, &Span::default(), Order::Oldest), truth.all());
+}
+
+#[test]
+fn a_slice_moves_few_bytes_however_large_the_records_are() {
+    let store = Store::in_memory().unwrap();
+    for number in 0..80 {
+        let prompt = Some("x".repeat(60_000));
+        let record = DecisionRecord { prompt, ..super::super::log::tests::decision(number, 0) };
+        store.append(&[record], &[] as &[OutcomeRecord], &mut []).unwrap();
+    }
+    let mut compactor = Compactor::resume(&store).unwrap();
+    let at_most = compactor.passes.len() * MAX_BYTES.div_ceil(60_000);
+    assert_eq!(compactor.step(&store, LATER).unwrap(), Compacted::More);
+    assert!((80 - at_most..80).contains(&alone(&store).0), "{:?}", alone(&store));
+    compact(&mut compactor, &store, LATER);
+    assert_eq!(alone(&store).0, 0);
 }

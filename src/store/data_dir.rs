@@ -65,49 +65,6 @@ pub(super) fn has_broken(dir: &Path) -> bool {
     entries.any(|entry| entry.file_name().to_string_lossy().starts_with(&prefix))
 }
 
-/// Room that an open decision log may need at any time.
-const LEAST_ROOM: u64 = 2 << 20;
-
-/// Whether the disk with the data directory `dir` is as good as full, as far as the system tells.
-#[cfg(unix)]
-#[allow(clippy::useless_conversion, reason = "the counts are of different types on different systems")]
-pub(super) fn is_full(dir: &Path) -> bool {
-    use std::os::unix::ffi::OsStrExt;
-    let Ok(path) = std::ffi::CString::new(dir.as_os_str().as_bytes()) else { return false };
-    let mut disk = std::mem::MaybeUninit::<libc::statvfs>::zeroed();
-    // SAFETY: the call reads a string that ends in zero and writes to a value that outlives it; all zeros is a value.
-    let (is_told, disk) = unsafe { (libc::statvfs(path.as_ptr(), disk.as_mut_ptr()) == 0, disk.assume_init()) };
-    // Some file systems of networks tell no size.
-    is_told && disk.f_blocks > 0 && u64::from(disk.f_bavail).saturating_mul(u64::from(disk.f_frsize)) < LEAST_ROOM
-}
-
-/// As far as the system tells: not at all.
-#[cfg(not(unix))]
-pub(super) fn is_full(_: &Path) -> bool {
-    false
-}
-
-/// Whether the data directory `dir` has room for the decision log to be opened or begun, tried with some megabytes: one
-/// that is begun takes about one.
-///
-/// # Errors
-///
-/// When it has none, or cannot be written.
-pub(super) fn find_room(dir: &Path) -> io::Result<()> {
-    const ROOM: usize = 4 << 20;
-    make_private(dir)?;
-    let path = dir.join("log.room");
-    // A file of that name is a leftover, or a link that the directory's owner has made.
-    let _ = fs::remove_file(&path);
-    let tried = private().create_new(true).open(&path).and_then(|mut file| {
-        // No zeros: some file systems keep those for nothing.
-        file.write_all(&vec![0xa5; ROOM])?;
-        file.sync_all()
-    });
-    let _ = fs::remove_file(&path);
-    tried
-}
-
 /// The decision log's directory in `dir`.
 pub(super) fn log_in(dir: &Path) -> PathBuf {
     dir.join(DIRECTORY)

@@ -250,23 +250,45 @@ impl Store {
         let mut feedback = Cursor::new(&trees.feedback, &bounds, order)?;
         while let Some(found) = decisions.next()? {
             let (key, row) = (&found.id, found.row());
-            let decision = match (&found.alone, row) {
-                (Some(value), _) => self.read::<DecisionRecord>(&trees, &trees.decisions, key, value),
-                (None, Some(row)) => self.read_row(&trees, &trees.decisions, key, row.decision),
-                (None, None) => None,
-            };
-            let Some(decision) = decision else { continue };
-            let outcome = match (outcomes.next_of(key)?, row.and_then(|row| row.outcome)) {
-                (Some((key, value)), _) => self.read::<OutcomeRecord>(&trees, &trees.outcomes, &key, &value),
-                (None, Some(bytes)) => self.read_row(&trees, &trees.outcomes, key, bytes),
-                (None, None) => None,
-            };
+            let Some(decision) = self.decision_in(&trees, key, found.alone.as_deref(), row) else { continue };
+            let end = outcomes.next_of(key)?.map(|(_, value)| value);
+            let outcome = self.outcome_in(&trees, key, end.as_deref(), row);
             let feedback = self.feedback_of(&trees, &mut feedback, key)?;
             if !visit(Entry { decision, outcome, feedback }) {
                 break;
             }
         }
         Ok(())
+    }
+
+    /// A decision: its single record counts, else its row in a block.
+    pub(super) fn decision_in(
+        &self,
+        trees: &Trees,
+        key: &[u8],
+        alone: Option<&[u8]>,
+        row: Option<Row<'_>>,
+    ) -> Option<DecisionRecord> {
+        match (alone, row) {
+            (Some(value), _) => self.read(trees, &trees.decisions, key, value),
+            (None, Some(row)) => self.read_row(trees, &trees.decisions, key, row.decision),
+            (None, None) => None,
+        }
+    }
+
+    /// An outcome: its single record counts, else that of its decision's row in a block.
+    pub(super) fn outcome_in(
+        &self,
+        trees: &Trees,
+        key: &[u8],
+        alone: Option<&[u8]>,
+        row: Option<Row<'_>>,
+    ) -> Option<OutcomeRecord> {
+        match (alone, row.and_then(|row| row.outcome)) {
+            (Some(value), _) => self.read(trees, &trees.outcomes, key, value),
+            (None, Some(bytes)) => self.read_row(trees, &trees.outcomes, key, bytes),
+            (None, None) => None,
+        }
     }
 
     fn feedback_of(&self, trees: &Trees, cursor: &mut Cursor, id: &[u8]) -> Result<Vec<FeedbackRecord>, StoreError> {

@@ -14,7 +14,7 @@ use super::block::{self, Block, Builder};
 use super::db::Store;
 use super::encoding::encode;
 use super::error::StoreError;
-use super::record::{DecisionRecord, Entry, FeedbackRecord, OutcomeRecord};
+use super::record::{DecisionRecord, Entry, FeedbackRecord, OUTCOME_BYTES, OutcomeRecord};
 use super::trees::Trees;
 use crate::protocol::DecisionId;
 
@@ -34,9 +34,6 @@ pub enum Stored {
 /// Most feedback of one decision: each further one reads all those before.
 pub const MOST_FEEDBACK: usize = 200;
 
-/// Most bytes of a feedback's id.
-pub const FEEDBACK_ID_BYTES: usize = 200;
-
 impl Store {
     /// Appends to the log, decisions first, so that a feedback may be about a decision of the same call. Returns the
     /// result for each feedback, in order. Nothing is surely on disk before the next [`Store::flush`].
@@ -44,14 +41,18 @@ impl Store {
     /// An outcome that is reported again replaces the one before; a feedback does not.
     ///
     /// # Errors
-    /// When the database fails; part of the records may have been written.
+    /// When the database fails; part of the records may have been written. [`StoreError::Full`]: none was.
     pub fn append(
         &self,
         decisions: &[impl Borrow<DecisionRecord>],
         outcomes: &[impl Borrow<OutcomeRecord>],
         feedback: &mut [FeedbackRecord],
     ) -> Result<Vec<Stored>, StoreError> {
-        let trees = self.trees_to_write()?;
+        let bytes = decisions.iter().map(|it| it.borrow().bytes()).sum::<usize>()
+            + outcomes.len() * OUTCOME_BYTES
+            + feedback.iter().map(FeedbackRecord::bytes).sum::<usize>();
+        let trees = self.trees()?;
+        self.find_room(bytes).inspect_err(|_| self.miss_room(bytes))?;
         let mut rollup = self.rollup();
         let before = self.facts_before(&mut rollup, decisions, outcomes, feedback)?;
         let mut written = self.put(&trees, decisions, outcomes)?;
@@ -156,17 +157,8 @@ impl Store {
             _ => self.block_with(&trees, key)?,
         };
         let row = block.as_ref().and_then(|block| block.find(key));
-        let decision = match (alone, row) {
-            (Some(value), _) => self.read(&trees, &trees.decisions, key, &value),
-            (None, Some(row)) => self.read_row(&trees, &trees.decisions, key, row.decision),
-            (None, None) => None,
-        };
-        let Some(decision) = decision else { return Ok(None) };
-        let outcome = match (end, row.and_then(|row| row.outcome)) {
-            (Some(value), _) => self.read(&trees, &trees.outcomes, key, &value),
-            (None, Some(bytes)) => self.read_row(&trees, &trees.outcomes, key, bytes),
-            (None, None) => None,
-        };
+        let Some(decision) = self.decision_in(&trees, key, alone.as_deref(), row) else { return Ok(None) };
+        let outcome = self.outcome_in(&trees, key, end.as_deref(), row);
         let mut feedback: Vec<FeedbackRecord> = Vec::new();
         for pair in trees.feedback.scan_prefix(key) {
             let (key, value) = pair?;

@@ -20,7 +20,9 @@
 
 mod audit;
 mod block;
+mod closer;
 mod compact;
+mod damaged;
 mod data_dir;
 pub mod db;
 mod dictionary;
@@ -36,6 +38,7 @@ mod rates;
 pub mod record;
 mod retention;
 mod rollup;
+mod room;
 mod settings;
 mod signals;
 mod snapshots;
@@ -54,12 +57,12 @@ pub use error::{OpenError, StoreError};
 pub use exchange::{ExchangeError, Exporter, Format, line, read_entries};
 pub use fingerprint::Salt;
 pub use join::{Order, Span};
-pub use log::{FEEDBACK_ID_BYTES, MOST_FEEDBACK, Stored};
+pub use log::{MOST_FEEDBACK, Stored};
 pub use query::{Filter, Page};
 pub use rates::{Rates, chances};
 pub use record::{
-    AHEAD_MS, CandidateRecord, DecisionRecord, Entry, ExcludedRecord, FeedbackKind, FeedbackRecord, Fingerprint,
-    Mode, OutcomeRecord, OutcomeStatus, RequestFacts, ShadowRecord, Signal, Thumb,
+    AHEAD_MS, CandidateRecord, DecisionRecord, Entry, ExcludedRecord, FEEDBACK_ID_BYTES, FeedbackKind,
+    FeedbackRecord, Fingerprint, Mode, OutcomeRecord, OutcomeStatus, RequestFacts, ShadowRecord, Signal, Thumb,
 };
 pub use retention::{Clock, LogSize};
 pub use rollup::{Bucket, Glance, RECENT, SingleModel, Summary, Sums, Window, let_go};

@@ -244,6 +244,14 @@ pub struct DecisionRecord {
     pub prompt: Option<String>,
 }
 
+impl DecisionRecord {
+    /// Bytes that it takes, roughly.
+    pub fn bytes(&self) -> usize {
+        const WITHOUT_PROMPT: usize = 512;
+        WITHOUT_PROMPT + self.prompt.as_ref().map_or(0, String::len)
+    }
+}
+
 /// A sign of a bad answer that needs no rating.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -304,6 +312,9 @@ pub struct OutcomeRecord {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub signals: Vec<Signal>,
 }
+
+/// Bytes that an outcome takes, roughly.
+pub(super) const OUTCOME_BYTES: usize = 128;
 
 impl OutcomeRecord {
     /// The end of a request of which nothing is known but when and how it ended.
@@ -370,6 +381,9 @@ impl FeedbackKind {
     }
 }
 
+/// Most bytes of a feedback's id.
+pub const FEEDBACK_ID_BYTES: usize = 200;
+
 /// One feedback on an answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FeedbackRecord {
@@ -390,6 +404,25 @@ pub struct FeedbackRecord {
     /// Who or what judged: a user, a judge, a test.
     #[serde(default)]
     pub source: String,
+}
+
+impl FeedbackRecord {
+    /// Why it cannot be stored; `None` = it can.
+    pub fn fault(&self) -> Option<&'static str> {
+        if !self.kind.is_valid() {
+            Some("a score is from 0 to 1, a rating from 1 to 5")
+        } else if self.id.is_empty() || self.id.len() > FEEDBACK_ID_BYTES {
+            Some("a feedback's id has 1 to 200 bytes")
+        } else {
+            None
+        }
+    }
+
+    /// Bytes that it takes, roughly.
+    pub fn bytes(&self) -> usize {
+        const WITHOUT_COMMENT: usize = 128;
+        WITHOUT_COMMENT + self.comment.as_ref().map_or(0, String::len)
+    }
 }
 
 /// A decision with its outcome and feedback.

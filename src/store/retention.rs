@@ -23,6 +23,9 @@ use super::trees::Trees;
 /// Decisions from which a slice is complete.
 const SLICE: usize = 256;
 
+/// Bytes of decisions from which a slice is complete: a multiple must be free on the disk to delete them.
+const SLICE_BYTES: usize = 256 << 10;
+
 /// Running time, summed over processes, after which a doubted clock is believed.
 const GRACE: Duration = Duration::from_secs(24 * 3600);
 
@@ -88,32 +91,35 @@ impl Store {
         let too_large = max_bytes > 0 && self.log_bytes() > max_bytes;
         let old = cutoff_ms.map(key_at);
         let may_go = |key: &[u8]| too_large || old.is_some_and(|old| key < &old[..]);
-        let mut alone = trees.decisions.iter().keys();
+        let mut alone = trees.decisions.iter();
         let mut blocks = trees.blocks.iter();
         let mut next = (alone.next().transpose()?, blocks.next().transpose()?);
         let mut last: Option<sled::IVec> = None;
         let mut count = 0;
         let mut freed = 0;
         let mut gone = sled::Batch::default();
-        while count < SLICE {
+        let mut bytes = 0;
+        while count < SLICE && bytes < SLICE_BYTES {
             match &next {
-                (alone, Some((key, value))) if alone.as_ref().is_none_or(|alone| key <= alone) => {
+                (alone, Some((key, value))) if alone.as_ref().is_none_or(|(alone, _)| key <= alone) => {
                     // A block with a broken head does not say where it ends; it is deleted by its key.
                     let end = block::last_id(value).map_or_else(|| key.clone(), |end| sled::IVec::from(&end));
                     if !may_go(&end) {
                         break;
                     }
                     count += block::claimed(value);
-                    freed += value.len() as u64;
+                    freed += value.len();
+                    bytes += value.len();
                     gone.remove(key);
                     last = last.max(Some(end));
                     next.1 = blocks.next().transpose()?;
                 }
-                (Some(key), _) => {
+                (Some((key, value)), _) => {
                     if !may_go(key) {
                         break;
                     }
                     count += 1;
+                    bytes += value.len();
                     last = last.max(Some(key.clone()));
                     next.0 = alone.next().transpose()?;
                 }
@@ -130,17 +136,20 @@ impl Store {
         // A feedback's key begins with its decision's, so the end must lie after all such keys.
         let mut end = last.to_vec();
         end.extend([0xff; super::FEEDBACK_ID_BYTES + 1]);
+        let mut batches = Vec::new();
         for tree in [&trees.feedback, &trees.outcomes, &trees.decisions] {
             let mut batch = sled::Batch::default();
             for pair in tree.range::<&[u8], _>(..=&end[..]) {
                 let (key, value) = pair?;
-                freed += value.len() as u64;
+                freed += value.len();
                 batch.remove(key);
             }
-            tree.apply_batch(batch)?;
+            batches.push((tree, batch));
         }
-        trees.blocks.apply_batch(gone)?;
-        self.note_freed(freed);
+        batches.push((&trees.blocks, gone));
+        self.find_room(freed)?;
+        batches.into_iter().try_for_each(|(tree, batch)| tree.apply_batch(batch))?;
+        self.note_freed(freed as u64);
         // Saved at once: a process that dies between two slices must not restart with the old size, and delete too
         // much.
         self.save_log_size()?;
@@ -189,7 +198,7 @@ impl Store {
     /// When the database fails.
     pub fn save_log_size(&self) -> Result<(), StoreError> {
         let bytes = super::encoding::encode(&self.log_size())?;
-        self.trees()?.settings.insert(LOG_BYTES, bytes)?;
+        self.trees_to_write(bytes.len())?.settings.insert(LOG_BYTES, bytes)?;
         Ok(())
     }
 

@@ -23,7 +23,8 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub fn set_setting<T: Serialize>(&self, name: &str, value: &T) -> Result<(), StoreError> {
-        self.trees_to_write()?.settings.insert(name, encode(value)?)?;
+        let value = encode(value)?;
+        self.trees_to_write(value.len())?.settings.insert(name, value)?;
         self.flush()
     }
 
@@ -45,7 +46,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub fn forget_setting(&self, name: &str) -> Result<(), StoreError> {
-        self.trees()?.settings.remove(name)?;
+        self.trees_to_write(0)?.settings.remove(name)?;
         Ok(())
     }
 }

@@ -101,10 +101,11 @@ impl Store {
     /// # Errors
     /// When the database fails, or the policy cannot be encoded.
     pub fn put_snapshot<P: Serialize>(&self, record: &SnapshotRecord, policy: &P) -> Result<(), StoreError> {
-        let trees = self.trees_to_write()?;
+        let (policy, value) = (encode(policy)?, encode(record)?);
+        let trees = self.trees_to_write(policy.len() + value.len())?;
         let key = record.version.to_be_bytes();
-        trees.policies.insert(key, encode(policy)?)?;
-        trees.snapshots.insert(key, encode(record)?)?;
+        trees.policies.insert(key, policy)?;
+        trees.snapshots.insert(key, value)?;
         self.flush()
     }
 
@@ -113,7 +114,8 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub fn update_snapshot(&self, record: &SnapshotRecord) -> Result<(), StoreError> {
-        self.trees_to_write()?.snapshots.insert(record.version.to_be_bytes(), encode(record)?)?;
+        let value = encode(record)?;
+        self.trees_to_write(value.len())?.snapshots.insert(record.version.to_be_bytes(), value)?;
         self.flush()
     }
 
@@ -175,7 +177,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub fn prune_snapshots(&self, keep: usize, spare: &[u64]) -> Result<usize, StoreError> {
-        let trees = self.trees()?;
+        let trees = self.trees_to_write(0)?;
         let mut deleted = 0;
         for (place, pair) in trees.snapshots.iter().keys().rev().enumerate() {
             let key = pair?;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::data_dir::find_room;
+use super::room::find_room;
 
 /// Prefix of the directories' names.
 const PREFIX: &str = "pointsman-";

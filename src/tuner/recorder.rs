@@ -25,8 +25,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::protocol::DecisionId;
 use crate::store::{
-    Compacted, Compactor, DecisionRecord, FEEDBACK_ID_BYTES, FeedbackRecord, MOST_FEEDBACK, OutcomeRecord, Salt,
-    Store, StoreError, Stored,
+    Compacted, Compactor, DecisionRecord, FeedbackRecord, MOST_FEEDBACK, OutcomeRecord, Salt, Store, StoreError,
+    Stored,
 };
 
 /// Most changed decisions that wait to be learned from. Those that do not fit are learned at the next retune.
@@ -34,6 +34,10 @@ const MAX_CHANGED: usize = 4096;
 
 /// Most records written at once.
 const MAX_BATCH: usize = 2048;
+
+/// Most bytes written at once, but for the last record: where prompts are kept, 2048 records may have 128 MB, and a
+/// multiple must be free on the disk.
+const MAX_BYTES: usize = 1 << 20;
 
 /// How long the thread waits for a record before it looks at the database and the compaction.
 const IDLE: Duration = Duration::from_millis(250);
@@ -219,11 +223,8 @@ impl Recorder {
     /// When there is no such decision, the value or id is invalid, or the store cannot take it now. A store in memory
     /// takes none, since an acknowledged feedback must survive the process.
     pub async fn feedback(&self, record: FeedbackRecord) -> Result<Ack, FeedbackError> {
-        if !record.kind.is_valid() {
-            return Err(FeedbackError::Invalid("a score is from 0 to 1, a rating from 1 to 5"));
-        }
-        if record.id.is_empty() || record.id.len() > FEEDBACK_ID_BYTES {
-            return Err(FeedbackError::Invalid("a feedback's id has 1 to 200 bytes"));
+        if let Some(fault) = record.fault() {
+            return Err(FeedbackError::Invalid(fault));
         }
         if !self.durable {
             return Err(FeedbackError::Unavailable("its directory cannot be written".to_owned()));
@@ -298,15 +299,21 @@ struct Round {
     feedback: Vec<FeedbackRecord>,
     replies: Vec<oneshot::Sender<Result<Ack, FeedbackError>>>,
     flushes: Vec<oneshot::Sender<Result<(), StoreError>>>,
+    /// Bytes of the decisions and feedback, roughly.
+    bytes: usize,
     close: bool,
 }
 
 impl Round {
     fn take(&mut self, command: Command) {
         match command {
-            Command::Decision(record) => self.decisions.push(record),
+            Command::Decision(record) => {
+                self.bytes += record.bytes();
+                self.decisions.push(record);
+            }
             Command::Outcome(record) => self.outcomes.push(record),
             Command::Feedback(record, reply) => {
+                self.bytes += record.bytes();
                 self.feedback.push(*record);
                 self.replies.push(reply);
             }
@@ -325,18 +332,21 @@ impl Round {
     }
 }
 
-/// Takes commands until there are [`MAX_BATCH`], a caller waits for the disk, or [`GATHER`] is over.
+/// Takes commands until there are [`MAX_BATCH`] or they have [`MAX_BYTES`], a caller waits for the disk, or [`GATHER`]
+/// is over.
 fn gather(round: &mut Round, commands: &Receiver<Command>) {
     let until = Instant::now() + GATHER;
     let mut taken = 1;
     loop {
         while taken < MAX_BATCH
+            && round.bytes < MAX_BYTES
             && let Ok(command) = commands.try_recv()
         {
             round.take(command);
             taken += 1;
         }
-        if taken >= MAX_BATCH || round.is_awaited() || round.is_empty() || Instant::now() >= until {
+        let is_full = taken >= MAX_BATCH || round.bytes >= MAX_BYTES;
+        if is_full || round.is_awaited() || round.is_empty() || Instant::now() >= until {
             return;
         }
         std::thread::sleep(NAP);
@@ -406,6 +416,8 @@ impl Loop {
             Ok(Compacted::Done) => COMPACT_EVERY,
             Ok(Compacted::Busy) => COMPACT_RETRY,
             Ok(Compacted::More) => COMPACT_MORE,
+            // New records may still fit, and can wait for it.
+            Err(StoreError::Full) => COMPACT_EVERY,
             Err(error) => {
                 self.note_down(&error);
                 COMPACT_EVERY

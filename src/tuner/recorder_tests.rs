@@ -170,3 +170,17 @@ fn a_writer_that_hangs_is_not_waited_for() {
     writer.close_within(Duration::from_millis(50));
     assert!(began.elapsed() < Duration::from_secs(10));
 }
+
+#[test]
+fn a_round_is_bounded_by_its_bytes() {
+    let (queue, commands) = sync_channel(MAX_BATCH);
+    for number in 0..100 {
+        let record = DecisionRecord { prompt: Some("x".repeat(60_000)), ..decision(number) };
+        queue.send(Command::Decision(Box::new(record))).unwrap();
+    }
+    let mut round = Round::default();
+    round.take(commands.recv().unwrap());
+    gather(&mut round, &commands);
+    assert!(round.bytes >= MAX_BYTES, "it waited for no more");
+    assert_eq!(round.decisions.len(), MAX_BYTES.div_ceil(decision(0).bytes() + 60_000 - "secret".len()));
+}

@@ -25,7 +25,7 @@ use super::trained_on::TrainedOn;
 use crate::bandit::Snapshot;
 use crate::config::{Bandit, LearningMode};
 use crate::protocol::DecisionId;
-use crate::store::{AHEAD_MS, LogSize, Order, SnapshotState, Span, StoreError};
+use crate::store::{AHEAD_MS, LogSize, Order, SnapshotRecord, SnapshotState, Span, StoreError};
 
 /// How often the task checks whether a job is due.
 const TICK: Duration = Duration::from_millis(500);
@@ -353,17 +353,29 @@ impl Worker {
         Ok(())
     }
 
-    /// The newest version that was in force with the same head as `anew`, and until when it had read the log: the head
-    /// may have been in use before.
+    /// The last version that was in force with the same head as `anew`, and until when it had read the log: the head
+    /// may have been in use before. Goes back from the version in force by what each one followed: a later version that
+    /// an operator replaced by an earlier one stays out of force.
     fn known_beside(&self, anew: &LivePolicy) -> Result<Option<(LivePolicy, i64)>, StoreError> {
         let store = &self.shared.store;
-        for record in store.snapshots()?.iter().filter(|record| record.state == SnapshotState::Promoted) {
-            let known = store.policy::<Snapshot>(record.version)?;
-            if let Some(mut policy) = known.filter(|policy| policy.space() == anew.policy.space()) {
-                policy = live::under(policy, *anew.policy.settings());
+        let all = store.snapshots()?;
+        let promoted = |record: &&SnapshotRecord| record.state == SnapshotState::Promoted;
+        let mut next = Some(anew.policy.version);
+        while let Some(version) = next {
+            let record = all.iter().find(|record| record.version == version);
+            if let Some(record) = record.filter(promoted)
+                && let Some(policy) = store.policy::<Snapshot>(version)?
+                && policy.space() == anew.policy.space()
+            {
+                let mut policy = live::under(policy, *anew.policy.settings());
                 policy.version = anew.policy.version;
                 return Ok(Some((LivePolicy::new(policy, 0), record.made_at_ms)));
             }
+            let followed = record.and_then(|record| {
+                [record.replaced, record.parent].into_iter().find(|followed| (1..version).contains(followed))
+            });
+            let older = || all.iter().filter(promoted).map(|record| record.version).find(|older| *older < version);
+            next = followed.or_else(older);
         }
         Ok(None)
     }

@@ -629,6 +629,33 @@ fn a_head_that_comes_back_finds_what_was_learned_beside_it() {
 }
 
 #[test]
+fn a_head_that_comes_back_brings_no_version_that_an_operator_put_out_of_force() {
+    let store = Store::in_memory().unwrap();
+    let gate = Gate { tolerance: 1.0, ..Gate::default() };
+    let guard = Guard { enabled: false, ..Guard::default() };
+    let mut worker = worker_with(&store, &Learning { gate, guard, ..Learning::default() });
+    for (number, learned) in [(60, 60), (40, 100)] {
+        happen(&store, now_ms(), number, |_| judged(true));
+        let at_ms = now_ms() + 1_000;
+        let proposal = worker.retune(at_ms).unwrap();
+        assert_eq!((proposal.ruling, proposal.policy.learned_from()), (Ruling::Promote, learned));
+    }
+    worker.execute(Command::Promote(2), "me", now_ms() + 1_000).unwrap();
+    let mut at_ms = now_ms() as u64 + 2_000;
+    let mut read_by = |space: &str, features: usize| {
+        at_ms += 1;
+        let mut one = decision(at_ms);
+        (one.feature_space, one.features) = (space.into(), vec![0.5; features]);
+        store.append(&[one.clone()], &[outcome(&one)], &mut []).unwrap();
+        worker.follow_head(at_ms as i64).unwrap();
+        let live = worker.shared.live.load_full();
+        (live.policy.version, live.policy.space().to_owned(), live.policy.learned_from())
+    };
+    assert_eq!(read_by("newer", 3), (2, "newer".into(), 0));
+    assert_eq!(read_by("test", 2), (2, "test".into(), 60));
+}
+
+#[test]
 fn an_operators_promotion_ends_pin_and_hold_once_it_is_done() {
     let store = Store::in_memory().unwrap();
     let mut worker = worker(&store);

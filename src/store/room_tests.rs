@@ -1,0 +1,144 @@
+//! Without room nothing is written, whatever asks for it; and how much room is enough.
+
+use std::sync::Arc;
+
+use super::super::StoreError;
+use super::super::audit::AuditRecord;
+use super::super::compact::{Compacted, Compactor};
+use super::super::db::Store;
+use super::super::db::tests::on_disk_with;
+use super::super::log::tests::{decision, id, outcome};
+use super::super::record::{DecisionRecord, OutcomeRecord};
+use super::super::snapshots::SnapshotRecord;
+use super::*;
+
+/// Behind all ids of the tests.
+const LATER: i64 = 10_000_000;
+
+/// A store that has something of each kind, and what its disk says to be free.
+fn filled(dir: &Path) -> (Store, Arc<AtomicU64>) {
+    let free = Arc::new(AtomicU64::new(u64::MAX));
+    let store = on_disk_with(dir, &free);
+    for number in [0, 1] {
+        store.append(&[decision(number, 0)], &[] as &[OutcomeRecord], &mut []).unwrap();
+    }
+    for version in 1..=3 {
+        store.put_snapshot(&snapshot(version), &version).unwrap();
+    }
+    store.set_setting("known", &1).unwrap();
+    store.audit(&act()).unwrap();
+    (store, free)
+}
+
+fn snapshot(version: u64) -> SnapshotRecord {
+    SnapshotRecord::waiting(version, "retune", "", 0)
+}
+
+fn act() -> AuditRecord {
+    AuditRecord {
+        at_ms: 1,
+        who: "cli".into(),
+        action: "policy.pin".into(),
+        subject: "3".into(),
+        detail: serde_json::Value::Null,
+    }
+}
+
+#[test]
+fn without_room_nothing_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, free) = filled(dir.path());
+    let trees = store.trees().unwrap();
+    trees.outcomes.insert(id(0).0.as_bytes(), b"damaged").unwrap();
+    let content = || trees.db.checksum().unwrap();
+    let before = content();
+    free.store(LEAST - 1, Ordering::Relaxed);
+    let none: [OutcomeRecord; 0] = [];
+    let refused: [(&str, Result<(), StoreError>); 12] = [
+        ("append", store.append(&[decision(9, 0)], &none, &mut []).map(drop)),
+        ("set_setting", store.set_setting("known", &2)),
+        ("forget_setting", store.forget_setting("known")),
+        ("audit", store.audit(&act())),
+        ("forget_acts", store.forget_acts(LATER).map(drop)),
+        ("put_snapshot", store.put_snapshot(&snapshot(4), &4)),
+        ("update_snapshot", store.update_snapshot(&SnapshotRecord { learned_from: 7, ..snapshot(3) })),
+        ("set_live", store.set_live(3)),
+        ("prune_snapshots", store.prune_snapshots(1, &[]).map(drop)),
+        ("forget_some", store.forget_some(Some(LATER), 0).map(drop)),
+        ("save_log_size", store.save_log_size()),
+        ("compact", Compactor::resume(&store).unwrap().step(&store, LATER).map(drop)),
+    ];
+    for (what, refused) in refused {
+        assert!(matches!(refused, Err(StoreError::Full)), "{what}: {refused:?}");
+    }
+    let read = store.entry(id(0)).unwrap().unwrap();
+    assert!(read.outcome.is_none() && store.health().damaged == 0, "the damaged record stays where it is");
+    assert_eq!(content(), before);
+
+    free.store(u64::MAX, Ordering::Relaxed);
+    store.entry(id(0)).unwrap();
+    assert_eq!(store.health().damaged, 1);
+    assert_eq!(Compactor::resume(&store).unwrap().step(&store, LATER).unwrap(), Compacted::Done);
+    assert_eq!(store.forget_some(Some(LATER), 0).unwrap(), 2);
+    assert_ne!(content(), before);
+}
+
+#[test]
+fn the_room_asked_for_grows_with_what_is_to_be_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, free) = filled(dir.path());
+    let with_prompt = DecisionRecord { prompt: Some("x".repeat(60_000)), ..decision(9, 0) };
+    let many: Vec<DecisionRecord> = (10..200).map(|number| decision(number, 0)).collect();
+    free.store(LEAST + PER_BYTE * 30_000, Ordering::Relaxed);
+    let write = |decisions: &[DecisionRecord]| store.append(decisions, &[outcome(9, 0)], &mut []).map(drop);
+    assert!(matches!(write(&[with_prompt]), Err(StoreError::Full)));
+    assert!(matches!(write(&many), Err(StoreError::Full)));
+    write(&[decision(9, 0)]).unwrap();
+}
+
+#[test]
+fn a_slice_to_delete_has_few_bytes_however_large_the_records_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, free) = filled(dir.path());
+    // No text that packs well.
+    let mut at = 1_u64;
+    let mut noise = || {
+        at = at.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        char::from(b'!' + (at >> 57) as u8 % 90)
+    };
+    for number in 2..42 {
+        let prompt = Some((0..60_000).map(|_| noise()).collect());
+        let record = DecisionRecord { prompt, ..decision(number, 0) };
+        store.append(&[record], &[] as &[OutcomeRecord], &mut []).unwrap();
+    }
+    free.store(LEAST + PER_BYTE * 400_000, Ordering::Relaxed);
+    let mut gone = 0;
+    loop {
+        match store.forget_some(Some(LATER), 0).unwrap() {
+            0 => break,
+            count => gone += count,
+        }
+    }
+    assert_eq!(gone, 42);
+}
+
+#[test]
+fn a_store_is_back_once_there_is_twice_the_room_that_was_missed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, free) = filled(dir.path());
+    free.store(LEAST, Ordering::Relaxed);
+    let with_prompt = DecisionRecord { prompt: Some("x".repeat(60_000)), ..decision(9, 0) };
+    let full = store.append(&[with_prompt], &[] as &[OutcomeRecord], &mut []).unwrap_err();
+    store.note_failure(&full);
+    let missed = LEAST + PER_BYTE * 60_512;
+    for (bytes, is_back) in [(LEAST, false), (2 * missed - 1, false), (2 * missed, true)] {
+        free.store(bytes, Ordering::Relaxed);
+        assert_eq!((store.revive(0), store.health().failing.is_none()), (is_back, is_back), "{bytes}");
+    }
+    // Also one that sled has given up.
+    store.note_failure(&StoreError::Down("no space".into()));
+    free.store(LEAST, Ordering::Relaxed);
+    assert!(!store.revive(0));
+    free.store(2 * LEAST, Ordering::Relaxed);
+    assert!(store.revive(0));
+}
