@@ -11,6 +11,7 @@ use crate::classifier::Source;
 use crate::classifier::head::Head;
 use crate::classifier::source::builtin_bytes;
 use crate::config::{Config, Loaded, Model, unknown_likes};
+use crate::gateway::sign_in::SignIn;
 use crate::telemetry;
 
 /// The subcommands.
@@ -120,8 +121,13 @@ fn remarks(loaded: Loaded) -> Vec<String> {
             remarks.push(format!("classifier.model: {error}; no prompt will be read"));
         }
     }
-    if has_own_head(&config) && !Path::new(&classifier.head).is_file() {
-        remarks.push(format!("classifier.head: there is no file {}; no prompt will be read", classifier.head));
+    if has_own_head(&config) {
+        let path = Path::new(&classifier.head);
+        let wrong = match path.is_file() {
+            false => Some(format!("there is no file {}", classifier.head)),
+            true => Head::load(path).err().map(|error| error.to_string()),
+        };
+        remarks.extend(wrong.map(|wrong| format!("classifier.head: {wrong}; no prompt will be read")));
     }
     remarks
 }
@@ -130,6 +136,8 @@ pub(super) fn run(command: ConfigCommand) -> anyhow::Result<ExitCode> {
     match command {
         ConfigCommand::Check(config) => {
             let loaded = config.load()?;
+            // The start reads it, too, and ends there.
+            SignIn::new(&loaded.config.admin)?;
             let (models, providers) = (loaded.config.models.len(), loaded.config.providers.len());
             for remark in remarks(loaded) {
                 eprintln!("Remark: {remark}");
