@@ -275,6 +275,11 @@ fn a_check_says_what_the_start_would_refuse_or_could_not_use() {
         said.contains("classifier.head: the head cannot be used: ") && said.contains("no prompt will be"),
         "{said}"
     );
+    let said = stderr(&check("access.allow=['10.0.0.0/8']"));
+    assert!(said.contains("Remark: access.allow: ") && said.contains("without 127.0.0.1 "), "{said}");
+    for open in ["access.allow=['10.0.0.0/8', '127.0.0.0/8']", "access.allow=[]"] {
+        assert!(stderr(&check(open)).is_empty(), "{open}: {}", stderr(&check(open)));
+    }
 }
 
 #[test]
