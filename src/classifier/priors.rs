@@ -1,10 +1,10 @@
 //! Estimates for each configured model, before and after a prompt was read.
 //!
-//! Before: where the head was fitted to the model, its mean over the head's training prompts, so that a prior rests on
-//! the same evidence whether or not the prompt was read; else the model's score, or that of a model that it is
-//! configured to be like, or what the head has for similar models, on the same ground as where the prompt is read.
-//! After: the head's estimate from the reading and the model's [`Ability`]. Abilities are computed once, when models or
-//! head change.
+//! Before: where the head was fitted to the model (under its own name, or as `provider/upstream`, as the logs of other
+//! gateways call it), its mean over the head's training prompts, so that a prior rests on the same evidence whether or
+//! not the prompt was read; else the model's score, or that of a model that it is configured to be like, or what the
+//! head has for similar models, on the same ground as where the prompt is read. After: the head's estimate from the
+//! reading and the model's [`Ability`]. Abilities are computed once, when models or head change.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,6 +20,8 @@ const LONGEST_CHAIN: usize = 8;
 #[derive(Debug, Clone, Default)]
 pub(super) struct Priors {
     models: BTreeMap<String, Claim>,
+    /// Those that the head was fitted to, and what it calls them.
+    measured: BTreeMap<String, String>,
     abilities: BTreeMap<String, Ability>,
     head: Option<Arc<Head>>,
 }
@@ -29,6 +31,8 @@ pub(super) struct Priors {
 struct Claim {
     /// Whether it can be chosen.
     enabled: bool,
+    /// What else its records may call it.
+    deployments: Vec<String>,
     /// A model whose record stands in.
     like: Option<String>,
     /// Its configured score, 0..1.
@@ -37,17 +41,36 @@ struct Claim {
 
 impl Priors {
     pub(super) fn new(models: &BTreeMap<String, config::Model>, head: Option<Arc<Head>>) -> Self {
-        let claim =
-            |model: &config::Model| Claim { enabled: model.enabled, like: model.like.clone(), score: model.score };
-        let models = models.iter().map(|(name, model)| (name.clone(), claim(model))).collect();
-        Self { models, ..Self::default() }.with_head(head)
+        let claim = |(name, model): (&String, &config::Model)| {
+            let deployments = model.deployment_names(name);
+            let claim = Claim { enabled: model.enabled, deployments, like: model.like.clone(), score: model.score };
+            (name.clone(), claim)
+        };
+        Self { models: models.iter().map(claim).collect(), ..Self::default() }.with_head(head)
     }
 
     /// The same models with another head.
     pub(super) fn with_head(&self, head: Option<Arc<Head>>) -> Self {
-        let mut priors = Self { models: self.models.clone(), abilities: BTreeMap::new(), head };
-        priors.abilities = priors.head.as_ref().map(|head| priors.of_head(head)).unwrap_or_default();
+        let mut priors = Self { models: self.models.clone(), head, ..Self::default() };
+        if let Some(head) = priors.head.clone() {
+            priors.measured = priors.measured_by(&head);
+            priors.abilities = priors.of_head(&head);
+        }
         priors
+    }
+
+    /// The models that `head` was fitted to. Their own names come first: so the gateway's own log calls them.
+    fn measured_by(&self, head: &Head) -> BTreeMap<String, String> {
+        let called = |(name, claim): (&String, &Claim)| {
+            let found = std::iter::once(name).chain(&claim.deployments).find(|called| head.has_measured(called))?;
+            Some((name.clone(), found.clone()))
+        };
+        self.models.iter().filter_map(called).collect()
+    }
+
+    /// What the head calls a model that it may know.
+    fn called<'a>(&'a self, name: &'a str) -> &'a str {
+        self.measured.get(name).map_or(name, String::as_str)
     }
 
     /// The abilities that `head` knows.
@@ -73,11 +96,11 @@ impl Priors {
     /// What `head` knows of a model, before common ground.
     fn ability(&self, head: &Head, name: &str) -> Option<Ability> {
         // The model it is like may itself be like another, whose record then counts. The head may know none of them.
-        let others = || self.chain(name).skip(1);
+        let others = || self.chain(name).skip(1).map(|like| self.called(like));
         let measured = others().find(|like| head.has_measured(like));
         let like = measured.or_else(|| others().filter(|like| head.knows(like)).last());
         let score = self.score(name);
-        let mut ability = head.ability(name, like, score.map(|(score, _)| score))?;
+        let mut ability = head.ability(self.called(name), like, score.map(|(score, _)| score))?;
         if let (EstimateSource::Score, Some((_, whose))) =
             (&ability.source, score.filter(|(_, whose)| *whose != name))
         {
@@ -129,7 +152,9 @@ impl Priors {
     /// The score of a model, or of the first that has one among those that it is like, and whose it is. What was
     /// measured has no need of one.
     fn score<'a>(&'a self, model: &'a str) -> Option<(f64, &'a str)> {
-        let is_measured = |name: &&str| self.head.as_ref().is_some_and(|head| head.has_measured(name));
+        let is_measured = |name: &&str| {
+            self.measured.contains_key(*name) || self.head.as_ref().is_some_and(|head| head.has_measured(name))
+        };
         let mut unmeasured = self.chain(model).take_while(|name| !is_measured(name));
         unmeasured.find_map(|name| Some((self.models.get(name)?.score?, name)))
     }
@@ -187,6 +212,40 @@ mod tests {
         let missed = priors.estimate("plus");
         assert_eq!((missed.quality, missed.source), (mean, EstimateSource::Learned), "whether or not it was read");
         assert_eq!(priors.abilities["newest"].source, EstimateSource::Like("plus".into()));
+    }
+
+    #[test]
+    fn a_model_is_measured_where_its_records_call_it_by_its_deployment() {
+        let mut description = crate::classifier::head::tests::head().description().clone();
+        description.arms[0].model = "home/plus-2026".into();
+        let head = Head::new(description, crate::classifier::head::tests::head().parts().clone()).unwrap();
+        let model = |upstream: Option<&str>, like: Option<&str>| config::Model {
+            provider: Some("home".into()),
+            upstream: upstream.map(str::to_owned),
+            like: like.map(str::to_owned),
+            score: Some(0.9),
+            ..config::Model::default()
+        };
+        let models = BTreeMap::from([
+            ("mine".to_owned(), model(Some("plus-2026"), None)),
+            ("plus-2026".to_owned(), model(None, None)),
+            ("minus".to_owned(), model(Some("plus-2026"), None)),
+            ("newer".to_owned(), config::Model { score: None, ..model(Some("x"), Some("mine")) }),
+            ("stranger".to_owned(), model(Some("plus"), None)),
+        ]);
+        let priors = Priors::new(&models, Some(Arc::new(head)));
+        let parts = |name: &str| priors.abilities[name].parts.clone();
+        for name in ["mine", "plus-2026"] {
+            assert_eq!(
+                (parts(name), priors.estimate(name).source),
+                (vec![(0, 1.0)], EstimateSource::Learned),
+                "{name}"
+            );
+        }
+        assert_eq!(parts("minus"), [(1, 1.0)], "its own name comes first");
+        assert_eq!(parts("newer"), [(0, 1.0)]);
+        assert_eq!(priors.estimate("newer").source, EstimateSource::Like("home/plus-2026".into()));
+        assert_eq!(priors.estimate("stranger").source, EstimateSource::Score);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `pointsman config check|print`.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -9,7 +10,8 @@ use super::load::ConfigArgs;
 use crate::classifier::Source;
 use crate::classifier::head::Head;
 use crate::classifier::source::builtin_bytes;
-use crate::config::{Config, Loaded, unknown_likes};
+use crate::config::{Config, Loaded, Model, unknown_likes};
+use crate::gateway::sign_in::SignIn;
 use crate::telemetry;
 
 /// The subcommands.
@@ -30,10 +32,14 @@ pub(super) enum ConfigCommand {
     },
 }
 
-/// Likely typing mistakes that only the configured head reveals: unknown tasks in rules, unknown models in `like`.
+/// Most names of models that a remark lists.
+const MOST_NAMES: usize = 5;
+
+/// Likely mistakes that only the configured head reveals: unknown tasks in rules, unknown models in `like`, a head that
+/// was fitted to none of the models.
 pub(super) fn unknown_to_the_head(config: &Config) -> Vec<String> {
     let asks = config.rules.iter().any(|rule| !rule.when.task.is_empty());
-    if !asks && config.models.values().all(|model| model.like.is_none()) {
+    if !asks && !has_own_head(config) && config.models.values().all(|model| model.like.is_none()) {
         return Vec::new();
     }
     let head = match config.classifier.head.as_str() {
@@ -45,7 +51,37 @@ pub(super) fn unknown_to_the_head(config: &Config) -> Vec<String> {
     let Some(Ok(head)) = head else { return Vec::new() };
     let mut unknown = unknown_tasks(config, &head);
     unknown.extend(unknown_likes(config, |name| head.knows(name)));
+    if has_own_head(config) {
+        unknown.extend(fitted_to_others(config, &head));
+    }
     unknown
+}
+
+/// Whether prompts are read by a head from a file.
+fn has_own_head(config: &Config) -> bool {
+    config.classifier.enabled && !["builtin", "none"].contains(&config.classifier.head.as_str())
+}
+
+/// A remark where the head knows none of the models: nothing that it was fitted to counts.
+fn fitted_to_others(config: &Config, head: &Head) -> Option<String> {
+    let known = |(name, model): (&String, &Model)| {
+        let called = model.deployment_names(name);
+        head.knows(name)
+            || model.like.as_ref().is_some_and(|like| head.knows(like))
+            || called.iter().any(|name| head.has_measured(name))
+    };
+    if config.models.iter().any(known) {
+        return None;
+    }
+    let arms: BTreeSet<&str> = head.description().arms.iter().map(|arm| arm.model.as_str()).collect();
+    let mut names = arms.iter().take(MOST_NAMES).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    if arms.len() > MOST_NAMES {
+        names = format!("{names} and {} more", arms.len() - MOST_NAMES);
+    }
+    Some(format!(
+        "classifier.head: it was fitted to {names}, and no configured model has one of these names, or has it as its \
+         `provider/upstream`: each is told by its score alone"
+    ))
 }
 
 /// Remarks on unknown tasks: a rule that asks for one never matches.
@@ -84,10 +120,14 @@ fn remarks(loaded: Loaded) -> Vec<String> {
         if let Some(error) = wrong {
             remarks.push(format!("classifier.model: {error}; no prompt will be read"));
         }
-        let is_file = !["builtin", "none"].contains(&classifier.head.as_str());
-        if is_file && !Path::new(&classifier.head).is_file() {
-            remarks.push(format!("classifier.head: there is no file {}; no prompt will be read", classifier.head));
-        }
+    }
+    if has_own_head(&config) {
+        let path = Path::new(&classifier.head);
+        let wrong = match path.is_file() {
+            false => Some(format!("there is no file {}", classifier.head)),
+            true => Head::load(path).err().map(|error| error.to_string()),
+        };
+        remarks.extend(wrong.map(|wrong| format!("classifier.head: {wrong}; no prompt will be read")));
     }
     remarks
 }
@@ -96,6 +136,8 @@ pub(super) fn run(command: ConfigCommand) -> anyhow::Result<ExitCode> {
     match command {
         ConfigCommand::Check(config) => {
             let loaded = config.load()?;
+            // The start reads it, too, and ends there.
+            SignIn::new(&loaded.config.admin)?;
             let (models, providers) = (loaded.config.models.len(), loaded.config.providers.len());
             for remark in remarks(loaded) {
                 eprintln!("Remark: {remark}");
@@ -120,6 +162,7 @@ pub(super) fn run(command: ConfigCommand) -> anyhow::Result<ExitCode> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::classifier::head::Likeness;
 
     #[test]
     fn a_slip_in_a_task_is_remarked_upon() {
@@ -151,5 +194,26 @@ mod tests {
         }
         let told = remarks("like = 'gpt-4o-2024-05-13'\n[classifier]\nhead = 'none'");
         assert_eq!(told.len(), 1, "without a head only the configuration counts: {told:?}");
+    }
+
+    #[test]
+    fn a_head_that_knows_none_of_the_models_is_remarked_upon() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut description = crate::classifier::head::tests::head().description().clone();
+        description.arms[0].model = "openai/gpt-4o".into();
+        description.likeness = Likeness::default();
+        let parts = crate::classifier::head::tests::head().parts().clone();
+        std::fs::write(file.path(), Head::new(description, parts).unwrap().to_bytes().unwrap()).unwrap();
+        let remarks = |more: &str| {
+            let text = format!("[classifier]\nhead = '{}'\n{more}", file.path().display());
+            unknown_to_the_head(&text.parse().unwrap())
+        };
+        assert_eq!(remarks(""), Vec::<String>::new(), "gpt-4o is a deployment of that name");
+        let elsewhere = "[models.gpt-4o]\nupstream = 'gpt-4o-2026'\n";
+        let told = remarks(elsewhere);
+        let wanted = "classifier.head: it was fitted to `minus`, `openai/gpt-4o`, and no configured model";
+        assert!(told.len() == 1 && told[0].starts_with(wanted), "{told:?}");
+        assert_eq!(remarks(&format!("{elsewhere}like = 'minus'\n")), Vec::<String>::new());
+        assert_eq!(remarks(&format!("enabled = false\n{elsewhere}")), Vec::<String>::new());
     }
 }

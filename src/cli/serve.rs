@@ -152,12 +152,13 @@ fn announce(app: &App, sandbox: bool) {
 /// The advice where no model can be called; `asked` are the providers that are asked for their models.
 fn advice<'a>(asked: impl Iterator<Item = &'a str>) -> String {
     // Ollama is asked by default, installed or not.
-    let servers: Vec<&str> = asked.filter(|name| *name != "ollama").collect();
-    if servers.is_empty() {
-        "Set a key (ANTHROPIC_API_KEY, OPENAI_API_KEY, DEEPSEEK_API_KEY), start Ollama, or try --sandbox.".into()
-    } else {
-        format!("Models may still come from the servers that are asked for them: {}.", servers.join(", "))
+    let (ollama, servers): (Vec<&str>, Vec<&str>) = asked.partition(|name| *name == "ollama");
+    if !servers.is_empty() {
+        return format!("Models may still come from the servers that are asked for them: {}.", servers.join(", "));
     }
+    let keys = "Set a key (ANTHROPIC_API_KEY, OPENAI_API_KEY, DEEPSEEK_API_KEY), or try --sandbox.";
+    // Its answer is not here yet: it may run.
+    if ollama.is_empty() { keys.into() } else { format!("{keys} Ollama is being asked for its models.") }
 }
 
 /// The signals that operators and service managers send.
@@ -226,7 +227,9 @@ mod tests {
 
     #[test]
     fn who_waits_for_a_server_s_list_is_not_told_to_set_a_key() {
-        assert!(advice(["ollama"].into_iter()).contains("OPENAI_API_KEY"));
+        let told = advice(["ollama"].into_iter());
+        assert!(told.contains("OPENAI_API_KEY") && told.ends_with("Ollama is being asked for its models."), "{told}");
+        assert!(!advice([].into_iter()).contains("Ollama"));
         let told = advice(["acme", "ollama", "home"].into_iter());
         assert_eq!(told, "Models may still come from the servers that are asked for them: acme, home.");
     }

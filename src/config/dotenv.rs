@@ -2,6 +2,9 @@
 //! systemd and containers that read the same file keep it as it is. A password would be cut off at it without a word,
 //! so it is refused instead; `${NAME}` is allowed, and replaced by the variable.
 
+use std::cell::Cell;
+use std::io::Read;
+
 use super::errors::{ConfigErrors, one};
 
 /// The variables in `text`, the content of the file `path`.
@@ -14,8 +17,33 @@ pub(super) fn read(text: &str, path: &str) -> Result<Vec<(String, String)>, Conf
         let cure = "holds a `$`, which begins a variable's name here: write the value in single quotes";
         return Err(one(format!("{path}:{line}: {cure}")));
     }
-    let wrong = |_| one(format!("{path}: a line is not of the form NAME=value"));
-    dotenvy::from_read_iter(text.as_bytes()).map(|line| line.map_err(wrong)).collect()
+    let read = Cell::new(0usize);
+    let wrong = |error| {
+        let further = match &error {
+            dotenvy::Error::LineParse(wrong, _) => wrong.trim_end().matches('\n').count(),
+            _ => 0,
+        };
+        one(format!("{path}:{}: not of the form NAME=value", read.get().saturating_sub(further)))
+    };
+    let lines = Lines { rest: text.as_bytes(), read: &read };
+    dotenvy::from_read_iter(lines).map(|line| line.map_err(wrong)).collect()
+}
+
+/// A text that is read line by line, so that whoever reads it is known to be at the last line that was `read`.
+struct Lines<'a> {
+    rest: &'a [u8],
+    read: &'a Cell<usize>,
+}
+
+impl Read for Lines<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let line = self.rest.split_inclusive(|byte| *byte == b'\n').next().unwrap_or_default();
+        let taken = line.len().min(buffer.len());
+        buffer[..taken].copy_from_slice(&line[..taken]);
+        self.rest = &self.rest[taken..];
+        self.read.set(self.read.get() + usize::from(taken > 0 && taken == line.len()));
+        Ok(taken)
+    }
 }
 
 /// The first line (from 1) with a `$` that is neither in single quotes, nor escaped, nor in a comment, nor before
@@ -60,10 +88,14 @@ mod tests {
         ] {
             assert_eq!(value(text).as_deref(), Ok(kept), "{text}");
         }
-        for (text, line) in [("A=pa$word", 1), ("\nA=1\nB=\"pa$word\"\n", 3), ("A=100$", 1), ("A=x#$y", 1)] {
-            let error = value(text).unwrap_err().to_string();
-            assert!(error.starts_with(&format!(".env:{line}: ")) && !error.contains("pa"), "{error}");
+        for (text, line) in [
+            ("no line", 1),
+            ("A=1\n# no\n\nno line\nB=2", 4),
+            ("A='1\n2'\r\nB=one two # no\r\nB=2", 3),
+            ("A=1\nB='1\n2\nB=3\n", 2),
+        ] {
+            let told = format!(".env:{line}: not of the form NAME=value");
+            assert_eq!(value(text).unwrap_err().to_string(), told, "{text}");
         }
-        assert_eq!(value("no line").unwrap_err().to_string(), ".env: a line is not of the form NAME=value");
     }
 }

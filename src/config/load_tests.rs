@@ -423,6 +423,8 @@ fn values_of_a_form_of_their_own_are_looked_at() {
         ("[server]\ncors_origins = ['https://x.example/']", "server.cors_origins[0]: "),
         ("[server]\ncors_origins = ['https://a.example', 'https://Y.example']", "server.cors_origins[1]: "),
         ("[server]\ncors_origins = ['nonsense']", "server.cors_origins[0]: "),
+        ("[admin]\nlisten = '127.0.0.1:3100'", "admin.listen: 127.0.0.1:3100 is taken by server.listen = "),
+        ("[server]\nlisten = '0.0.0.0:3200'", "admin.listen: 127.0.0.1:3200 is taken by server.listen = "),
         ("[telemetry]\notlp_endpoint = 'not a url'", "telemetry.otlp_endpoint: "),
         ("[providers.openai]\nbase_url = 'https://h/v1?api-version=1'", "providers.openai.base_url: "),
         ("[routing]\nobjective = { cost_per_usd = -5.0, latency_per_s = 0.0 }", "routing.objective: "),

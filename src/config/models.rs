@@ -106,6 +106,12 @@ impl Model {
         };
         own.into_iter().chain(self.deployments.iter().cloned()).map(named).collect()
     }
+
+    /// The names of all deployments, as `provider/upstream`.
+    pub fn deployment_names(&self, name: &str) -> Vec<String> {
+        let called = |it: Deployment| format!("{}/{}", it.provider, it.upstream.unwrap_or_default());
+        self.all_deployments(name).into_iter().map(called).collect()
+    }
 }
 
 /// A deployment: a model's id at a provider.

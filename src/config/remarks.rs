@@ -5,8 +5,8 @@ use super::layers::join;
 use super::nearest::did_you_mean;
 use crate::protocol::Price;
 
-/// Names of models that nobody configured, which a server may list later, pins to default aliases, and vendors' models
-/// without a price.
+/// Names of models that nobody configured, which a server may list later, pins to default aliases, vendors' models
+/// without a price, and networks that shut this machine out.
 pub(super) fn remarks(config: &Config) -> Vec<String> {
     let aliases = config.aliases.iter().map(|(alias, name)| (join("aliases", alias), name));
     let rules = config.rules.iter().enumerate().flat_map(|(index, rule)| {
@@ -18,7 +18,20 @@ pub(super) fn remarks(config: &Config) -> Vec<String> {
         let hint = did_you_mean(name, config.models.keys().map(String::as_str));
         format!("{path}: no model `{name}` is configured: it means one only once a server lists it{hint}")
     };
-    unknown.map(remark).chain(pinned_aliases(config)).chain(unpriced(config)).collect()
+    unknown.map(remark).chain(pinned_aliases(config)).chain(unpriced(config)).chain(shut_out(config)).collect()
+}
+
+/// Networks that are let in without this machine, which alone can reach the admin listener.
+fn shut_out(config: &Config) -> Option<String> {
+    let (allow, admin) = (&config.access.allow, &config.admin);
+    let here = admin.listen.ip();
+    let is_shut_out = !allow.is_empty() && !allow.iter().any(|network| network.contains(&here));
+    (admin.enabled && here.is_loopback() && is_shut_out).then(|| {
+        format!(
+            "access.allow: it counts at both listeners, and without {here} this machine may use neither: /metrics and \
+             the dashboard are closed to it"
+        )
+    })
 }
 
 /// Pins to default aliases: a rule that is to keep prompts at an own server would send them to a vendor while that

@@ -8,6 +8,9 @@ use super::{Gateway, LiveConfig, now_s};
 use crate::config::{Config, Overrides, Setting};
 use crate::upstream::{Discovered, Listing, Provider};
 
+/// Most models of a server's first list that its log line names.
+const NAMES_TOLD: usize = 20;
+
 impl Gateway {
     /// Puts another configuration in force. Within a tokio runtime.
     pub fn configure(&self, mut config: Config, settings: Vec<Setting>) {
@@ -83,6 +86,16 @@ impl Gateway {
         known.update(found);
         if *known == before {
             return;
+        }
+        if before.models().is_empty() && !known.models().is_empty() {
+            let names: Vec<&str> = known.models().iter().take(NAMES_TOLD).map(|model| model.name.as_str()).collect();
+            let (models, names) = (known.models().len(), names.join(", "));
+            tracing::info!(
+                provider,
+                models,
+                names,
+                "A server lists its models: they are called by name, and by `auto` once they have a weight"
+            );
         }
         let before = self.live.load();
         let live = LiveConfig::new(before.config.clone(), before.settings.clone(), &discovered, Some(&before));

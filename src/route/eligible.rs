@@ -14,6 +14,10 @@ use crate::config::Capability;
 use crate::protocol::{Dialect, Mode, Needs, RoutingOptions};
 use crate::upstream::{Catalog, Model, Refused};
 
+/// What to do about a weight of 0 that nobody wrote.
+const WEIGH_FOUND: &str = "a model that a server lists is called by name only until it is given a weight, on the \
+    dashboard or under [models]";
+
 /// An excluded model, and why.
 pub(super) type LeftOut = (Arc<Model>, Reason);
 
@@ -218,8 +222,15 @@ fn soonest(excluded: &[LeftOut], demand: &Demand, patience: Duration) -> Option<
 fn none_eligible(excluded: &[LeftOut], demand: &Demand) -> PlanError {
     let visible = || excluded.iter().filter(|(_, reason)| !matches!(reason, Reason::Forbidden));
     let described = |which: fn(&Reason) -> bool| {
-        let some = visible().filter(|(_, reason)| which(reason)).take(8);
-        some.map(|(model, reason)| format!("{}: {reason}", model.name)).collect::<Vec<_>>().join("; ")
+        let some: Vec<&LeftOut> = visible().filter(|(_, reason)| which(reason)).take(8).collect();
+        let mut texts: Vec<String> = some.iter().map(|(model, reason)| format!("{}: {reason}", model.name)).collect();
+        let is_found = |(model, reason): &&LeftOut| {
+            model.discovered && model.settings.weight <= 0.0 && matches!(reason, Reason::Weightless { .. })
+        };
+        if some.iter().any(is_found) {
+            texts.push(WEIGH_FOUND.to_owned());
+        }
+        texts.join("; ")
     };
     let too_long = described(|reason| matches!(reason, Reason::TooLong(_)));
     // Preferably those that will be back by themselves; the others wait for the operator.

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::*;
 use crate::config::Config;
 use crate::protocol::{ApiError, ErrorKind, Message, NamedObjective, Part, ResponseFormat, Role, Tool, ToolChoice};
-use crate::upstream::CallVerdict;
+use crate::upstream::{CallVerdict, Discovered, ListedModel, Listing};
 
 /// Three models that need no key, and one whose key is missing.
 const WORLD: &str = "
@@ -44,8 +44,20 @@ fn ask_on(
     request: &ChatRequest,
     seed: u64,
 ) -> Result<Plan, PlanError> {
-    let config: Config = format!("{WORLD}{config}").parse().unwrap();
-    let catalog = Catalog::new(&config, &BTreeMap::new(), None);
+    ask_beside(&BTreeMap::new(), stay, client, &format!("{WORLD}{config}"), request, seed)
+}
+
+/// `found` are the models that servers list.
+fn ask_beside(
+    found: &BTreeMap<String, Listing>,
+    stay: Option<&str>,
+    client: Dialect,
+    config: &str,
+    request: &ChatRequest,
+    seed: u64,
+) -> Result<Plan, PlanError> {
+    let config: Config = config.parse().unwrap();
+    let catalog = Catalog::new(&config, found, None);
     let rules = Rules::new(&config.rules, &catalog);
     let mut rng = SmallRng::seed_from_u64(seed);
     let headers = HeaderMap::new();
@@ -65,6 +77,24 @@ fn ask_on(
         learned: None,
     };
     plan(&catalog, &rules, &config.routing, &mut question)
+}
+
+#[test]
+fn who_has_nothing_but_found_models_is_told_how_they_take_part() {
+    let mut listing = Listing::default();
+    listing.update(Discovered::Models(vec![ListedModel::named("llama3.2:latest")]));
+    let found = [("ollama".to_owned(), listing)].into();
+    let ask = |config: &str, model: &str| ask_beside(&found, None, Dialect::Native, config, &request(model), 1);
+    let error = |config: &str| ask(config, "auto").unwrap_err().to_string();
+    let no_keys = error("");
+    let told = "llama3.2:latest: its weight is 0; a model that a server lists is called by name only until it is \
+        given a weight, on the dashboard or under [models]; ";
+    assert!(no_keys.starts_with(&format!("no model is available: {told}")), "{no_keys}");
+    assert!(ask("", "llama3.2").is_ok());
+    let configured = "[models.\"llama3.2:latest\"]\nprovider = 'ollama'\n";
+    assert!(ask(configured, "auto").is_ok());
+    let without = error(&format!("{configured}weight = 0.0\n"));
+    assert!(without.contains("llama3.2:latest: its weight is 0; ") && !without.contains("[models]"), "{without}");
 }
 
 /// A local model, and one that Ollama serves beside another server.

@@ -1,5 +1,7 @@
 //! What a head predicts the models of a data set from.
 
+use std::collections::HashSet;
+
 use super::dataset::{Arm, Dataset, Split};
 use crate::classifier::EstimateSource;
 use crate::classifier::head::{Ability, Contender, Head};
@@ -28,12 +30,16 @@ impl Known {
         known.into_iter().map(|(_, known)| known).collect()
     }
 
-    /// The arms of a source, which are chosen among, in order.
+    /// The arms of a source, in order. Those with an outcome are chosen among; the others were left out by their name.
     pub fn of_source(head: &Head, dataset: &Dataset, source: u32) -> Vec<Self> {
         let arms = dataset.arms_of(source);
         let scored = arms.iter().map(|arm| Self::of(head, dataset, *arm as usize));
         let (mut known, scores): (Vec<Self>, Vec<Option<f64>>) = scored.unzip();
-        let contenders = known.iter_mut().zip(scores).map(|(known, score)| {
+        let records = dataset.records.iter().filter(|record| record.source == source);
+        let run: HashSet<u32> =
+            records.flat_map(|record| record.outcomes.iter().map(|outcome| outcome.arm)).collect();
+        let all = arms.iter().zip(known.iter_mut().zip(scores));
+        let contenders = all.filter(|(arm, _)| run.contains(*arm)).map(|(_, (known, score))| {
             let borrows = !known.is_learned();
             Contender { ability: &mut known.ability, borrows, score }
         });
@@ -99,17 +105,51 @@ impl Known {
 mod tests {
     use super::*;
     use crate::classifier::stats::TextStats;
+    use crate::train::dataset::{Outcome, Record};
+
+    /// One prompt of a source that the head has not seen, with outcomes of the models that were `run`.
+    fn dataset(models: &[&str], run: &[u32]) -> Dataset {
+        let outcome = |arm: &u32| Outcome {
+            arm: *arm,
+            score: 0.5,
+            cost_usd: None,
+            input_tokens: None,
+            output_tokens: None,
+            latency_ms: None,
+        };
+        let record = Record {
+            id: "1".into(),
+            source: 0,
+            task: 0,
+            split: Split::Test,
+            prompt: "What?".into(),
+            group: 0,
+            origin: None,
+            outcomes: run.iter().map(outcome).collect(),
+            weight: 1.0,
+        };
+        Dataset {
+            sources: vec!["unseen".into()],
+            arms: models.iter().map(|model| Arm { source: 0, model: (*model).into() }).collect(),
+            records: vec![record],
+            ..Dataset::default()
+        }
+    }
+
+    #[test]
+    fn a_model_that_was_left_out_does_not_move_the_others() {
+        let head = crate::classifier::head::tests::of_two_sources();
+        let of_first =
+            |models: &[&str], run: &[u32]| Known::of_all(&head, &dataset(models, run)).swap_remove(0).ability;
+        let alone = of_first(&["new-1", "stranger"], &[0, 1]);
+        assert_eq!(of_first(&["new-1", "stranger", "third"], &[0, 1]), alone);
+        assert_ne!(of_first(&["new-1", "stranger", "third"], &[0, 1, 2]), alone);
+    }
 
     #[test]
     fn a_model_that_the_head_does_not_know_stands_on_common_ground_with_the_others() {
         let head = crate::classifier::head::tests::of_two_sources();
-        let arm = |model: &str| Arm { source: 0, model: model.into() };
-        let dataset = Dataset {
-            sources: vec!["unseen".into()],
-            arms: vec![arm("new-1"), arm("stranger")],
-            ..Dataset::default()
-        };
-        let known = Known::of_all(&head, &dataset);
+        let known = Known::of_all(&head, &dataset(&["new-1", "stranger"], &[0, 1]));
         assert_eq!((known[1].basis.as_str(), known[1].is_unknown()), ("prior: unknown", true));
         assert!(known[0].basis.starts_with("prior: like") && !known[1].ability.lift.is_empty());
         let reading = head.read(&[1.0, 0.1], &TextStats::of("What?"));

@@ -90,7 +90,7 @@ pub struct ListedModel {
 impl ListedModel {
     /// A model of which only the name is known.
     #[cfg(test)]
-    pub(super) fn named(name: &str) -> Self {
+    pub fn named(name: &str) -> Self {
         Self::shown(name.to_owned(), &Value::Null)
     }
 

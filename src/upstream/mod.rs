@@ -26,6 +26,8 @@ pub use breaker::{Breaker, BreakerState};
 pub use catalog::{Catalog, Model};
 pub use client::{Answer, Call, CallError, Client, use_pool};
 pub use deployment::{CallVerdict, Deployment, Permit, Refused, Status};
+#[cfg(test)]
+pub use discovery::ListedModel;
 pub use discovery::{Discovered, Listing, discover};
 pub use load::Load;
 pub use provider::{Endpoint, Provider};

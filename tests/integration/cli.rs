@@ -267,6 +267,28 @@ fn evaluate_takes_a_data_set_or_a_policy() {
 }
 
 #[test]
+fn a_check_says_what_the_start_would_refuse_or_could_not_use() {
+    let dir = tempfile::tempdir().unwrap();
+    let check = |what: &str| pointsman(dir.path(), &["config", "check", "--set", what]);
+    std::fs::write(dir.path().join("password"), "plain\n").unwrap();
+    let refused = check("admin.password_file='password'");
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(stderr(&refused).contains("admin.password_file holds no argon2 hash"), "{}", stderr(&refused));
+    let remarked = check("classifier.head='password'");
+    assert_eq!(remarked.status.code(), Some(0));
+    let said = stderr(&remarked);
+    assert!(
+        said.contains("classifier.head: the head cannot be used: ") && said.contains("no prompt will be"),
+        "{said}"
+    );
+    let said = stderr(&check("access.allow=['10.0.0.0/8']"));
+    assert!(said.contains("Remark: access.allow: ") && said.contains("without 127.0.0.1 "), "{said}");
+    for open in ["access.allow=['10.0.0.0/8', '127.0.0.0/8']", "access.allow=[]"] {
+        assert!(stderr(&check(open)).is_empty(), "{open}: {}", stderr(&check(open)));
+    }
+}
+
+#[test]
 fn a_start_that_fails_says_once_what_is_wrong_and_what_to_do() {
     let dir = tempfile::tempdir().unwrap();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

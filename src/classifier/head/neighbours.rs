@@ -71,6 +71,8 @@ impl Memory {
         let mut near = Vec::with_capacity(self.shelves.len());
         let mut first = 0;
         for shelf in &self.shelves {
+            // A head's file may ask for more than there are, or than any memory holds.
+            let most = most.min(shelf.prompts);
             let mut found: Vec<(f32, usize)> = Vec::with_capacity(most + 1);
             let keys = &self.keys[first * self.width..][..shelf.prompts * self.width];
             for (at, other) in keys.chunks_exact(self.width.max(1)).enumerate() {
@@ -189,6 +191,11 @@ mod tests {
     #[test]
     fn who_asks_for_no_neighbours_finds_none() {
         assert!(memory().nearest(&[2.0, 0.2], 0, None).iter().all(|near| near.found.is_empty()));
+    }
+
+    #[test]
+    fn who_asks_for_more_neighbours_than_there_are_finds_all() {
+        assert_eq!(memory().nearest(&[2.0, 0.2], usize::MAX / 2, None)[0].found.len(), 3);
     }
 
     #[test]

@@ -1,4 +1,6 @@
-//! Checks of web addresses, but for those of providers.
+//! Checks of addresses, but for those of providers.
+
+use std::net::SocketAddr;
 
 use crate::config::Config;
 
@@ -10,6 +12,12 @@ pub(super) fn check_addresses(config: &Config, bad: &mut impl FnMut(String, Stri
             );
             bad(format!("server.cors_origins[{index}]"), what);
         }
+    }
+    let (proxy, admin) = (config.server.listen, config.admin.listen);
+    let is_wide = |one: SocketAddr, other: SocketAddr| one.ip().is_unspecified() && one.is_ipv4() == other.is_ipv4();
+    let meet = proxy.ip() == admin.ip() || is_wide(proxy, admin) || is_wide(admin, proxy);
+    if config.admin.enabled && proxy.port() == admin.port() && proxy.port() != 0 && meet {
+        bad("admin.listen".into(), format!("{admin} is taken by server.listen = {proxy}: give it another port"));
     }
     // Empty = none: an unset variable is no address.
     if let Some(proxy) = config.dispatch.proxy.as_ref().filter(|proxy| !proxy.is_empty()) {

@@ -176,12 +176,25 @@ pub fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let path = error.path().to_string();
-        let error = ApiError::invalid(error.into_inner().to_string());
+        let error = ApiError::invalid(in_words(&error.into_inner().to_string()));
         // A body that ends within a field has no path.
         if matches!(path.as_str(), "." | "?") { error } else { error.at(path) }
     })?;
     reader.end().map_err(|error| ApiError::invalid(error.to_string()))?;
     Ok(value)
+}
+
+/// What serde said of a value, without the names of Rust's types.
+fn in_words(said: &str) -> String {
+    let Some((found, wanted)) = said.rsplit_once(", expected ") else { return said.to_owned() };
+    let (wanted, place) = wanted.split_at(wanted.find(" at line ").unwrap_or(wanted.len()));
+    let wanted = match wanted {
+        "f32" | "f64" => "a number",
+        "u8" | "u16" | "u32" | "u64" | "usize" | "i32" | "i64" => "a whole number",
+        "a sequence" => "a list",
+        other => other,
+    };
+    format!("{found}, expected {wanted}{place}")
 }
 
 #[cfg(test)]
@@ -191,6 +204,30 @@ mod tests {
     #[derive(Debug, serde::Deserialize)]
     struct Named {
         name: String,
+    }
+
+    #[derive(Debug, serde::Deserialize)]
+    #[expect(dead_code, reason = "only what is wrong with them matters")]
+    struct Counted {
+        #[serde(default)]
+        share: Option<f64>,
+        #[serde(default)]
+        count: u32,
+        #[serde(default)]
+        names: Vec<String>,
+    }
+
+    #[test]
+    fn a_wrong_type_is_told_in_words() {
+        let told = |body: &str| json::<Counted>(body.as_bytes()).unwrap_err().message;
+        for (body, wanted) in [
+            (r#"{"share":"1"}"#, r#"invalid type: string "1", expected a number at line 1 column 12"#),
+            (r#"{"count":-1}"#, "invalid value: integer `-1`, expected a whole number at line 1 column 11"),
+            (r#"{"names":{}}"#, "invalid type: map, expected a list at line 1 column 9"),
+            (r#"{"count":true}"#, "invalid type: boolean `true`, expected a whole number at line 1 column 13"),
+        ] {
+            assert_eq!(told(body), wanted, "{body}");
+        }
     }
 
     #[tokio::test]
