@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::tests::decode_in;
+use super::tests::{decode_in, gist, meta};
 use super::*;
 use crate::protocol::StreamEvent;
 
@@ -285,4 +285,38 @@ fn an_event_that_is_nothing_but_an_error_is_one_without_words_too() {
             assert_eq!(told.as_deref(), Some("it gives an error without a message"), "{error}");
         }
     }
+}
+
+#[test]
+fn who_calls_a_named_tool_wants_it_called_although_openai_says_stop() {
+    let call = json!({ "index": 0, "id": "a", "type": "function", "function": { "name": "f", "arguments": "{}" } });
+    let whole = json!({ "choices": [{ "message": { "tool_calls": [call] }, "finish_reason": "stop" }] });
+    let answer = decode_response(Dialect::OpenAi, whole.to_string().as_bytes()).unwrap();
+    let told: Value = serde_json::from_slice(&encode_response(Dialect::Anthropic, &answer, &meta())).unwrap();
+    assert_eq!(told["stop_reason"], "tool_use");
+    let pieces = [
+        json!({ "choices": [{ "delta": { "tool_calls": [call] } }] }),
+        json!({ "choices": [{ "delta": {}, "finish_reason": "stop" }] }),
+    ];
+    let stream: String = pieces.iter().map(|piece| format!("data: {piece}\n\n")).collect();
+    assert_eq!(gist(&decode_in(Dialect::OpenAi, &[stream.as_bytes()])).finish, Some(FinishReason::ToolCalls));
+}
+
+#[test]
+fn usage_that_anthropics_stream_tells_on_the_way_is_no_end() {
+    let told = |reason: Value, tokens: u32| {
+        let delta = json!({ "stop_reason": reason, "stop_sequence": null });
+        let event = json!({ "type": "message_delta", "delta": delta, "usage": { "output_tokens": tokens } });
+        format!("event: message_delta\ndata: {event}\n\n")
+    };
+    let mut decoder = StreamDecoder::new(Dialect::Anthropic);
+    let mut events = Vec::new();
+    for (piece, said_all) in [(told(Value::Null, 3), false), (told("max_tokens".into(), 5), true)] {
+        decoder.push(piece.as_bytes(), &mut events);
+        assert_eq!(decoder.has_said_all(), said_all, "{piece}");
+    }
+    decoder.push(told(Value::Null, 6).as_bytes(), &mut events);
+    decoder.push(b"event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n", &mut events);
+    let gist = gist(&events);
+    assert_eq!((gist.finish, gist.usage.output_tokens), (Some(FinishReason::Length), 6));
 }

@@ -13,7 +13,7 @@ pub struct Limits {
     /// Requests answered at once (chat, embeddings, dry runs, counts); more get 429. Feedback and outcomes have
     /// permits of their own.
     pub max_in_flight: usize,
-    /// Memory, in MiB, that all requests which take more than 4 MiB share while they are answered; more get 429. Fixed
+    /// Memory, in MiB, that all requests which take more than 4 MiB share while they are in memory; more get 429. Fixed
     /// at start.
     pub large_requests_mb: u64,
     /// Requests per minute of one API token, unless the token has a limit of its own; 0 = no limit.
