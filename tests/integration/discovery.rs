@@ -1,6 +1,5 @@
 //! Servers that are asked for their models, and are slow to say.
 
-use std::io::{BufRead, BufReader};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -118,38 +117,4 @@ async fn stopping_does_not_wait_for_a_slow_server() {
     let begun = Instant::now();
     gateway.stop().await;
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_start_with_ollama_alone_says_what_it_found() {
-    let mock = server(2, || Script::whole("{}")).await;
-    let dir = tempfile::tempdir().unwrap();
-    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_pointsman"))
-        .args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--set", "classifier.enabled=false"])
-        .args(["--set", &format!("providers.ollama.base_url='http://{}'", mock.address)])
-        .current_dir(dir.path())
-        .env_clear()
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    let stderr = child.stderr.take().unwrap();
-    let until_told = move || {
-        let (mut told, mut asked) = (None, None);
-        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-            asked = asked.or(line.contains("Ollama is being asked for its models.").then(|| line.clone()));
-            told = told.or(line.contains("A server lists its models").then_some(line));
-            if told.is_some() && asked.is_some() {
-                break;
-            }
-        }
-        told
-    };
-    let told = tokio::task::spawn_blocking(until_told);
-    let told = tokio::time::timeout(Duration::from_secs(30), told).await;
-    child.kill().unwrap();
-    child.wait().unwrap();
-    let told = told.expect("nothing is said of Ollama").unwrap().unwrap();
-    for part in ["INFO", "provider=ollama", "models=2", "home-0, home-1"] {
-        assert!(told.contains(part), "{part}: {told}");
-    }
 }
