@@ -634,8 +634,8 @@ fn a_head_that_comes_back_brings_no_version_that_an_operator_put_out_of_force() 
     let gate = Gate { tolerance: 1.0, ..Gate::default() };
     let guard = Guard { enabled: false, ..Guard::default() };
     let mut worker = worker_with(&store, &Learning { gate, guard, ..Learning::default() });
-    for (number, learned) in [(60, 60), (40, 100)] {
-        happen(&store, now_ms(), number, |_| judged(true));
+    for (from, number, learned) in [(1, 60, 60), (1_001, 40, 100)] {
+        happen(&store, from, number, |_| judged(true));
         let at_ms = now_ms() + 1_000;
         let proposal = worker.retune(at_ms).unwrap();
         assert_eq!((proposal.ruling, proposal.policy.learned_from()), (Ruling::Promote, learned));

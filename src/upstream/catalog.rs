@@ -272,12 +272,12 @@ mod tests {
             Catalog::new(&config, &BTreeMap::new(), before)
         };
         let now = Instant::now();
-        let as_it_was = "1/v1'";
+        let as_it_was = "1/here'";
         for (way, key) in [
-            ("2/v1'", "a"),
+            ("2/here'", "a"),
             (as_it_was, "b"),
-            ("1/v1'\nroots = 'system'", "a"),
-            ("1/v1'\ndialect = 'anthropic'", "a"),
+            ("1/here'\nroots = 'system'", "a"),
+            ("1/here'\ndialect = 'anthropic'", "a"),
         ] {
             let old = catalog(as_it_was, "a", None);
             while let Some(mut permit) = old.find("m").unwrap().deployments[0].admit(now) {
