@@ -37,16 +37,16 @@ fn an_answer_is_held_to_what_the_model_can_give_where_the_body_passes_too() {
         (Dialect::Anthropic, "max_tokens"),
     ] {
         let small = Target { max_output_tokens: Some(16_384), ..target(dialect, &quirks) };
-        let (body, dropped) = passed(&small, &ask(json!({ field: 32_000 })));
+        let (body, dropped) = passed(&small, ask(json!({ field: 32_000 })));
         assert_eq!((&body[field], dropped), (&json!(16_384), vec!["max_tokens (at most 16384)".to_owned()]));
-        let (body, dropped) = passed(&small, &ask(json!({ field: 16_384 })));
+        let (body, dropped) = passed(&small, ask(json!({ field: 16_384 })));
         assert_eq!((&body[field], dropped.len()), (&json!(16_384), 0));
         let unknown = Target { max_output_tokens: None, ..target(dialect, &quirks) };
-        assert_eq!(passed(&unknown, &ask(json!({ field: 32_000 }))).0[field], 32_000);
+        assert_eq!(passed(&unknown, ask(json!({ field: 32_000 }))).0[field], 32_000);
     }
     let small = Target { max_output_tokens: Some(8_192), ..target(Dialect::Anthropic, &quirks) };
     let thinking = json!({ "type": "enabled", "budget_tokens": 10_000 });
-    let (body, _) = passed(&small, &ask(json!({ "max_tokens": 32_000, "thinking": thinking })));
+    let (body, _) = passed(&small, ask(json!({ "max_tokens": 32_000, "thinking": thinking })));
     assert_eq!((&body["max_tokens"], &body["thinking"]["budget_tokens"]), (&json!(8_192), &json!(8_191)));
 }
 
@@ -57,14 +57,14 @@ fn who_does_not_think_beside_tools_is_told_not_to() {
     let gpt = Target { refuses: &refuses, ..target(Dialect::OpenAi, &quirks) };
     let tools = json!([{ "type": "function", "function": { "name": "f", "parameters": { "type": "object" } } }]);
     for (asked, lost) in [(Value::Null, false), (json!("none"), false), (json!("high"), true)] {
-        let (body, dropped) = passed(&gpt, &ask(json!({ "tools": tools, "reasoning_effort": asked })));
+        let (body, dropped) = passed(&gpt, ask(json!({ "tools": tools, "reasoning_effort": asked })));
         assert_eq!((&body["reasoning_effort"], !dropped.is_empty()), (&json!("none"), lost), "{asked}");
     }
-    let (body, dropped) = passed(&gpt, &ask(json!({ "tools": [], "reasoning_effort": "minimal" })));
+    let (body, dropped) = passed(&gpt, ask(json!({ "tools": [], "reasoning_effort": "minimal" })));
     assert_eq!((&body["reasoning_effort"], dropped.len()), (&json!("low"), 0));
-    assert_eq!(passed(&gpt, &ask(json!({}))).0.get("reasoning_effort"), None);
+    assert_eq!(passed(&gpt, ask(json!({}))).0.get("reasoning_effort"), None);
     let plain = target(Dialect::OpenAi, &quirks);
-    assert_eq!(passed(&plain, &ask(json!({ "tools": tools }))).0.get("reasoning_effort"), None);
+    assert_eq!(passed(&plain, ask(json!({ "tools": tools }))).0.get("reasoning_effort"), None);
     // The same for who speaks another dialect.
     let tools = json!([{ "name": "f", "input_schema": { "type": "object" } }]);
     for (thinking, lost) in [(json!({ "type": "adaptive" }), true), (json!({ "type": "disabled" }), false)] {
@@ -81,11 +81,11 @@ fn how_much_to_think_is_not_said_to_who_refuses_it() {
     let off = anthropic(&ask(json!({ "max_tokens": 50, "thinking": { "type": "disabled" } })));
     for quirks in [&quirks, &own_word] {
         let gpt = Target { refuses: &no, ..target(Dialect::OpenAi, quirks) };
-        for (body, dropped) in [sent(&gpt, &off), passed(&gpt, &ask(json!({ "reasoning_effort": "none" })))] {
+        for (body, dropped) in [sent(&gpt, &off), passed(&gpt, ask(json!({ "reasoning_effort": "none" })))] {
             assert_eq!((body.get("reasoning_effort"), body.get("thinking")), (None, None));
             assert_eq!(dropped, ["reasoning"]);
         }
-        let (body, dropped) = passed(&gpt, &ask(json!({ "reasoning_effort": "low" })));
+        let (body, dropped) = passed(&gpt, ask(json!({ "reasoning_effort": "low" })));
         assert_eq!((&body["reasoning_effort"], dropped.len()), (&json!("low"), 0));
     }
     let local = Target { refuses: &no, ..target(Dialect::Ollama, &quirks) };
@@ -96,7 +96,7 @@ fn how_much_to_think_is_not_said_to_who_refuses_it() {
     let gpt = Target { refuses: &words, ..target(Dialect::OpenAi, &quirks) };
     let budget = json!({ "type": "enabled", "budget_tokens": 2000 });
     let request = anthropic(&ask(json!({ "max_tokens": 5000, "thinking": budget })));
-    for (body, dropped) in [sent(&gpt, &request), passed(&gpt, &ask(json!({ "reasoning_effort": "high" })))] {
+    for (body, dropped) in [sent(&gpt, &request), passed(&gpt, ask(json!({ "reasoning_effort": "high" })))] {
         assert_eq!((body.get("reasoning_effort"), dropped), (None, vec!["reasoning".to_owned()]));
     }
 }
@@ -124,14 +124,14 @@ fn who_has_a_word_of_its_own_for_not_thinking_is_told_so() {
     let deepseek = target(Dialect::OpenAi, &quirks);
     let off = json!({ "type": "disabled" });
     let request = anthropic(&ask(json!({ "max_tokens": 50, "thinking": off })));
-    let quiet = passed(&deepseek, &ask(json!({ "reasoning_effort": "none" })));
+    let quiet = passed(&deepseek, ask(json!({ "reasoning_effort": "none" })));
     for (body, dropped) in [sent(&deepseek, &request), quiet] {
         assert_eq!((&body["thinking"], body.get("reasoning_effort"), dropped.len()), (&off, None, 0));
     }
-    let (body, dropped) = passed(&deepseek, &ask(json!({ "reasoning_effort": "low" })));
+    let (body, dropped) = passed(&deepseek, ask(json!({ "reasoning_effort": "low" })));
     assert_eq!((body.get("thinking"), dropped), (None, vec!["reasoning".to_owned()]));
     let both = Quirks { thinking: true, ..Quirks::default() };
-    let (body, dropped) = passed(&target(Dialect::OpenAi, &both), &ask(json!({ "reasoning_effort": "none" })));
+    let (body, dropped) = passed(&target(Dialect::OpenAi, &both), ask(json!({ "reasoning_effort": "none" })));
     assert_eq!((&body["thinking"], body.get("reasoning_effort"), dropped.len()), (&off, None, 0));
     let mute = Target { reasoning: false, ..deepseek };
     assert_eq!(sent(&mute, &request).0.get("thinking"), None, "it does not think");
