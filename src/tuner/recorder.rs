@@ -39,6 +39,10 @@ const MAX_BATCH: usize = 2048;
 /// multiple must be free on the disk.
 const MAX_BYTES: usize = 1 << 20;
 
+/// Most bytes of prompts that wait to be written. Beyond them decisions are recorded without theirs: while a disk hangs,
+/// a full queue of prompts would take half a gigabyte.
+const MAX_PROMPT_BYTES: usize = 32 << 20;
+
 /// How long the thread waits for a record before it looks at the database and the compaction.
 const IDLE: Duration = Duration::from_millis(250);
 
@@ -121,6 +125,8 @@ enum Command {
 #[derive(Default)]
 struct Figures {
     queued: AtomicUsize,
+    /// Bytes of the prompts among what is queued.
+    prompt_bytes: AtomicUsize,
     decisions: AtomicU64,
     outcomes: AtomicU64,
     feedback: AtomicU64,
@@ -209,7 +215,15 @@ impl Recorder {
         if !self.keep_prompts {
             record.prompt = None;
         }
-        self.offer(Command::Decision(Box::new(record)));
+        let bytes = prompt_bytes(&record);
+        let fits = self.figures.prompt_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes <= MAX_PROMPT_BYTES;
+        if !fits {
+            record.prompt = None;
+        }
+        let is_queued = self.offer(Command::Decision(Box::new(record)));
+        if !(fits && is_queued) {
+            self.figures.prompt_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        }
     }
 
     /// Hands over an outcome. Never waits; drops and counts it when the queue is full.
@@ -268,10 +282,10 @@ impl Recorder {
         }
     }
 
-    fn offer(&self, command: Command) {
-        if self.ask(command).is_err() {
-            self.figures.dropped.fetch_add(1, Ordering::Relaxed);
-        }
+    fn offer(&self, command: Command) -> bool {
+        let is_queued = self.ask(command).is_ok();
+        self.figures.dropped.fetch_add(u64::from(!is_queued), Ordering::Relaxed);
+        is_queued
     }
 
     fn ask(&self, command: Command) -> Result<(), String> {
@@ -285,6 +299,10 @@ impl Recorder {
             }
         })
     }
+}
+
+fn prompt_bytes(record: &DecisionRecord) -> usize {
+    record.prompt.as_ref().map_or(0, String::len)
 }
 
 /// The commands of one round of the writer.
@@ -431,6 +449,8 @@ impl Loop {
         let (decisions, outcomes) = (round.decisions.len() as u64, round.outcomes.len() as u64);
         let count = round.decisions.len() + round.outcomes.len() + round.feedback.len() + round.flushes.len();
         self.figures.queued.fetch_sub(count, Ordering::Relaxed);
+        let prompts = round.decisions.iter().map(|record| prompt_bytes(record)).sum();
+        self.figures.prompt_bytes.fetch_sub(prompts, Ordering::Relaxed);
         self.revive_if_due();
         if count == 0 {
             return;

@@ -77,6 +77,29 @@ async fn feedback_right_behind_its_decision_and_before_its_outcome_is_kept() {
     writer.close();
 }
 
+#[test]
+fn prompts_that_wait_for_the_disk_have_a_bound_and_decisions_go_on_without_theirs() {
+    const PROMPT: usize = 64 << 10;
+    let dir = tempfile::tempdir().unwrap();
+    let settings = config::Store { prompts: true, ..config::Store::default() };
+    let (store, _) = Store::open(dir.path(), &settings, 0).unwrap();
+    let (recorder, writer, _news) = Recorder::start(store.clone()).unwrap();
+    // One whose writer does not come.
+    let (queue, commands) = sync_channel(600);
+    let stuck = Recorder { queue, figures: Arc::default(), ..recorder.clone() };
+    let asked = |number| DecisionRecord { prompt: Some("x".repeat(PROMPT)), ..decision(number) };
+    (0..700).for_each(|number| stuck.decision(asked(number)));
+    let kept = commands.try_iter().filter(|command| matches!(command, Command::Decision(it) if it.prompt.is_some()));
+    assert_eq!(kept.count(), MAX_PROMPT_BYTES / PROMPT);
+    assert_eq!(stuck.figures.prompt_bytes.load(Ordering::Relaxed), MAX_PROMPT_BYTES);
+    assert_eq!(stuck.figures.dropped.load(Ordering::Relaxed), 100);
+    // What is written makes room.
+    recorder.decision(asked(1));
+    writer.close();
+    assert_eq!(recorder.figures.prompt_bytes.load(Ordering::Relaxed), 0);
+    assert_eq!(store.entry(id(1)).unwrap().unwrap().decision.prompt.map(|prompt| prompt.len()), Some(PROMPT));
+}
+
 #[tokio::test]
 async fn a_repetition_is_acknowledged_once_more_and_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
