@@ -57,9 +57,9 @@ impl Room {
         self.missed.fetch_max(needed_for(bytes), Ordering::Relaxed);
     }
 
-    /// Whether there is enough again: twice what was missed, or the next records would find too little.
+    /// Whether there is enough again: more than what was missed, or the next records would find too little.
     pub fn is_back(&self) -> bool {
-        let is_back = self.is_free(2 * self.missed.load(Ordering::Relaxed).max(LEAST));
+        let is_back = self.is_free(self.missed.load(Ordering::Relaxed).max(LEAST) + LEAST);
         if is_back {
             self.missed.store(0, Ordering::Relaxed);
         }

@@ -37,7 +37,7 @@ const MAX_BATCH: usize = 2048;
 
 /// Most bytes written at once, but for the last record: where prompts are kept, 2048 records may have 128 MB, and a
 /// multiple must be free on the disk.
-const MAX_BYTES: usize = 1 << 20;
+const MAX_BYTES: usize = 512 << 10;
 
 /// Most bytes of prompts that wait to be written. Beyond them decisions are recorded without theirs: while a disk hangs,
 /// a full queue of prompts would take half a gigabyte.

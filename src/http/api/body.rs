@@ -56,10 +56,11 @@ pub async fn admit(
     Ok((permit, bytes))
 }
 
-/// Memory that a streamed answer to this body takes for what it repeats of it.
+/// Memory that a streamed answer to this body takes for what it repeats of it: what is to be repeated at its end, and
+/// the first two events, until the client has read them.
 pub fn kept_by_its_answer(dialect: Dialect, bytes: &[u8]) -> usize {
     let repeated = codec::repeated(dialect, bytes);
-    repeated.iter().map(|part| part.len() + codec::parsed_bytes(part)).sum()
+    repeated.iter().map(|part| 3 * part.len() + codec::parsed_bytes(part)).sum()
 }
 
 /// Reads the whole of `body`.
