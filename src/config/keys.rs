@@ -66,6 +66,14 @@ fn walk(table: &mut Table, shape: &Json, path: &str, unknown: &mut Unknown) {
                 table.remove(&key);
                 continue;
             }
+            // serde would take it for the table's values, in an order that nobody knows.
+            if value.is_array() && below.is_object() {
+                let what = "is a list where a table is meant, each value with its key".to_owned();
+                unknown.problems.push(Problem { path: here.clone(), what });
+                unknown.lost.push(here);
+                table.remove(&key);
+                continue;
+            }
             descend(value, below, &here, unknown);
             continue;
         }

@@ -200,6 +200,16 @@ fn a_value_of_the_wrong_type_is_told_in_plain_words() {
     let errors = with_file("[rules]\nname = 'r'\npin = 'gpt-4o'").unwrap_err().0;
     let told = errors.len() == 1 && errors[0].starts_with("rules: is no list of tables: write [[rules]], ");
     assert!(told, "{errors:?}");
+    for (text, path) in [
+        ("limits = [1]", "limits"),
+        ("dispatch.breaker = []", "dispatch.breaker"),
+        ("[[models.gpt-4o]]\nweight = 2.0", "models.gpt-4o"),
+        ("[[rules]]\nname = 'r'\npin = 'gpt-4o'\nwhen = []", "rules[0].when"),
+    ] {
+        let errors = with_file(text).unwrap_err().0;
+        let told = format!("{path}: is a list where a table is meant, ");
+        assert!(errors.len() == 1 && errors[0].starts_with(&told), "{text}: {errors:?}");
+    }
 }
 
 #[test]
@@ -460,12 +470,7 @@ fn values_of_a_form_of_their_own_are_looked_at() {
 fn a_base_url_that_goes_on_into_an_endpoint_is_refused_and_the_right_one_told() {
     for (provider, url, right) in [
         ("openai", "https://h/v1/chat/completions", "https://h/v1"),
-        ("openai", "https://h/v1/responses/", "https://h/v1"),
-        ("anthropic", "https://h/v1", "https://h"),
-        ("anthropic", "https://h/proxy/v1/messages", "https://h/proxy"),
-        ("ollama", "http://127.0.0.1:11434/v1", "http://127.0.0.1:11434"),
-        ("ollama", "http://127.0.0.1:11434/v1/", "http://127.0.0.1:11434"),
-        ("ollama", "http://127.0.0.1:11434/api", "http://127.0.0.1:11434"),
+        ("anthropic", "https://h/proxy/v1/messages/", "https://h/proxy"),
         ("ollama", "http://127.0.0.1:11434/api/chat", "http://127.0.0.1:11434"),
     ] {
         let errors = with_file(&format!("[providers.{provider}]\nbase_url = '{url}'")).unwrap_err().0;
@@ -474,13 +479,22 @@ fn a_base_url_that_goes_on_into_an_endpoint_is_refused_and_the_right_one_told() 
             errors.len() == 1 && errors[0].starts_with(&begins) && errors[0].contains(&format!("write {right} ("));
         assert!(told, "{url}: {errors:?}");
     }
-    for (provider, url) in [
-        ("openai", "https://h/v1/"),
-        ("openai", "https://h/models"),
-        ("anthropic", "https://h/anthropic"),
-        ("ollama", "https://h/ollama"),
+    // A proxy may have these: a stage `v1`, say, or Ollama behind `/api`.
+    for (provider, url, likely) in [
+        ("openai", "https://h/v1/responses/", Some("https://h/v1")),
+        ("anthropic", "https://h/v1", Some("https://h")),
+        ("ollama", "http://127.0.0.1:11434/v1", Some("http://127.0.0.1:11434")),
+        ("ollama", "http://127.0.0.1:11434/api/", Some("http://127.0.0.1:11434")),
+        ("openai", "https://h/v1/", None),
+        ("openai", "https://h/models", None),
+        ("anthropic", "https://h/anthropic", None),
+        ("ollama", "https://h/ollama", None),
     ] {
-        with_file(&format!("[providers.{provider}]\nbase_url = '{url}'")).unwrap();
+        let remarks = with_file(&format!("[providers.{provider}]\nbase_url = '{url}'")).unwrap().remarks;
+        let told = remarks.iter().find(|remark| remark.starts_with(&format!("providers.{provider}.base_url: ")));
+        let ends = likely.map(|likely| format!(", write {likely}"));
+        assert_eq!(told.is_some(), ends.is_some(), "{url}: {remarks:?}");
+        assert!(told.zip(ends).is_none_or(|(told, ends)| told.ends_with(&ends)), "{url}: {remarks:?}");
     }
 }
 

@@ -1,12 +1,14 @@
 //! Remarks on a configuration: what is possible and yet likely a mistake.
 
 use super::Config;
+use super::check::unlikely_end;
 use super::layers::join;
 use super::nearest::did_you_mean;
+use super::redact::without_credentials;
 use crate::protocol::Price;
 
 /// Names of models that nobody configured, which a server may list later, pins to default aliases, vendors' models
-/// without a price, and networks that shut this machine out.
+/// without a price, base URLs that end too late, and networks that shut this machine out.
 pub(super) fn remarks(config: &Config) -> Vec<String> {
     let aliases = config.aliases.iter().map(|(alias, name)| (join("aliases", alias), name));
     let rules = config.rules.iter().enumerate().flat_map(|(index, rule)| {
@@ -18,7 +20,20 @@ pub(super) fn remarks(config: &Config) -> Vec<String> {
         let hint = did_you_mean(name, config.models.keys().map(String::as_str));
         format!("{path}: no model `{name}` is configured: it means one only once a server lists it{hint}")
     };
-    unknown.map(remark).chain(pinned_aliases(config)).chain(unpriced(config)).chain(shut_out(config)).collect()
+    let further =
+        pinned_aliases(config).chain(unpriced(config)).chain(unlikely_bases(config)).chain(shut_out(config));
+    unknown.map(remark).chain(further).collect()
+}
+
+/// Base URLs of providers that most likely end too late.
+fn unlikely_bases(config: &Config) -> impl Iterator<Item = String> {
+    config.providers.iter().filter_map(|(name, provider)| {
+        let (end, base) = unlikely_end(provider)?;
+        let (path, base) = (join("providers", name), without_credentials(base));
+        Some(format!(
+            "{path}.base_url: paths are added at its end; unless a proxy wants it to end with {end}, write {base}"
+        ))
+    })
 }
 
 /// Networks that are let in without this machine, which alone can reach the admin listener.

@@ -11,6 +11,7 @@ use addresses::check_addresses;
 use amounts::check_amounts;
 use model::{check_aliases, check_model};
 use provider::check_provider;
+pub(super) use provider::unlikely_end;
 use rule::check_rule;
 
 use super::Config;

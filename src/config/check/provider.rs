@@ -42,15 +42,32 @@ pub(super) fn check_provider(name: &str, provider: &Provider, bad: &mut impl FnM
     }
 }
 
-/// What a base URL goes on with behind its end, and the URL up to there: people copy the whole address of an endpoint,
-/// or the base that another dialect's clients want. Each call would miss.
+/// The endpoint that a base URL ends with, and the URL up to there: people copy the whole address. Each call would miss.
 fn beyond_base(provider: &Provider) -> Option<(&'static str, &str)> {
-    // The longer of two that end alike comes first.
-    let ends: &[&str] = match provider.dialect {
-        Dialect::Anthropic => &["/v1/messages", "/v1"],
-        Dialect::Ollama => &["/api/chat", "/api/generate", "/api", "/v1/chat/completions", "/v1"],
-        _ => &["/chat/completions", "/completions", "/responses", "/embeddings"],
-    };
+    ending(
+        provider,
+        match provider.dialect {
+            Dialect::Anthropic => &["/v1/messages"],
+            Dialect::Ollama => &["/api/chat", "/api/generate", "/v1/chat/completions"],
+            _ => &["/chat/completions"],
+        },
+    )
+}
+
+/// An end of a base URL by which each call would most likely miss, although a proxy may really have it, and the URL up
+/// to there: the base that clients of another dialect want, say.
+pub(in crate::config) fn unlikely_end(provider: &Provider) -> Option<(&'static str, &str)> {
+    ending(
+        provider,
+        match provider.dialect {
+            Dialect::Anthropic => &["/v1"],
+            Dialect::Ollama => &["/api", "/v1"],
+            _ => &["/completions", "/responses", "/embeddings"],
+        },
+    )
+}
+
+fn ending<'a>(provider: &'a Provider, ends: &[&'static str]) -> Option<(&'static str, &'a str)> {
     let url = provider.base_url.trim_end_matches('/');
     ends.iter().find_map(|end| Some((*end, url.strip_suffix(end)?)))
 }
