@@ -153,20 +153,19 @@ fn a_client_of_messages_gets_nothing_that_claude_would_refuse_to_get_back() {
         };
         ids.iter().enumerate().map(index).collect::<Vec<Value>>()
     };
-    let mark = &ids::hashed("id-1")[..8];
     let block = |kind: &str, word: &str| (kind.to_owned(), word.to_owned());
     for (message, blocks) in [
         (
             json!({ "content": "\n\n", "tool_calls": calls(&["functions.look_up:0", "call_9vDAbC"]) }),
-            vec![block("tool_use", &format!("functions_look_up_0_{mark}")), block("tool_use", "call_9vDAbC")],
+            vec![block("tool_use", "functions.look_up:0"), block("tool_use", "call_9vDAbC")],
         ),
         (
             json!({ "reasoning_content": "hm", "content": "\n\nSo.\n", "tool_calls": calls(&["call_0", "call_1"]) }),
             vec![
                 block("thinking", ""),
                 block("text", "\n\nSo.\n"),
-                block("tool_use", &format!("call_0_{mark}")),
-                block("tool_use", &format!("call_1_{mark}")),
+                block("tool_use", "call_0"),
+                block("tool_use", "call_1"),
             ],
         ),
         (json!({ "reasoning_content": "hm", "content": " \n" }), vec![block("thinking", "")]),

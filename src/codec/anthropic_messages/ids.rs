@@ -2,18 +2,12 @@
 //!
 //! Other vendors' ids may hold any character, and some servers number their calls anew in every answer. So calls are
 //! renamed where necessary, in the order of the conversation, and a result belongs to the first call of its id that has
-//! none yet. Clients of this dialect get such ids in the first place: what they send back may pass through to Anthropic.
+//! none yet. That is done on the way to Anthropic alone: others may know a call by nothing but the id that they gave it
+//! (Kimi K2 reads the tool's name in it).
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
-use super::super::ids::hashed;
 use crate::protocol::Part;
-
-/// How Anthropic's own ids begin, which never come twice.
-const OWN_PREFIX: &str = "toolu_";
-
-/// A longer number at the end of an id is not counted from 0, but random.
-const MAX_COUNTED_DIGITS: usize = 5;
 
 /// The ids of a conversation's calls so far.
 #[derive(Debug, Default)]
@@ -42,17 +36,6 @@ impl Ids {
         let named = next.or_else(|| self.answered.get(id).cloned()).unwrap_or_else(|| plain(id));
         self.answered.insert(id.to_owned(), named.clone());
         named
-    }
-
-    /// The id that a client is told of a call of the tool `name` in the answer `answer`. An id that the server may give
-    /// in other answers, too, gets a mark of this one: a number counted from 0, or the tool's name.
-    pub(super) fn tell(&mut self, id: &str, name: &str, answer: &str) -> String {
-        let number = id.rsplit(|letter: char| !letter.is_ascii_alphanumeric()).next().unwrap_or_default();
-        let is_counted = number.len() <= MAX_COUNTED_DIGITS && number.bytes().all(|byte| byte.is_ascii_digit());
-        if id.starts_with(OWN_PREFIX) || !(is_counted || id == name) {
-            return self.name(id);
-        }
-        self.name(&format!("{id}_{}", &hashed(answer)[..8]))
     }
 
     /// The new id of a call.
@@ -130,21 +113,6 @@ mod tests {
     fn two_calls_of_one_id_have_a_result_each() {
         let names = fitted([call("a"), call("a"), result("a"), result("a"), result("a")]);
         assert_eq!(names, ["a", "a_2", "a", "a_2", "a_2"]);
-    }
-
-    #[test]
-    fn an_id_that_a_server_gives_anew_is_told_once() {
-        let told = |answer: &str, ids: &[(&str, &str)]| -> Vec<String> {
-            let mut told = Ids::default();
-            ids.iter().map(|(id, name)| told.tell(id, name, answer)).collect()
-        };
-        for anew in ["call_0", "functions.f:0", "f", "0", "", "call_"] {
-            let (first, second) = (told("msg_1", &[(anew, "f"), (anew, "f")]), told("msg_2", &[(anew, "f")]));
-            assert!(first.iter().chain(&second).all(|id| is_plain(id)), "{first:?} {second:?}");
-            assert!(first[0] != first[1] && !first.contains(&second[0]), "{first:?} {second:?}");
-        }
-        let random = ["toolu_1", "call_9vDAbC", "chatcmpl-tool-0a1b2c", "D681PevKs", "function-call-17245098120984"];
-        assert_eq!(told("msg_1", &random.map(|id| (id, "f"))), random);
     }
 
     #[test]

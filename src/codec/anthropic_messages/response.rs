@@ -7,7 +7,6 @@ use serde_json::{Map, Value, json};
 
 use super::super::{AnswerMeta, documents, parse_answer, raw, unreadable};
 use super::blocks::is_blank;
-use super::ids::Ids;
 use super::{WireUsage, blocks, finish_of, finish_text, usage};
 use crate::protocol::{ApiError, ChatResponse, FinishReason, Part};
 
@@ -67,8 +66,7 @@ pub(crate) fn encode(response: &ChatResponse, meta: &AnswerMeta) -> Bytes {
     let is_blank = |part: &&Part| matches!(part, Part::Text { text, .. } | Part::Refusal { text } if is_blank(text));
     let only_blanks = response.parts.iter().all(|part| is_blank(&part));
     let said = response.parts.iter().filter(|part| only_blanks || !is_blank(part));
-    let mut ids = Ids::default();
-    let content: Vec<Value> = said.filter_map(|part| block(part, &mut ids, &meta.id)).collect();
+    let content: Vec<Value> = said.filter_map(block).collect();
     let stop_sequence = response.stop_sequence.as_deref();
     let answer = json!({
         "id": meta.id,
@@ -83,13 +81,12 @@ pub(crate) fn encode(response: &ChatResponse, meta: &AnswerMeta) -> Bytes {
     raw::write(&answer, &["content", "input"])
 }
 
-/// Writes a part of the answer `answer`.
-fn block(part: &Part, ids: &mut Ids, answer: &str) -> Option<Value> {
+fn block(part: &Part) -> Option<Value> {
     match part {
         Part::Text { text, .. } | Part::Refusal { text } => Some(json!({ "type": "text", "text": text })),
-        Part::ToolCall { id, name, arguments } => Some(json!({
-            "type": "tool_use", "id": ids.tell(id, name, answer), "name": name, "input": blocks::input(arguments),
-        })),
+        Part::ToolCall { id, name, arguments } => {
+            Some(json!({ "type": "tool_use", "id": id, "name": name, "input": blocks::input(arguments) }))
+        }
         // The dialect requires a signature; another vendor's reasoning gets an empty one.
         Part::Thinking { text, signature } => Some(json!({
             "type": "thinking", "thinking": text, "signature": signature.as_deref().unwrap_or_default(),

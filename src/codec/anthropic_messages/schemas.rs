@@ -101,7 +101,9 @@ fn is_map(fields: &Map<String, Value>) -> bool {
     let names_some =
         |key: &str| fields.get(key).is_some_and(|value| value.as_object().is_none_or(|all| !all.is_empty()));
     let says_more = ["$ref", "anyOf", "oneOf", "allOf", "enum", "const"].iter().any(|key| fields.contains_key(*key));
-    let is_closed = fields.get("additionalProperties").is_some_and(|open| open == false);
+    // As pydantic writes a model without fields. A map says of which values it is.
+    let is_empty = fields.contains_key("properties") && !fields.contains_key("additionalProperties");
+    let is_closed = is_empty || fields.get("additionalProperties").is_some_and(|open| open == false);
     is_object(fields) && !names_some("properties") && !says_more && (!is_closed || names_some("patternProperties"))
 }
 
@@ -254,7 +256,7 @@ mod tests {
         let elsewhere = object(json!({ "a": { "$ref": "https://x/y.json" } }));
         let nowhere = object(json!({ "a": { "$ref": "#/$defs/a" } }));
         let map = object(json!({ "m": { "type": "object", "additionalProperties": { "type": "number" } } }));
-        let any = object(json!({ "m": { "type": ["object", "null"], "properties": {} } }));
+        let any = object(json!({ "m": { "type": ["object", "null"] } }));
         let patterns = json!({ "x-": { "type": "string" } });
         let named = json!({ "type": "object", "patternProperties": patterns, "additionalProperties": false });
         let values = object(json!({ "m": { "enum": [1, { "a": 1 }] } }));
@@ -281,10 +283,11 @@ mod tests {
             wide["$defs"][level.to_string()] = object(json!({ "l": next, "r": next }));
         }
         wide["$defs"]["90"] = json!({ "type": "object", "additionalProperties": false });
+        let empty = object(json!({ "m": { "type": "object", "properties": {} } }));
         let open =
             json!({ "type": "object", "properties": { "a": { "type": "string" } }, "additionalProperties": true });
         for schema in
-            [wide, open, json!({}), json!(true), json!({ "type": "array", "items": { "enum": ["a", null] } })]
+            [wide, open, empty, json!({}), json!(true), json!({ "type": "array", "items": { "enum": ["a", null] } })]
         {
             assert_eq!(unheld(&schema), None, "{schema}");
         }

@@ -12,7 +12,6 @@ use super::super::lines::write_event;
 use super::super::sequencer::Sequencer;
 use super::super::{AnswerMeta, errors};
 use super::blocks::is_blank;
-use super::ids::Ids;
 use super::{WireUsage, finish_of, finish_text, usage};
 use crate::protocol::{Dialect, FinishReason, StreamEvent, ToolCallDelta, Usage};
 
@@ -108,12 +107,12 @@ impl Decoder {
             Wire::ContentBlockStart { index, content_block } => self.open(index, &content_block, out),
             Wire::ContentBlockDelta { index, delta } => self.delta(index, delta, out),
             Wire::MessageDelta { delta, usage } => {
-                out.extend(usage.map(|counts| StreamEvent::Usage(counts.into())));
                 // Without a reason it tells no more than the usage up to here.
                 if let Some(reason) = &delta.stop_reason {
                     (0..self.given.len()).for_each(|call| self.complete(call, out));
                     self.ending = Some((finish_of(reason), delta.stop_sequence));
                 }
+                out.extend(usage.map(|counts| StreamEvent::Usage(counts.into())));
             }
             Wire::MessageStop {} => {
                 let (reason, stop_sequence) = self.ending.take().unwrap_or((FinishReason::Other, None));
@@ -212,7 +211,6 @@ pub(crate) struct Encoder {
     /// A blank text, until others follow. Anthropic refuses one without words, should the client's next request pass
     /// through to it.
     blank: String,
-    ids: Ids,
     usage: Usage,
 }
 
@@ -225,7 +223,6 @@ impl Encoder {
             next: 0,
             sequencer: Sequencer::default(),
             blank: String::new(),
-            ids: Ids::default(),
             usage: Usage::default(),
         }
     }
@@ -314,7 +311,6 @@ impl Encoder {
 
     fn call(&mut self, call: &ToolCallDelta, out: &mut BytesMut) {
         if let Some((id, name)) = &call.start {
-            let id = self.ids.tell(id, name, &self.meta.id);
             let block = json!({ "type": "tool_use", "id": id, "name": name, "input": {} });
             self.enter(Block::Tool(call.index), block, out);
         }
