@@ -2,7 +2,7 @@
 //! the body counts them, and numbers beyond an `f64` would become others.
 //!
 //! What has been written is read by [`text`]. In a tree of values that is to be written, the arguments stand as a text,
-//! and [`write`] makes them JSON.
+//! and [`write()`] makes them JSON.
 
 use std::fmt;
 

@@ -369,8 +369,7 @@ impl Store {
         }
         // sled holds a lock of the whole process while it flushes: beside a database that never closes, another one
         // hangs.
-        let path = log_in(&self.shared.dir);
-        let closing = || self.shared.closer.lock().as_mut().is_some_and(|closer| !closer.is_done(&path));
+        let closing = || self.shared.closer.lock().as_ref().is_some_and(|closer| !closer.is_done());
         for _ in 0..50 {
             if closing() {
                 std::thread::sleep(Duration::from_millis(20));
@@ -517,7 +516,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    #[ignore = "the hung database stops all others of the process for ten seconds; run it alone"]
+    #[ignore = "the hung database stops all others of the process; run it alone"]
     fn a_database_that_hangs_while_it_is_closed_stops_nobody() {
         let dir = tempfile::tempdir().unwrap();
         let (store, _) = Store::open(dir.path(), &config::Store::default(), 0).unwrap();
@@ -530,14 +529,7 @@ pub(super) mod tests {
         });
         let health = health.recv_timeout(Duration::from_secs(10)).expect("closing hangs");
         assert!(health.failing.is_some());
-        let hangs = !revived.revive(0);
-        let began = Instant::now();
-        while hangs && !revived.revive(0) {
-            assert!(began.elapsed() < Duration::from_secs(30), "it never was closed");
-        }
-        assert!(hangs && began.elapsed() > Duration::from_secs(5), "closing did not hang, so nothing was tried");
-        revived.set_setting("after", &1).unwrap();
-        assert_eq!(revived.setting("after").unwrap(), Some(1));
+        assert!(!revived.revive(0), "another database would hang, too");
     }
 
     /// Breaks the database so that a flush never ends: large values are files of their own, and sled gives up writing
