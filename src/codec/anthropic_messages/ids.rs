@@ -53,6 +53,23 @@ impl Ids {
     }
 }
 
+/// The ids that a client is told of one answer's calls: the vendor's own, which it may want back, but each once.
+#[derive(Debug, Default)]
+pub(super) struct Told(HashSet<String>);
+
+impl Told {
+    pub(super) fn tell(&mut self, id: &str) -> String {
+        let id = if id.is_empty() { "call" } else { id };
+        let mut told = id.to_owned();
+        let mut number = 2;
+        while !self.0.insert(told.clone()) {
+            told = format!("{id}_{number}");
+            number += 1;
+        }
+        told
+    }
+}
+
 /// Whether Anthropic takes the ids of a conversation's calls, and of their results, as they are.
 pub(super) fn all_fit<'a>(mut parts: impl Iterator<Item = &'a Part>) -> bool {
     let mut known = HashSet::new();
@@ -113,6 +130,13 @@ mod tests {
     fn two_calls_of_one_id_have_a_result_each() {
         let names = fitted([call("a"), call("a"), result("a"), result("a"), result("a")]);
         assert_eq!(names, ["a", "a_2", "a", "a_2", "a_2"]);
+    }
+
+    #[test]
+    fn a_client_is_told_each_id_of_an_answer_once() {
+        let mut told = Told::default();
+        let ids = ["functions.f:0", "0", "0", "0_2", "0", "", ""].map(|id| told.tell(id));
+        assert_eq!(ids, ["functions.f:0", "0", "0_2", "0_2_2", "0_3", "call", "call_2"]);
     }
 
     #[test]

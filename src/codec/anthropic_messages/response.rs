@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::{AnswerMeta, documents, parse_answer, raw, unreadable};
 use super::blocks::is_blank;
+use super::ids::Told;
 use super::{WireUsage, blocks, finish_of, finish_text, usage};
 use crate::protocol::{ApiError, ChatResponse, FinishReason, Part};
 
@@ -66,7 +67,8 @@ pub(crate) fn encode(response: &ChatResponse, meta: &AnswerMeta) -> Bytes {
     let is_blank = |part: &&Part| matches!(part, Part::Text { text, .. } | Part::Refusal { text } if is_blank(text));
     let only_blanks = response.parts.iter().all(|part| is_blank(&part));
     let said = response.parts.iter().filter(|part| only_blanks || !is_blank(part));
-    let content: Vec<Value> = said.filter_map(block).collect();
+    let mut told = Told::default();
+    let content: Vec<Value> = said.filter_map(|part| block(part, &mut told)).collect();
     let stop_sequence = response.stop_sequence.as_deref();
     let answer = json!({
         "id": meta.id,
@@ -81,11 +83,11 @@ pub(crate) fn encode(response: &ChatResponse, meta: &AnswerMeta) -> Bytes {
     raw::write(&answer, &["content", "input"])
 }
 
-fn block(part: &Part) -> Option<Value> {
+fn block(part: &Part, told: &mut Told) -> Option<Value> {
     match part {
         Part::Text { text, .. } | Part::Refusal { text } => Some(json!({ "type": "text", "text": text })),
         Part::ToolCall { id, name, arguments } => {
-            Some(json!({ "type": "tool_use", "id": id, "name": name, "input": blocks::input(arguments) }))
+            Some(json!({ "type": "tool_use", "id": told.tell(id), "name": name, "input": blocks::input(arguments) }))
         }
         // The dialect requires a signature; another vendor's reasoning gets an empty one.
         Part::Thinking { text, signature } => Some(json!({

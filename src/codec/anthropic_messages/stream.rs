@@ -12,6 +12,7 @@ use super::super::lines::write_event;
 use super::super::sequencer::Sequencer;
 use super::super::{AnswerMeta, errors};
 use super::blocks::is_blank;
+use super::ids::Told;
 use super::{WireUsage, finish_of, finish_text, usage};
 use crate::protocol::{Dialect, FinishReason, StreamEvent, ToolCallDelta, Usage};
 
@@ -211,6 +212,7 @@ pub(crate) struct Encoder {
     /// A blank text, until others follow. Anthropic refuses one without words, should the client's next request pass
     /// through to it.
     blank: String,
+    told: Told,
     usage: Usage,
 }
 
@@ -223,6 +225,7 @@ impl Encoder {
             next: 0,
             sequencer: Sequencer::default(),
             blank: String::new(),
+            told: Told::default(),
             usage: Usage::default(),
         }
     }
@@ -311,7 +314,7 @@ impl Encoder {
 
     fn call(&mut self, call: &ToolCallDelta, out: &mut BytesMut) {
         if let Some((id, name)) = &call.start {
-            let block = json!({ "type": "tool_use", "id": id, "name": name, "input": {} });
+            let block = json!({ "type": "tool_use", "id": self.told.tell(id), "name": name, "input": {} });
             self.enter(Block::Tool(call.index), block, out);
         }
         if !call.arguments.is_empty() {
