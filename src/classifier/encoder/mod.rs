@@ -209,8 +209,11 @@ impl Encoder {
             None
         };
         let positions = Positions::new(&hyper, setup.max_tokens, dtype, &device)?;
+        // On a GPU, each thread would have a stream of its own, and streams do not wait for one another: all work is one
+        // thread's, and it finds the weights there.
+        device.synchronize()?;
         let threads = rayon::ThreadPoolBuilder::new()
-            .num_threads(setup.threads)
+            .num_threads(if device.is_cpu() { setup.threads } else { 1 })
             .thread_name(|at| format!("encoder-{at}"))
             .build()
             .map_err(|error| EncoderError::Malformed(format!("its threads cannot be started: {error}")))?;

@@ -81,7 +81,8 @@ impl Judge {
         let hidden = x.matmul(&self.first)?.broadcast_add(&self.bias)?.silu()?;
         let hidden = self.thinned(&hidden, rng)?;
         let latent = (hidden.matmul(&self.second)? + x.matmul(&self.past)?)?;
-        let demands = latent.narrow(1, 0, latent.dim(1)? - 1)?;
+        // A CUDA product takes no rows that lie apart.
+        let demands = latent.narrow(1, 0, latent.dim(1)? - 1)?.contiguous()?;
         let difficulty = latent.narrow(1, latent.dim(1)? - 1, 1)?;
         let odds = demands.matmul(&self.ability)?.broadcast_add(&difficulty)?.broadcast_add(&self.level)?;
         let models = self.level.elem_count();
