@@ -374,22 +374,23 @@ impl Positions {
 
 /// The device, chosen at run time; a build without CUDA or Metal has only the CPU.
 pub(super) fn device(wanted: config::Device) -> Result<Device, EncoderError> {
-    let told = |name| {
+    let told = |name, is_built_in: bool| {
         move |error: candle_core::Error| {
-            let cure = format!("build with --features {name}, or set classifier.device = \"auto\"");
-            EncoderError::Device(name, format!("{error}; {cure}"))
+            let cure = if is_built_in {
+                "look for it with its driver's tools".into()
+            } else {
+                format!("build with --features {name}")
+            };
+            EncoderError::Device(name, format!("{error}; {cure}, or set classifier.device = \"auto\""))
         }
     };
+    let (cuda, metal) = (candle_core::utils::cuda_is_available(), candle_core::utils::metal_is_available());
     match wanted {
         config::Device::Cpu => Ok(Device::Cpu),
-        config::Device::Cuda => Device::new_cuda(0).map_err(told("cuda")),
-        config::Device::Metal => Device::new_metal(0).map_err(told("metal")),
-        config::Device::Auto if candle_core::utils::cuda_is_available() => {
-            Ok(Device::new_cuda(0).unwrap_or(Device::Cpu))
-        }
-        config::Device::Auto if candle_core::utils::metal_is_available() => {
-            Ok(Device::new_metal(0).unwrap_or(Device::Cpu))
-        }
+        config::Device::Cuda => Device::new_cuda(0).map_err(told("cuda", cuda)),
+        config::Device::Metal => Device::new_metal(0).map_err(told("metal", metal)),
+        config::Device::Auto if cuda => Ok(Device::new_cuda(0).unwrap_or(Device::Cpu)),
+        config::Device::Auto if metal => Ok(Device::new_metal(0).unwrap_or(Device::Cpu)),
         config::Device::Auto => Ok(Device::Cpu),
     }
 }
