@@ -1,6 +1,6 @@
 //! Which models of a pool can serve a request now, and why the others cannot.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -81,6 +81,9 @@ impl fmt::Display for Reason {
     }
 }
 
+/// A field that a dialect cannot say of the request, by dialect: looked for once, however many models speak it.
+type Unsaid = HashMap<Dialect, Option<String>>;
+
 /// Splits `pool` into models that can serve the request, never none, and the others. Where none can now, the one
 /// whose vendor's pause ends first is taken, if it ends within the question's `patience`.
 ///
@@ -102,10 +105,11 @@ pub(super) fn split(
     if let Some(unknown) = lists.excluded.iter().find(|name| catalog.find(name).is_none()) {
         return Err(PlanError::UnknownExclusion((*unknown).to_owned()));
     }
+    let mut unsaid = HashMap::new();
     let mut able = Vec::new();
     let mut excluded = Vec::new();
     for model in pool {
-        match eligible(&lists, &model, demand, effect, mode, question) {
+        match eligible(&lists, &model, demand, effect, mode, question, &mut unsaid) {
             Ok(()) => able.push(model),
             Err(reason) => excluded.push((model, reason)),
         }
@@ -152,6 +156,7 @@ fn eligible(
     effect: &RuleEffect,
     mode: Mode,
     question: &Question<'_>,
+    unsaid: &mut Unsaid,
 ) -> Result<(), Reason> {
     let lasting = |text: String| Err(Reason::Lasting(text));
     let name = model.name.as_str();
@@ -183,7 +188,7 @@ fn eligible(
     if demand.forces(&model.settings) {
         return Err(Reason::Unforced { by_schema: model.settings.can.contains(&Capability::StructuredOutput) });
     }
-    if let Some((field, dialect)) = uncarried(model, question) {
+    if let Some((field, dialect)) = uncarried(model, question, unsaid) {
         return Err(Reason::Uncarried { field, dialect });
     }
     if let Some(why) = model.unavailable(question.now) {
@@ -194,12 +199,13 @@ fn eligible(
 }
 
 /// A field that some deployment cannot carry, if each lacks one; with the dialect, if that is the reason.
-fn uncarried(model: &Model, question: &Question<'_>) -> Option<(String, Option<&'static str>)> {
+fn uncarried(model: &Model, question: &Question<'_>, unsaid: &mut Unsaid) -> Option<(String, Option<&'static str>)> {
     let mut first = None;
     for deployment in &model.deployments {
         let dialect = deployment.provider.dialect;
         let (client, request) = (question.client, question.request);
-        let unsaid = codec::obstacle(client, dialect, request).map(|field| (field, Some(dialect.as_str())));
+        let unsaid = unsaid.entry(dialect).or_insert_with(|| codec::obstacle(client, dialect, request));
+        let unsaid = unsaid.clone().map(|field| (field, Some(dialect.as_str())));
         let refused = || codec::refused_part(client, dialect, &deployment.provider.quirks, request);
         let obstacle = unsaid.or_else(|| refused().map(|field| (field, None)))?;
         first = first.or(Some(obstacle));

@@ -3,7 +3,7 @@
 //! An answer's schema must close every object and may have no bounds (`minimum`, `maxLength`): these go into the
 //! description, as the vendor's own libraries do. A tool's schema must be an object at the top.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
@@ -47,20 +47,24 @@ const FORMATS: [&str; 10] =
 /// nothing. It refuses schemas that contain themselves, references to elsewhere or within `allOf`, and objects as
 /// values to choose from. A map (an object of any properties) it would hold to have none.
 pub(super) fn unheld(schema: &Value) -> Option<&'static str> {
-    unheld_in(schema, schema, 0, &mut HashSet::new()).err()
+    unheld_in(schema, schema, 0, &mut HashMap::new()).err()
 }
 
-/// Looks through one schema of `root` and those that it refers to; `seen` = the references looked through before.
-fn unheld_in<'s>(
-    root: &'s Value,
-    schema: &'s Value,
+/// Looks through one schema of `root` and those that it refers to, each once, by however many ways it is reached;
+/// `seen` = whether those met before have been looked through. One that is met within itself has not.
+fn unheld_in(
+    root: &Value,
+    schema: &Value,
     depth: usize,
-    seen: &mut HashSet<&'s str>,
+    seen: &mut HashMap<*const Value, bool>,
 ) -> Result<(), &'static str> {
     let Some(fields) = schema.as_object() else { return Ok(()) };
-    if depth > MAX_DEPTH {
-        return Err("recursive");
-    }
+    match seen.get(&std::ptr::from_ref(schema)) {
+        Some(true) => return Ok(()),
+        Some(false) => return Err("recursive"),
+        None if depth > MAX_DEPTH => return Err("recursive"),
+        None => seen.insert(schema, false),
+    };
     let is_compound = |value: &Value| value.is_object() || value.is_array();
     let values = fields.get("enum").and_then(Value::as_array).into_iter().flatten().chain(fields.get("const"));
     if values.into_iter().any(is_compound) {
@@ -73,13 +77,9 @@ fn unheld_in<'s>(
     if is_map(fields) {
         return Err("an object of any properties");
     }
-    if let Some(reference) = fields.get("$ref").and_then(Value::as_str)
-        && !seen.contains(reference)
-    {
+    if let Some(reference) = fields.get("$ref").and_then(Value::as_str) {
         let meant = reference.strip_prefix('#').and_then(|path| root.pointer(path)).ok_or("$ref")?;
         unheld_in(root, meant, depth + 1, seen)?;
-        // Only now: one that contains itself must come by again.
-        seen.insert(reference);
     }
     for (key, value) in fields {
         match (key.as_str(), value) {
@@ -93,6 +93,7 @@ fn unheld_in<'s>(
             _ => {}
         }
     }
+    seen.insert(schema, true);
     Ok(())
 }
 
@@ -128,8 +129,10 @@ pub(super) fn of_answer(schema: &Value) -> (Value, bool) {
 fn close(schema: &mut Value, lost: &mut bool) {
     let Some(fields) = schema.as_object_mut() else { return };
     // As pydantic writes a reference with a description. Another `allOf` may hold no reference.
-    if let Some(part) = only_part(fields).cloned() {
-        fields.shift_remove("allOf");
+    if only_part(fields).is_some()
+        && let Some(Value::Array(mut parts)) = fields.shift_remove("allOf")
+        && let Some(Value::Object(part)) = parts.pop()
+    {
         fields.extend(part);
     }
     // `oneOf` is not supported; that exactly one may match is hardly ever meant.
@@ -276,13 +279,14 @@ mod tests {
         ] {
             assert_eq!(unheld(&schema), Some(why), "{schema}");
         }
-        // Each level refers to the next one twice: looked through once.
-        let mut wide = object(json!({ "l": { "$ref": "#/$defs/0" } }));
+        // Each level refers to the next one thrice, in two spellings: looked through once.
+        let mut wide = object(json!({ "l": { "$ref": "#/$defs/~x0" } }));
         for level in 0..90 {
-            let next = json!({ "$ref": format!("#/$defs/{}", level + 1) });
-            wide["$defs"][level.to_string()] = object(json!({ "l": next, "r": next }));
+            let next = json!({ "$ref": format!("#/$defs/~x{}", level + 1) });
+            let respelled = json!({ "$ref": format!("#/$defs/~0x{}", level + 1) });
+            wide["$defs"][format!("~x{level}")] = object(json!({ "l": next, "r": next, "s": respelled }));
         }
-        wide["$defs"]["90"] = json!({ "type": "object", "additionalProperties": false });
+        wide["$defs"]["~x90"] = json!({ "type": "object", "additionalProperties": false });
         let empty = object(json!({ "m": { "type": "object", "properties": {} } }));
         let open =
             json!({ "type": "object", "properties": { "a": { "type": "string" } }, "additionalProperties": true });
