@@ -12,8 +12,8 @@ use crate::protocol::Part;
 /// The ids of a conversation's calls so far.
 #[derive(Debug, Default)]
 pub(super) struct Ids {
-    /// The new ids, and how often each was wanted.
-    given: HashMap<String, u32>,
+    /// The new ids.
+    given: Told,
     /// By old id: the new ids of the calls that have no result yet.
     waiting: HashMap<String, VecDeque<String>>,
     /// By old id: the new id of the call that got the last result.
@@ -40,32 +40,27 @@ impl Ids {
 
     /// The new id of a call.
     pub(super) fn name(&mut self, id: &str) -> String {
-        let plain = plain(id);
-        let mut name = plain.clone();
-        while self.given.contains_key(&name) {
-            let wanted = self.given.entry(plain.clone()).or_default();
-            *wanted += 1;
-            name = format!("{plain}_{wanted}");
-        }
-        self.given.insert(name.clone(), 1);
+        let name = self.given.tell(&plain(id));
         self.waiting.entry(id.to_owned()).or_default().push_back(name.clone());
         name
     }
 }
 
-/// The ids that a client is told of one answer's calls: the vendor's own, which it may want back, but each once.
+/// The ids that a client is told of one answer's calls: the vendor's own, which it may want back, but each once. By id:
+/// how often it was wanted, so that the thousandth of one id need not try all numbers again.
 #[derive(Debug, Default)]
-pub(super) struct Told(HashSet<String>);
+pub(super) struct Told(HashMap<String, u32>);
 
 impl Told {
     pub(super) fn tell(&mut self, id: &str) -> String {
         let id = if id.is_empty() { "call" } else { id };
         let mut told = id.to_owned();
-        let mut number = 2;
-        while !self.0.insert(told.clone()) {
-            told = format!("{id}_{number}");
-            number += 1;
+        while self.0.contains_key(&told) {
+            let wanted = self.0.entry(id.to_owned()).or_default();
+            *wanted += 1;
+            told = format!("{id}_{wanted}");
         }
+        self.0.insert(told.clone(), 1);
         told
     }
 }
@@ -137,6 +132,9 @@ mod tests {
         let mut told = Told::default();
         let ids = ["functions.f:0", "0", "0", "0_2", "0", "", ""].map(|id| told.tell(id));
         assert_eq!(ids, ["functions.f:0", "0", "0_2", "0_2_2", "0_3", "call", "call_2"]);
+        // As many as an answer may hold: in linear time.
+        let last = (0..100_000).map(|_| told.tell("0")).last();
+        assert_eq!(last.as_deref(), Some("0_100003"));
     }
 
     #[test]
