@@ -53,11 +53,11 @@ impl Secrets {
         Self { values }
     }
 
-    /// Whether a secret stands in `bytes`, as it is or escaped in JSON.
+    /// Whether a secret stands in `bytes`, as it is or escaped in JSON, a URL or HTML.
     pub fn stand_in(&self, bytes: &[u8]) -> bool {
         let said = String::from_utf8_lossy(bytes);
         let stands_in = |said: &str| self.values.iter().any(|value| said.contains(value));
-        let is_escaped = said.contains(r"\u00") || said.contains(r"\/");
+        let is_escaped = [r"\u00", r"\/", "%", "&#"].iter().any(|mark| said.contains(mark));
         stands_in(&said) || is_escaped && stands_in(&without_escapes(&said))
     }
 
@@ -170,7 +170,8 @@ impl Secrets {
 
     fn hide_in_text(&self, text: &mut String) {
         self.hide_as_written(text);
-        // JSON within JSON, or a line that is no JSON: what is escaped in a text that quotes a secret need not stay so.
+        // JSON within JSON, a URL, or a line that is no JSON: what is escaped in a text that quotes a secret need not
+        // stay so.
         while self.stand_in(text.as_bytes()) {
             *text = without_escapes(text);
             self.hide_as_written(text);
@@ -210,21 +211,24 @@ fn written(secret: &str) -> [String; 2] {
     [secret.to_owned(), json[1..json.len() - 1].to_owned()]
 }
 
-/// JSON with its `\/` and `\u00..` as the characters they stand for: some writers escape more than they must (Gson
-/// writes `=` as `\u003d`). Each may have several backslashes, as in JSON within JSON.
-fn without_escapes(json: &str) -> String {
-    let mut plain = String::with_capacity(json.len());
-    let mut rest = json;
-    while let Some(at) = rest.find('\\') {
-        let after = rest[at..].trim_start_matches('\\');
-        match escaped(after) {
+/// A text with JSON's `\/` and `\u00..`, a URL's `%..` and HTML's `&#..;` as the characters they stand for: a key in
+/// Base64 has some that must be escaped there, and some writers escape more than they must (Gson writes `=` as
+/// `\u003d`). Each may have several backslashes, as in JSON within JSON, or `%25`, as in a URL within a URL.
+fn without_escapes(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(['\\', '%', '&']) {
+        let (before, written) = rest.split_at(at);
+        let (mark, after) = written.split_at(1);
+        let after = if mark == "\\" { after.trim_start_matches('\\') } else { after };
+        plain.push_str(before);
+        match escaped(mark, after) {
             Some((letter, later)) => {
-                plain.push_str(&rest[..at]);
                 plain.push(letter);
                 rest = later;
             }
             None => {
-                plain.push_str(&rest[..rest.len() - after.len()]);
+                plain.push_str(&written[..written.len() - after.len()]);
                 rest = after;
             }
         }
@@ -232,15 +236,31 @@ fn without_escapes(json: &str) -> String {
     plain + rest
 }
 
-/// The character that stands escaped at the beginning of what follows a backslash, and what follows it. Not so line
-/// ends and the like, which headers have none of.
-fn escaped(after: &str) -> Option<(char, &str)> {
-    if let Some(later) = after.strip_prefix('/') {
-        return Some(('/', later));
-    }
-    let (digits, later) = after.strip_prefix("u00")?.split_at_checked(2)?;
-    let byte = u8::from_str_radix(digits, 16).ok().filter(|byte| !byte.is_ascii_control())?;
-    Some((char::from(byte), later))
+/// The character that stands escaped at the beginning of what follows a `mark`, and what follows it. Not so line ends
+/// and the like, which headers have none of.
+fn escaped<'t>(mark: &str, after: &'t str) -> Option<(char, &'t str)> {
+    let (byte, later) = match mark {
+        "\\" if after.starts_with('/') => return Some(('/', &after[1..])),
+        "\\" => hexadecimal(after.strip_prefix("u00")?)?,
+        "%" => hexadecimal(after.trim_start_matches("25"))?,
+        _ => {
+            let number = after.strip_prefix('#')?;
+            let end = number.bytes().take(8).position(|byte| byte == b';')?;
+            let byte = match number[..end].strip_prefix(['x', 'X']) {
+                Some(digits) => u8::from_str_radix(digits, 16),
+                None => number[..end].parse(),
+            };
+            (byte.ok()?, &number[end + 1..])
+        }
+    };
+    // Of a URL's other bytes several make one character.
+    (!byte.is_ascii_control() && (byte.is_ascii() || mark != "%")).then_some((char::from(byte), later))
+}
+
+/// The byte of two digits, and what follows them.
+fn hexadecimal(text: &str) -> Option<(u8, &str)> {
+    let (digits, later) = text.split_at_checked(2)?;
+    Some((u8::from_str_radix(digits, 16).ok()?, later))
 }
 
 /// Whether an answer in OpenAI's or Anthropic's format, or an event of its stream, holds the model's words.
@@ -331,6 +351,32 @@ mod tests {
         let mut error = ApiError::invalid(r"caf\u00e9 \u003d \u00");
         secrets.hide_in_error(&mut error);
         assert_eq!(error.message, r"caf\u00e9 \u003d \u00");
+    }
+
+    #[test]
+    fn a_key_is_hidden_in_a_url_and_in_html() {
+        let secrets = Secrets::of_headers([("authorization", "Bearer sk-TOP=SECRET/KEY+0123456789")]);
+        for said in [
+            "sk-TOP%3DSECRET%2FKEY%2B0123456789",
+            "sk-TOP%3dSECRET/KEY%2b0123456789",
+            "sk-TOP%253DSECRET%252FKEY%25252B0123456789",
+            "sk-TOP&#x3D;SECRET&#47;KEY&#43;0123456789",
+            r"sk-TOP\u003dSECRET%2FKEY&#X2b;0123456789",
+        ] {
+            assert!(secrets.stand_in(said.as_bytes()), "{said}");
+            let mut error = ApiError::invalid(format!("GET /?q=100%25&key={said}&x"));
+            secrets.hide_in_error(&mut error);
+            assert_eq!(error.message, "GET /?q=100%25&key=***&x", "{said}");
+            let quoted = serde_json::json!({ "error": { "message": said } });
+            let hidden = secrets.hide_in_events(Bytes::from(format!(": dbg {said}\n\ndata: {quoted}\n\n")));
+            assert_eq!(hidden, ": dbg ***\n\ndata: {\"error\":{\"message\":\"***\"}}\n\n");
+        }
+        // What holds none stays.
+        let other = "50% of x%2Fy%ff%, &#47;&#; &amp; &#x110000; 100%25";
+        let mut error = ApiError::invalid(other);
+        secrets.hide_in_error(&mut error);
+        assert_eq!(error.message, other);
+        assert_eq!(without_escapes(other), "50% of x/y%ff%, /&#; &amp; &#x110000; 100%25");
     }
 
     fn error_in(said: &str) -> ApiError {
