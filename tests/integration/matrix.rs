@@ -347,6 +347,26 @@ async fn beside_chat() {
     let response = gateway.post("/v1/messages/count_tokens", body).await;
     assert_eq!(response.headers()["x-pointsman-counted"], "vendor");
     assert!(response.json::<Value>().await.unwrap()["input_tokens"].as_u64().unwrap() > 0);
+    // A conversation that goes on at Claude is fitted to it, as in a chat.
+    let messages = json!([
+        { "role": "user", "content": "count me" },
+        { "role": "assistant", "content": [
+            { "type": "text", "text": "\n\n" },
+            { "type": "tool_use", "id": "functions.f:0", "name": "f", "input": {} },
+        ] },
+        { "role": "user", "content": [
+            { "type": "tool_result", "tool_use_id": "functions.f:0", "content": "1" },
+        ] },
+    ]);
+    let thinking = json!({ "type": "enabled", "budget_tokens": 2048 });
+    let body = json!({ "model": "claude-sonnet-5-5", "thinking": thinking, "messages": messages });
+    let response = gateway.post("/v1/messages/count_tokens", body).await;
+    assert_eq!(response.headers()["x-pointsman-counted"], "vendor");
+    let asked = gateway.sandbox.seen().pop().unwrap().body;
+    let (said, answered) = (&asked["messages"][1]["content"], &asked["messages"][2]["content"][0]);
+    assert_eq!(said, &json!([{ "type": "tool_use", "id": "functions_f_0", "name": "f", "input": {} }]));
+    assert_eq!(answered["tool_use_id"], "functions_f_0");
+    assert_eq!((&asked["thinking"]["type"], asked.get("max_tokens")), (&json!("adaptive"), None));
     let body = json!({ "model": "gpt-4o", "messages": [{ "role": "user", "content": "count me" }] });
     let response = gateway.post("/v1/messages/count_tokens", body).await;
     assert_eq!(response.headers()["x-pointsman-counted"], "estimate");

@@ -21,7 +21,7 @@ use crate::http::middleware::caller::Chatter;
 use crate::protocol::{ApiError, ChatRequest, Dialect};
 use crate::route::estimate_tokens;
 use crate::store::Token;
-use crate::upstream::{Call, Deployment, Endpoint};
+use crate::upstream::{Call, Deployment, Endpoint, Model};
 
 /// Most bytes of a vendor's answer.
 const MAX_ANSWER_BYTES: usize = 64 << 10;
@@ -41,8 +41,9 @@ pub async fn count(
         if live.catalog.find(&request.model).is_some() {
             live.allow(token, &request.model)?;
         }
-        if let Some(deployment) = vendor(&live, &request, &bytes, token, &headers)
-            && let Some(answer) = ask(&gateway, &live, &deployment, &bytes, &headers).await
+        if let Some((model, deployment)) = vendor(&live, &request, &bytes, token, &headers)
+            && let Some(call) = call(model, &deployment, &request, &bytes, &headers)
+            && let Some(answer) = ask(&gateway, &live, &deployment, call).await
         {
             return Ok(reply(answer, "vendor"));
         }
@@ -60,14 +61,14 @@ fn with_max_tokens(bytes: &[u8]) -> Result<Vec<u8>, ApiError> {
     Ok(value.to_string().into_bytes())
 }
 
-/// A healthy deployment of the model that can count, unless a rule keeps the prompt from the model.
-fn vendor(
-    live: &LiveConfig,
+/// The model and a healthy deployment of it that can count, unless a rule keeps the prompt from the model.
+fn vendor<'l>(
+    live: &'l LiveConfig,
     request: &ChatRequest,
     body: &[u8],
     token: Option<&Token>,
     headers: &HeaderMap,
-) -> Option<Arc<Deployment>> {
+) -> Option<(&'l Model, Arc<Deployment>)> {
     let model = live.catalog.find(&request.model)?;
     let name = model.name.as_str();
     let verdict = live.verdict(request, body, token, headers);
@@ -76,23 +77,31 @@ fn vendor(
         return None;
     }
     let counts = |deployment: &Deployment| deployment.provider.dialect == Dialect::Anthropic;
-    pick(model, &[], &counts, Instant::now(), &mut rand::random::<f64>)
+    let deployment = pick(model, &[], &counts, Instant::now(), &mut rand::random::<f64>)?;
+    Some((model, deployment))
 }
 
-async fn ask(
-    gateway: &Gateway,
-    live: &LiveConfig,
+/// What a chat of this prompt would send, without its limit: what the vendor refuses there it refuses here.
+fn call(
+    model: &Model,
     deployment: &Deployment,
+    request: &ChatRequest,
     bytes: &[u8],
     headers: &HeaderMap,
-) -> Option<Bytes> {
-    let target = Target::new(Dialect::Anthropic, &deployment.provider.quirks, &deployment.upstream);
-    let body = codec::passthrough_request(&target, bytes, false).ok()?;
+) -> Option<Call> {
+    let target = Target {
+        refuses: &model.settings.refuses,
+        ..Target::new(Dialect::Anthropic, &deployment.provider.quirks, &deployment.upstream)
+    };
+    let body = codec::pass_request(&target, request, bytes).ok()?.body;
     let beta = HeaderName::from_static("anthropic-beta");
     let headers = headers.get_all(&beta).iter().map(|value| (beta.clone(), value.clone())).collect();
+    Some(Call { endpoint: Endpoint::CountTokens, body: Some(body), headers })
+}
+
+async fn ask(gateway: &Gateway, live: &LiveConfig, deployment: &Deployment, call: Call) -> Option<Bytes> {
     let patience = Duration::from_millis(live.config.dispatch.first_byte_timeout_ms.min(10_000));
     let deadline = tokio::time::Instant::now() + patience;
-    let call = Call { endpoint: Endpoint::CountTokens, body: Some(body), headers };
     let answer = gateway.dispatcher.client().send(&deployment.provider, call, deadline).await.ok()?;
     if !answer.is_success() {
         return None;
