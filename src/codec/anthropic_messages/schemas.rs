@@ -45,67 +45,92 @@ const FORMATS: [&str; 10] =
 
 /// What Anthropic cannot hold an answer to in a schema, although the answer would be another without it; `None` =
 /// nothing. It refuses schemas that contain themselves, references to elsewhere or within `allOf`, and objects as
-/// values to choose from. A map (an object of any properties) it would hold to have none.
+/// values to choose from. A map (an object of any properties) it would hold to have none. And since every schema that
+/// says properties is closed, none may be said elsewhere: no answer would fit both.
 pub(super) fn unheld(schema: &Value) -> Option<&'static str> {
     unheld_in(schema, schema, 0, &mut HashMap::new()).err()
 }
 
-/// Looks through one schema of `root` and those that it refers to, each once, by however many ways it is reached;
-/// `seen` = whether those met before have been looked through. One that is met within itself has not.
+/// Looks through one schema of `root` and those that it refers to, each once, by however many ways it is reached.
+/// True = it says which properties an object may have. `seen` = what was found of those met before; `None` = nothing
+/// yet: one that is met within itself.
 fn unheld_in(
     root: &Value,
     schema: &Value,
     depth: usize,
-    seen: &mut HashMap<*const Value, bool>,
-) -> Result<(), &'static str> {
-    let Some(fields) = schema.as_object() else { return Ok(()) };
+    seen: &mut HashMap<*const Value, Option<bool>>,
+) -> Result<bool, &'static str> {
+    let Some(fields) = schema.as_object() else { return Ok(false) };
     match seen.get(&std::ptr::from_ref(schema)) {
-        Some(true) => return Ok(()),
-        Some(false) => return Err("recursive"),
+        Some(found) => return found.ok_or("recursive"),
         None if depth > MAX_DEPTH => return Err("recursive"),
-        None => seen.insert(schema, false),
+        None => seen.insert(schema, None),
     };
     let is_compound = |value: &Value| value.is_object() || value.is_array();
     let values = fields.get("enum").and_then(Value::as_array).into_iter().flatten().chain(fields.get("const"));
     if values.into_iter().any(is_compound) {
         return Err("objects to choose from");
     }
-    let parts = fields.get("allOf").and_then(Value::as_array).into_iter().flatten();
-    if only_part(fields).is_none() && parts.into_iter().any(|part| part.get("$ref").is_some()) {
+    if only_part(fields).is_none() && all_in(fields, "allOf").any(|part| part.get("$ref").is_some()) {
         return Err("allOf");
     }
-    if is_map(fields) {
-        return Err("an object of any properties");
-    }
+    // How many say properties of the same object.
+    let mut sayers = 0;
     if let Some(reference) = fields.get("$ref").and_then(Value::as_str) {
         let meant = reference.strip_prefix('#').and_then(|path| root.pointer(path)).ok_or("$ref")?;
-        unheld_in(root, meant, depth + 1, seen)?;
+        sayers += usize::from(unheld_in(root, meant, depth + 1, seen)?);
     }
-    for (key, value) in fields {
-        match (key.as_str(), value) {
-            ("properties", Value::Object(named)) => {
-                named.values().try_for_each(|inner| unheld_in(root, inner, depth + 1, seen))?;
-            }
-            ("anyOf" | "oneOf" | "allOf" | "items", Value::Array(all)) => {
-                all.iter().try_for_each(|inner| unheld_in(root, inner, depth + 1, seen))?;
-            }
-            ("items", inner) => unheld_in(root, inner, depth + 1, seen)?,
-            _ => {}
+    for key in ["allOf", "anyOf", "oneOf"] {
+        let mut say = 0;
+        for part in all_in(fields, key) {
+            say += usize::from(unheld_in(root, part, depth + 1, seen)?);
         }
+        // Of several ways an answer goes one.
+        sayers += if key == "allOf" { say } else { say.min(1) };
     }
-    seen.insert(schema, true);
-    Ok(())
+    if sayers == 0 && is_map(fields) {
+        return Err("an object of any properties");
+    }
+    sayers += usize::from(fields.contains_key("properties"));
+    if sayers > 1 {
+        return Err("properties in several places");
+    }
+    if requires_unnamed(fields) {
+        return Err("a required property without a schema");
+    }
+    let items = fields.get("items").into_iter().chain(all_in(fields, "items"));
+    let named = fields.get("properties").and_then(Value::as_object).into_iter().flat_map(Map::values);
+    for inner in items.chain(named) {
+        unheld_in(root, inner, depth + 1, seen)?;
+    }
+    let says = sayers > 0 || is_object(fields);
+    seen.insert(schema, Some(says));
+    Ok(says)
 }
 
-/// Whether an object may have properties and names none of them.
+/// The schemas of a list.
+fn all_in<'f>(fields: &'f Map<String, Value>, key: &str) -> impl Iterator<Item = &'f Value> {
+    fields.get(key).and_then(Value::as_array).into_iter().flatten()
+}
+
+/// Whether an object that names its properties must have others, too.
+fn requires_unnamed(fields: &Map<String, Value>) -> bool {
+    let Some(named) = fields.get("properties").and_then(Value::as_object) else { return false };
+    let parts = ["allOf", "anyOf", "oneOf"].iter().flat_map(|key| all_in(fields, key));
+    let of_parts = parts.filter_map(Value::as_object).flat_map(|part| all_in(part, "required"));
+    let mut required = all_in(fields, "required").chain(of_parts).filter_map(Value::as_str);
+    required.any(|name| !named.contains_key(name))
+}
+
+/// Whether an object may have properties and names none of them, as far as it says itself.
 fn is_map(fields: &Map<String, Value>) -> bool {
     let names_some =
         |key: &str| fields.get(key).is_some_and(|value| value.as_object().is_none_or(|all| !all.is_empty()));
-    let says_more = ["$ref", "anyOf", "oneOf", "allOf", "enum", "const"].iter().any(|key| fields.contains_key(*key));
+    let is_value = fields.contains_key("enum") || fields.contains_key("const");
     // As pydantic writes a model without fields. A map says of which values it is.
     let is_empty = fields.contains_key("properties") && !fields.contains_key("additionalProperties");
     let is_closed = is_empty || fields.get("additionalProperties").is_some_and(|open| open == false);
-    is_object(fields) && !names_some("properties") && !says_more && (!is_closed || names_some("patternProperties"))
+    is_object(fields) && !names_some("properties") && !is_value && (!is_closed || names_some("patternProperties"))
 }
 
 /// The only part of an `allOf` that says nothing twice: it may stand in its place.
@@ -139,13 +164,23 @@ fn close(schema: &mut Value, lost: &mut bool) {
     if let Some(either) = fields.shift_remove("oneOf") {
         fields.entry("anyOf").or_insert(either);
     }
+    // Without `prefixItems`, `items` would be said of the first ones, too.
+    let is_tuple = fields.contains_key("prefixItems");
+    let is_told = |key: &str, value: &Value| !is_known(key, value) || is_tuple && key == "items";
     let unknown: Vec<String> =
-        fields.iter().filter(|(key, value)| !is_known(key, value)).map(|(key, _)| key.clone()).collect();
+        fields.iter().filter(|(key, value)| is_told(key, value)).map(|(key, _)| key.clone()).collect();
     let taken: Vec<String> = unknown
         .into_iter()
         .filter_map(|key| fields.shift_remove(&key).map(|value| format!("{key}: {value}")))
         .collect();
-    if is_object(fields) {
+    if !fields.contains_key("properties") && ["$ref", "anyOf", "allOf"].iter().any(|key| fields.contains_key(*key)) {
+        // These say which properties there are: closed, it would have none.
+        if is_object(fields) {
+            fields.shift_remove("type");
+        }
+        fields.shift_remove("additionalProperties");
+    } else if is_object(fields) {
+        fields.entry("type").or_insert_with(|| json!("object"));
         let open = fields.insert("additionalProperties".into(), json!(false));
         *lost |= open.is_some_and(|open| open != false);
     }
@@ -294,6 +329,72 @@ mod tests {
             [wide, open, empty, json!({}), json!(true), json!({ "type": "array", "items": { "enum": ["a", null] } })]
         {
             assert_eq!(unheld(&schema), None, "{schema}");
+        }
+    }
+
+    #[test]
+    fn properties_are_said_in_one_place() {
+        let object = |name: &str| json!({ "type": "object", "properties": { name: { "type": "string" } }, "required": [name] });
+        let with = |key: &str, value: Value| {
+            let mut schema = object("k");
+            schema[key] = value;
+            schema["$defs"] = json!({ "d": object("d") });
+            json!({ "type": "array", "items": schema, "$defs": schema["$defs"] })
+        };
+        let ways = json!([object("a"), object("b")]);
+        let places = "properties in several places";
+        let unnamed = "a required property without a schema";
+        for (schema, why) in [
+            (with("allOf", json!([object("a")])), places),
+            (with("anyOf", ways.clone()), places),
+            (with("oneOf", json!([{ "type": "null" }, { "anyOf": ways }])), places),
+            (with("$ref", json!("#/$defs/d")), places),
+            (json!({ "allOf": ways }), places),
+            (json!({ "anyOf": ways, "oneOf": ways }), places),
+            (json!({ "allOf": [{ "anyOf": ways }, object("k")] }), places),
+            (with("required", json!(["k", "z"])), unnamed),
+            (with("anyOf", json!([{ "required": ["k"] }, { "required": ["z"] }])), unnamed),
+            (json!({ "type": "object", "anyOf": [{ "required": ["k"] }] }), "an object of any properties"),
+        ] {
+            assert_eq!(unheld(&schema), Some(why), "{schema}");
+        }
+        let nullable = json!({ "anyOf": [{ "$ref": "#/$defs/d" }, { "type": "null" }] });
+        for schema in [
+            with("anyOf", json!([{ "required": ["k"] }, { "minProperties": 1 }])),
+            with("allOf", json!([{ "required": ["k"] }, { "description": "One." }])),
+            with("properties", json!({ "k": nullable, "l": nullable })),
+            json!({ "type": "object", "allOf": [object("a")] }),
+        ] {
+            assert_eq!(unheld(&schema), None, "{schema}");
+        }
+        // What is said elsewhere is closed there.
+        let closed = |name: &str| {
+            let properties = json!({ name: { "type": "string" } });
+            json!({
+                "type": "object", "properties": properties, "required": [name], "additionalProperties": false,
+            })
+        };
+        let untyped = json!({ "properties": { "b": { "type": "string" } }, "required": ["b"] });
+        let ways = json!([object("a"), untyped]);
+        for key in ["anyOf", "oneOf"] {
+            let either = json!({ "type": ["object", "null"], "additionalProperties": true, key: ways });
+            assert_eq!(unheld(&either), None);
+            assert_eq!(of_answer(&either), (json!({ "anyOf": [closed("a"), closed("b")] }), false));
+        }
+        let one = json!({ "type": "object", "$ref": "#/$defs/a", "$defs": { "a": object("a") } });
+        assert_eq!(unheld(&one), None);
+        assert_eq!(of_answer(&one).0, json!({ "$ref": "#/$defs/a", "$defs": { "a": closed("a") } }));
+    }
+
+    #[test]
+    fn a_tuple_is_told_in_words() {
+        let pair = json!([{ "type": "number" }, { "type": "string" }]);
+        for (items, told) in [(json!(false), "false"), (json!({ "type": "null" }), r#"{"type":"null"}"#)] {
+            let schema = json!({ "type": "array", "prefixItems": pair, "items": items, "minItems": 1 });
+            let description = format!("(prefixItems: {pair}, items: {told})");
+            let expected = json!({ "type": "array", "minItems": 1, "description": description });
+            assert_eq!(unheld(&schema), None);
+            assert_eq!(of_answer(&schema), (expected, true));
         }
     }
 
