@@ -1,10 +1,11 @@
 //! Estimates for each configured model, before and after a prompt was read.
 //!
-//! Before: where the head was fitted to the model (under its own name, or as `provider/upstream`, as the logs of other
-//! gateways call it), its mean over the head's training prompts, so that a prior rests on the same evidence whether or
-//! not the prompt was read; else the model's score, or that of a model that it is configured to be like, or what the
-//! head has for similar models, on the same ground as where the prompt is read. After: the head's estimate from the
-//! reading and the model's [`Ability`]. Abilities are computed once, when models or head change.
+//! Before: where the head was fitted to the model (under its own name, or, for a head of the operator's own, as
+//! `provider/upstream`, as the logs of other gateways call it), its mean over the head's training prompts, so that a
+//! prior rests on the same evidence whether or not the prompt was read; else the model's score, or that of a model that
+//! it is configured to be like, or what the head has for similar models, on the same ground as where the prompt is read.
+//! After: the head's estimate from the reading and the model's [`Ability`]. Abilities are computed once, when models or
+//! head change.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,6 +25,9 @@ pub(super) struct Priors {
     measured: BTreeMap<String, String>,
     abilities: BTreeMap<String, Ability>,
     head: Option<Arc<Head>>,
+    /// Whether the head is the operator's own, fitted to the records of some gateway. The builtin one's names are those
+    /// of benchmarks: `google/gemini-2.5-pro` there is no deployment of a provider that is called `google` here.
+    is_own: bool,
 }
 
 /// What the configuration says of a model.
@@ -40,18 +44,24 @@ struct Claim {
 }
 
 impl Priors {
-    pub(super) fn new(models: &BTreeMap<String, config::Model>, head: Option<Arc<Head>>) -> Self {
+    /// Priors without a head.
+    pub(super) fn new(models: &BTreeMap<String, config::Model>) -> Self {
         let claim = |(name, model): (&String, &config::Model)| {
             let deployments = model.deployment_names(name);
             let claim = Claim { enabled: model.enabled, deployments, like: model.like.clone(), score: model.score };
             (name.clone(), claim)
         };
-        Self { models: models.iter().map(claim).collect(), ..Self::default() }.with_head(head)
+        Self { models: models.iter().map(claim).collect(), ..Self::default() }
     }
 
-    /// The same models with another head.
-    pub(super) fn with_head(&self, head: Option<Arc<Head>>) -> Self {
-        let mut priors = Self { models: self.models.clone(), head, ..Self::default() };
+    /// The same head for other models.
+    pub(super) fn with_models(&self, models: &BTreeMap<String, config::Model>) -> Self {
+        Self::new(models).with_head(self.head.clone(), self.is_own)
+    }
+
+    /// The same models with another head; `is_own` = it is the operator's, and not the builtin one.
+    pub(super) fn with_head(&self, head: Option<Arc<Head>>, is_own: bool) -> Self {
+        let mut priors = Self { models: self.models.clone(), head, is_own, ..Self::default() };
         if let Some(head) = priors.head.clone() {
             priors.measured = priors.measured_by(&head);
             priors.abilities = priors.of_head(&head);
@@ -62,7 +72,8 @@ impl Priors {
     /// The models that `head` was fitted to. Their own names come first: so the gateway's own log calls them.
     fn measured_by(&self, head: &Head) -> BTreeMap<String, String> {
         let called = |(name, claim): (&String, &Claim)| {
-            let found = std::iter::once(name).chain(&claim.deployments).find(|called| head.has_measured(called))?;
+            let deployments = claim.deployments.iter().filter(|_| self.is_own);
+            let found = std::iter::once(name).chain(deployments).find(|called| head.has_measured(called))?;
             Some((name.clone(), found.clone()))
         };
         self.models.iter().filter_map(called).collect()
@@ -174,6 +185,11 @@ mod tests {
         config::Model { like: like.map(str::to_owned), score, ..config::Model::default() }
     }
 
+    /// Priors with an operator's head.
+    fn of(models: &BTreeMap<String, config::Model>, head: Arc<Head>) -> Priors {
+        Priors::new(models).with_head(Some(head), true)
+    }
+
     fn priors() -> Priors {
         let models = BTreeMap::from([
             ("old".to_owned(), model(None, Some(0.8))),
@@ -182,7 +198,7 @@ mod tests {
             ("own".to_owned(), model(Some("old"), Some(0.9))),
             ("ring".to_owned(), model(Some("ring"), None)),
         ]);
-        Priors::new(&models, None)
+        Priors::new(&models)
     }
 
     #[test]
@@ -208,7 +224,7 @@ mod tests {
             ("unheard".to_owned(), model(Some("plus"), None)),
             ("newest".to_owned(), model(Some("unheard"), None)),
         ]);
-        let priors = Priors::new(&models, Some(head));
+        let priors = of(&models, head);
         let missed = priors.estimate("plus");
         assert_eq!((missed.quality, missed.source), (mean, EstimateSource::Learned), "whether or not it was read");
         assert_eq!(priors.abilities["newest"].source, EstimateSource::Like("plus".into()));
@@ -233,7 +249,7 @@ mod tests {
             ("newer".to_owned(), config::Model { score: None, ..model(Some("x"), Some("mine")) }),
             ("stranger".to_owned(), model(Some("plus"), None)),
         ]);
-        let priors = Priors::new(&models, Some(Arc::new(head)));
+        let priors = of(&models, Arc::new(head));
         let parts = |name: &str| priors.abilities[name].parts.clone();
         for name in ["mine", "plus-2026"] {
             assert_eq!(
@@ -246,6 +262,31 @@ mod tests {
         assert_eq!(parts("newer"), [(0, 1.0)]);
         assert_eq!(priors.estimate("newer").source, EstimateSource::Like("home/plus-2026".into()));
         assert_eq!(priors.estimate("stranger").source, EstimateSource::Score);
+    }
+
+    #[test]
+    fn what_the_builtin_head_has_of_a_benchmark_is_not_of_a_provider_that_happens_to_be_called_so() {
+        let mut description = crate::classifier::head::tests::head().description().clone();
+        description.arms[0].model = "home/plus".into();
+        let head = Head::new(description, crate::classifier::head::tests::head().parts().clone()).unwrap();
+        let served =
+            |like: Option<&str>, score| config::Model { provider: Some("home".into()), ..model(like, score) };
+        let models = BTreeMap::from([
+            ("plus".to_owned(), served(None, Some(0.3))),
+            ("home/plus".to_owned(), served(None, Some(0.3))),
+            ("newer".to_owned(), config::Model { upstream: Some("plus".into()), ..served(Some("minus"), None) }),
+            ("minus".to_owned(), served(None, None)),
+        ]);
+        let priors = Priors::new(&models).with_head(Some(Arc::new(head)), false);
+        let source = |priors: &Priors, name: &str| priors.estimate(name).source;
+        assert_eq!(priors.estimate("plus").quality, 0.3);
+        assert_eq!(source(&priors, "plus"), EstimateSource::Score);
+        assert_eq!(source(&priors, "newer"), EstimateSource::Like("minus".into()));
+        assert_eq!(source(&priors, "home/plus"), EstimateSource::Learned, "called so by the operator");
+        assert_eq!(source(&priors.with_models(&models), "plus"), EstimateSource::Score, "after a reload, too");
+        let own = priors.with_head(priors.head().cloned(), true);
+        assert_eq!(source(&own, "plus"), EstimateSource::Learned);
+        assert_eq!(source(&own.with_models(&models), "plus"), EstimateSource::Learned);
     }
 
     #[test]
@@ -263,7 +304,7 @@ mod tests {
             ("scored".to_owned(), model(None, Some(0.9))),
             ("like-scored".to_owned(), model(Some("scored"), None)),
         ]);
-        let priors = Priors::new(&models, Some(Arc::clone(&head)));
+        let priors = of(&models, Arc::clone(&head));
         let read = |at| priors.estimates(&head.read(&[at, 0.1], &crate::classifier::stats::TextStats::of("What?")));
         for (one, other) in
             [("like-new", "new-1"), ("like-new-2", "new-2"), ("like-minus", "minus"), ("like-scored", "scored")]
@@ -293,7 +334,7 @@ mod tests {
                 ("mine".to_owned(), model(Some("plus"), true)),
                 (name.to_owned(), model(like, enabled)),
             ]);
-            Priors::new(&models, Some(Arc::clone(&head))).estimates(&reading).get("mine").quality
+            of(&models, Arc::clone(&head)).estimates(&reading).get("mine").quality
         };
         let alone = told("unheard", true, None);
         assert_eq!(told("another", true, Some("third")), alone, "it borrows, too");
@@ -308,7 +349,7 @@ mod tests {
         let head = Arc::new(crate::classifier::head::tests::of_two_sources());
         let model = |like: &str| config::Model { like: Some(like.to_owned()), ..config::Model::default() };
         let models = BTreeMap::from([("one".to_owned(), model("plus")), ("two".to_owned(), model("third"))]);
-        let priors = Priors::new(&models, Some(Arc::clone(&head)));
+        let priors = of(&models, Arc::clone(&head));
         let unread = priors.estimate("one");
         // On the training prompts `plus` has log-odds of 1, -1 and 0; of three models, one is the other source's, whose
         // .5, 1.5 and 1 count by a third.

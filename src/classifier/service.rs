@@ -110,7 +110,7 @@ impl Classifier {
         let shared = Arc::new(Shared {
             settings: settings.clone(),
             state: ArcSwap::from_pointee(state),
-            priors: ArcSwap::from_pointee(Priors::new(models, None)),
+            priors: ArcSwap::from_pointee(Priors::new(models)),
             cache: Mutex::new(Cache::new(config::mebibytes(settings.cache_mb))),
             counters: Counters::default(),
             headless: Mutex::new(None),
@@ -133,7 +133,7 @@ impl Classifier {
 
     /// Takes over changed models. The cache is emptied, because its readings hold estimates for the old ones.
     pub fn configure(&self, models: &BTreeMap<String, config::Model>) {
-        self.shared.priors.rcu(|priors| Priors::new(models, priors.head().cloned()));
+        self.shared.priors.rcu(|priors| priors.with_models(models));
         self.shared.cache.lock().clear();
     }
 
@@ -148,7 +148,7 @@ impl Classifier {
         let state = self.shared.state.load_full();
         let State::Ready(model) = &*state else { return Err(LoadError::NotReady) };
         let head = self.shared.load_head(model, name)?;
-        self.shared.priors.rcu(|priors| priors.with_head(head.clone()));
+        self.shared.priors.rcu(|priors| priors.with_head(head.clone(), name != "builtin"));
         self.shared.cache.lock().clear();
         Ok(())
     }
@@ -330,7 +330,8 @@ fn run(shared: &Shared, jobs: &Receiver<Job>) {
             Err(error) => return give_up(shared, &error),
         }
     };
-    shared.priors.rcu(|priors| priors.with_head(head.clone()));
+    let is_own = shared.settings.head != "builtin";
+    shared.priors.rcu(|priors| priors.with_head(head.clone(), is_own));
     let took_ms = started.elapsed().as_millis() as u64;
     let info = model.info();
     tracing::info!(model = %info.name, device = %info.device, took_ms, "The classifier is ready");
