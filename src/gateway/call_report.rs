@@ -97,7 +97,8 @@ async fn check_and_record(gateway: &Gateway, id: DecisionId, report: CallReport)
         let estimated = Usage { input_tokens: u64::from(request.prompt_tokens), ..Usage::default() };
         // A record without a question is of a step in a tool loop.
         let is_known = request.conversation_named || request.turn > 1 || request.question.is_none();
-        gateway.note_stay(request.conversation, is_known, model, &record.usage.unwrap_or(estimated));
+        let known_as = request.conversation.filter(|_| is_known);
+        gateway.note_stay(request.conversation, known_as, model, &record.usage.unwrap_or(estimated));
     }
     gateway.recorder.outcome(record);
     Ok(())

@@ -18,6 +18,9 @@ use crate::store::{
 pub struct Conversation {
     /// The conversation's fingerprint.
     pub print: Fingerprint,
+    /// The same without its instructions, which some programs change from call to call (a clock, a count of tokens).
+    /// Other requests may begin with the same words, such as the one for the conversation's title.
+    pub bare: Fingerprint,
     /// Whether the caller named the conversation or its user; else it is recognised by its first turns alone, which two
     /// people may share.
     pub named: bool,
@@ -29,20 +32,22 @@ pub struct Conversation {
 }
 
 impl Conversation {
-    /// The conversation's place in [0, 1), for a rollout by shares; the same for all its turns.
+    /// The conversation's place in [0, 1), for a rollout by shares; the same for all its turns while its instructions are.
     pub fn place(&self) -> f64 {
         // The upper 53 bits, as many as a float tells apart.
         (self.print.0 >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    /// Whether it is surely the same conversation as an earlier one with this fingerprint.
-    pub fn is_known(&self) -> bool {
-        self.named || self.turn > 1 || self.tool_loop.is_some()
+    /// The fingerprints that later requests of the conversation may be found by.
+    pub fn prints(&self) -> impl Iterator<Item = Fingerprint> + use<> {
+        self.tool_loop.into_iter().chain([self.print, self.bare])
     }
 
-    /// The fingerprints that the conversation may be found again by, the surest first.
-    pub fn prints(&self) -> impl Iterator<Item = Fingerprint> + Clone + use<> {
-        self.tool_loop.into_iter().chain([self.print])
+    /// The fingerprints by which it is surely the same conversation as an earlier one, the surest first.
+    pub fn known_as(&self) -> impl Iterator<Item = Fingerprint> + use<> {
+        let goes_on = self.turn > 1 || self.tool_loop.is_some();
+        let print = (self.named || goes_on).then_some(self.print);
+        self.tool_loop.into_iter().chain(print).chain(goes_on.then_some(self.bare))
     }
 }
 
@@ -53,18 +58,32 @@ pub fn conversation(request: &ChatRequest, token: Option<&Token>, salt: &Salt) -
     let turn = u32::try_from(questions(&request.messages)).unwrap_or(u32::MAX).max(1);
     // An empty name, as a client's template may leave it, is none.
     let name = request.routing.conversation.as_deref().filter(|name| !name.is_empty());
-    let print = match name {
-        Some(name) => salt.fingerprint(["named", owner, name]),
+    let begun = beginning(&request.messages);
+    let texts: Vec<String> = begun.iter().map(Message::plain_text).collect();
+    let asked = || begun.iter().zip(&texts).filter(|(turn, _)| !turn.role.is_instruction()).map(|(_, text)| &**text);
+    let (print, bare) = match name {
+        Some(name) => {
+            let print = salt.fingerprint(["named", owner, name]);
+            (print, print)
+        }
         None => {
-            let mut parts = vec!["begun".to_owned(), owner.to_owned(), user.to_owned()];
-            parts.extend(beginning(&request.messages).iter().map(Message::plain_text));
-            salt.fingerprint(parts.iter().map(String::as_str))
+            let print = salt.fingerprint(["begun", owner, user].into_iter().chain(texts.iter().map(String::as_str)));
+            // Beside an agent's conversation its program asks for a title, say, without tools.
+            let tools = if request.needs().tools { "tools" } else { "" };
+            let bare = asked().any(|text| !text.is_empty());
+            (
+                print,
+                if bare { salt.fingerprint(["bare", owner, user, tools].into_iter().chain(asked())) } else { print },
+            )
         }
     };
     let named = name.is_some() || !user.is_empty();
     let first_call = request.is_in_tool_loop().then(|| request.first_call_of_loop().unwrap_or_default());
-    let tool_loop = first_call.map(|id| salt.fingerprint(["loop", &print.to_string(), id]));
-    Conversation { print, named, turn, tool_loop }
+    let tool_loop = first_call.map(|id| match name {
+        Some(_) => salt.fingerprint(["loop", &print.to_string(), id]),
+        None => salt.fingerprint(["loop", owner, user, id].into_iter().chain(asked())),
+    });
+    Conversation { print, bare, named, turn, tool_loop }
 }
 
 /// The beginning of a conversation: up to the last user turn before the first answer. The first user turn would not do:
@@ -227,6 +246,51 @@ mod tests {
         ChatRequest { messages, ..ChatRequest::default() }
     }
 
+    /// Whether `later` is found by what was noted of `earlier`.
+    fn is_found(later: &Conversation, earlier: &Conversation) -> bool {
+        later.known_as().any(|print| earlier.prints().any(|noted| noted == print))
+    }
+
+    #[test]
+    fn a_conversation_whose_instructions_change_is_known_again_but_what_begins_with_its_words_is_not() {
+        let salt = Salt::new([7; 16]);
+        let tool: crate::protocol::Tool =
+            serde_json::from_value(serde_json::json!({ "name": "time", "parameters": {} })).unwrap();
+        let at = |instructions: &str, more: &[(Role, &str)], call: Option<&str>| {
+            let mut request = request(&[&[(Role::System, instructions), (Role::User, "sort this")], more].concat());
+            request.tools.push(tool.clone());
+            if let Some(id) = call {
+                let (id, name, arguments) = (id.to_owned(), "time".into(), "{}".into());
+                let result = Part::ToolResult {
+                    call_id: id.clone(),
+                    content: Vec::new(),
+                    is_error: false,
+                    cache_control: None,
+                };
+                let call = Part::ToolCall { id, name, arguments };
+                request.messages.push(Message { role: Role::Assistant, parts: vec![call], name: None });
+                request.messages.push(Message { role: Role::User, parts: vec![result], name: None });
+            }
+            request
+        };
+        let known = |request: &ChatRequest| conversation(request, None, &salt);
+        let asked = known(&at("It is 12:00.", &[], None));
+        let (step, next) = (at("It is 12:01.", &[], Some("a")), at("It is 12:02.", &[], Some("a")));
+        assert!(is_found(&known(&step), &asked));
+        assert_eq!(known(&step).known_as().next(), known(&next).known_as().next());
+        assert_ne!(known(&step).known_as().next(), known(&at("", &[], Some("b"))).known_as().next());
+        let later = known(&at("It is 12:03.", &[(Role::Assistant, "done"), (Role::User, "thanks")], None));
+        assert!(is_found(&later, &asked));
+        let mut title = at("Find a title.", &[], None);
+        title.tools.clear();
+        assert!(!is_found(&later, &known(&title)));
+        // One person's questions may begin with the same words.
+        title.user = Some("jane".into());
+        let mut other = title.clone();
+        other.messages[0] = Message::text(Role::System, "Translate.");
+        assert!(!is_found(&known(&other), &known(&title)) && is_found(&known(&title), &known(&title)));
+    }
+
     #[test]
     fn a_conversation_is_known_again_by_how_it_began_or_by_its_name() {
         let salt = Salt::new([7; 16]);
@@ -239,7 +303,7 @@ mod tests {
             (Role::User, "and now?"),
         ]);
         assert_eq!(print(&first).print, print(&later).print);
-        assert!(!print(&first).is_known() && print(&later).is_known());
+        assert!(print(&first).known_as().next().is_none() && is_found(&print(&later), &print(&first)));
         assert!((0.0..1.0).contains(&print(&first).place()));
         let other = request(&[(Role::System, "be long"), (Role::User, "hello")]);
         assert_ne!(print(&first).print, print(&other).print);
@@ -262,7 +326,7 @@ mod tests {
             |question| [(Role::System, "be brief"), (Role::User, "the project's rules"), (Role::User, question)];
         let (first, other) = (known(&request(&begun("sort this"))), known(&request(&begun("a haiku"))));
         assert_ne!(first.print, other.print);
-        assert!(!first.is_known());
+        assert_eq!(first.known_as().next(), None);
         let answered = [(Role::System, "note"), (Role::Assistant, "done"), (Role::User, "thanks")];
         let later = known(&request(&[&begun("sort this")[..], &answered].concat()));
         assert_eq!((later.print, later.turn), (first.print, 2));
@@ -296,9 +360,8 @@ mod tests {
             conversation(&request, None, &salt)
         };
         let (asked, first, second, other) = (at_work(&[]), at_work(&["a"]), at_work(&["a", "b"]), at_work(&["c"]));
-        assert!(!asked.is_known() && first.is_known() && second.is_known());
-        assert_eq!(first.prints().last(), Some(asked.print));
-        assert_eq!(first.prints().next(), second.prints().next());
-        assert_ne!(first.prints().next(), other.prints().next(), "two loops that began with the same words");
+        assert!(asked.known_as().next().is_none() && is_found(&first, &asked) && is_found(&second, &asked));
+        assert_eq!(first.known_as().next(), second.known_as().next());
+        assert_ne!(first.known_as().next(), other.known_as().next(), "two loops that began with the same words");
     }
 }

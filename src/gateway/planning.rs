@@ -60,7 +60,7 @@ impl Gateway {
         // Loaded once, so that the choice and its record are of one policy.
         let policy = self.learner.live();
         let prior = |model: &str| self.classifier.prior(model);
-        let stay = asked.conversation.is_known().then(|| self.stay(live, asked.conversation.prints(), now)).flatten();
+        let stay = self.stay(live, asked.conversation.known_as(), now);
         let learned = reading.map(|reading| Learned {
             policy: &policy.policy,
             revision: policy.revision,
@@ -102,18 +102,21 @@ impl Gateway {
         sticky.enabled.then(|| prints.into_iter().find_map(find)).flatten()
     }
 
-    /// Notes that the conversation with the fingerprints `prints` is on `model` now, whose answer used `usage`.
-    /// `is_known` = it is surely the one that had these fingerprints before.
-    pub fn note_stay<P>(&self, prints: P, is_known: bool, model: &ModelName, usage: &Usage)
-    where
-        P: IntoIterator<Item = Fingerprint> + Clone,
-    {
+    /// Notes that the conversation with the fingerprints `prints` is on `model` now, whose answer used `usage`; it is
+    /// surely the one that had the fingerprints `known_as` before.
+    pub fn note_stay(
+        &self,
+        prints: impl IntoIterator<Item = Fingerprint>,
+        known_as: impl IntoIterator<Item = Fingerprint>,
+        model: &ModelName,
+        usage: &Usage,
+    ) {
         let (live, now) = (self.live(), Instant::now());
         let sticky = live.config.routing.sticky;
         if !sticky.enabled {
             return;
         }
-        let before = is_known.then(|| self.stay(&live, prints.clone(), now)).flatten();
+        let before = self.stay(&live, known_as, now);
         let price = live.catalog.find(model.as_str()).map(|model| model.settings.price).unwrap_or_default();
         let stay = Stay::after(before.as_ref(), model, &price, usage, now);
         for print in prints {

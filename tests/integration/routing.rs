@@ -92,7 +92,7 @@ async fn wishes_come_in_headers_too() {
 
 #[tokio::test]
 async fn a_tool_loop_stays_on_its_model_from_its_first_step_on() {
-    for extra in ["[learning]\nmode = 'shadow'\n", ""] {
+    for (extra, clock) in [("[learning]\nmode = 'shadow'\n", false), ("", false), ("", true)] {
         let gateway = TestGateway::start(extra).await;
         let tool = json!({ "type": "function", "function": { "name": "time", "parameters": { "type": "object" } } });
         for number in 0..12 {
@@ -100,7 +100,11 @@ async fn a_tool_loop_stays_on_its_model_from_its_first_step_on() {
             let mut messages = vec![json!({ "role": "user", "content": "What time is it?" })];
             let mut models = Vec::new();
             for step in 0..4 {
-                let body = json!({ "model": "auto", "messages": messages, "tools": [tool] });
+                let mut sent = messages.clone();
+                if clock {
+                    sent.insert(0, json!({ "role": "system", "content": format!("It is {number}:{step}.") }));
+                }
+                let body = json!({ "model": "auto", "messages": sent, "tools": [tool] });
                 let response = gateway.post("/v1/chat/completions", body).await;
                 assert_eq!(response.status(), 200);
                 models.push(response.headers()["x-pointsman-model"].to_str().unwrap().to_owned());
@@ -112,7 +116,7 @@ async fn a_tool_loop_stays_on_its_model_from_its_first_step_on() {
                 messages.push(json!({ "role": "assistant", "content": null, "tool_calls": [call] }));
                 messages.push(json!({ "role": "tool", "tool_call_id": id, "content": "noon" }));
             }
-            assert!(models.iter().all(|model| *model == models[0]), "{extra}: {models:?}");
+            assert!(models.iter().all(|model| *model == models[0]), "{extra} {clock}: {models:?}");
         }
         gateway.stop().await;
     }

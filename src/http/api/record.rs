@@ -97,7 +97,7 @@ impl Recording {
             self.gateway.lengths.observe(model, &prediction.expected, usage.output_tokens, cut);
         }
         let conversation = self.conversation;
-        self.gateway.note_stay(conversation.prints(), conversation.is_known(), model, &usage);
+        self.gateway.note_stay(conversation.prints(), conversation.known_as(), model, &usage);
     }
 
     fn log(&self, outcome: &Outcome, model: &str) {
