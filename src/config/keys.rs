@@ -103,7 +103,7 @@ fn meant_elsewhere(path: &str, key: &str, value: &Value, shape: &Json) -> String
     let in_section = |section| parent(path) == Some(section);
     if (in_section("models") || in_section("providers")) && value.is_table() {
         let name = path.split_once('.').map_or(path, |(_, name)| name.trim_matches('"'));
-        return in_quotes(name, key, value, shape);
+        return if is_cut_name(value, shape) { in_quotes(name, key, value, shape) } else { String::new() };
     }
     match key {
         "url" | "endpoint" | "api_base" if in_section("providers") => "; did you mean `base_url`?".into(),
@@ -117,6 +117,16 @@ fn meant_elsewhere(path: &str, key: &str, value: &Value, shape: &Json) -> String
         }
         _ => String::new(),
     }
+}
+
+/// Whether what is below a key looks like what is meant below a name that the key is the end of: it has keys of that, or
+/// holds nothing but another such table.
+fn is_cut_name(value: &Value, shape: &Json) -> bool {
+    let Some(table) = value.as_table() else { return false };
+    let known = || shape.as_object().into_iter().flatten().map(|(key, _)| key.as_str());
+    table.is_empty()
+        || table.keys().any(|key| nearest(key, known()).is_some())
+        || table.len() == 1 && table.values().all(|below| is_cut_name(below, shape))
 }
 
 /// The hint to quote a name with dots, which TOML reads as a table in a table.

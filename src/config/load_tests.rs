@@ -182,6 +182,34 @@ fn an_emptied_condition_is_refused_and_does_not_make_its_rule_hold_for_everythin
 }
 
 #[test]
+fn a_table_that_no_model_has_is_not_taken_for_the_end_of_its_name() {
+    for text in [
+        "[models.gpt-4o.cost]\ninput = 1.0",
+        "[models.gpt-4o.extra]\nbody = { a = 1 }",
+        "[providers.openai.tls.ca]\nfile = 'x'",
+    ] {
+        let error = with_file(text).unwrap_err().to_string();
+        assert!(error.contains(": unknown key (") && !error.contains("quotes"), "{text}: {error}");
+    }
+}
+
+#[test]
+fn what_is_wrong_of_a_deployment_is_told_at_its_place() {
+    let text = "[models.m]\nprovider = 'openai'\nupstream = 'm'\n[[models.m.deployments]]\nprovider = 'anthropic'\n\
+                [[models.m.deployments]]\nprovider = 'opnai'\nweight = -1.0\n\
+                [[models.m.deployments]]\nprovider = 'openai'\n";
+    let errors = with_file(text).unwrap_err().0;
+    for told in [
+        "models.m.deployments[1].provider: there is no provider `opnai`; did you mean `openai`? (",
+        "models.m.deployments[1].weight: must be 0 or more (",
+        "models.m.deployments[2]: `openai/m` is listed twice: ",
+    ] {
+        let found = |line: &&String| line.starts_with(told) && line.ends_with("my.toml)");
+        assert_eq!(errors.iter().filter(found).count(), 1, "{told} in {errors:#?}");
+    }
+}
+
+#[test]
 fn a_value_of_the_wrong_type_is_told_in_plain_words() {
     for (text, told) in [
         ("access.trusted_proxies = '10.0.0.1/32'", "string, expected a list as in [\"a\", \"b\"] ("),
@@ -408,7 +436,7 @@ fn a_model_has_a_place_but_once() {
         with_file(&text).map(|_| ()).map_err(|errors| errors.to_string())
     };
     let error = places("").unwrap_err();
-    assert!(error.contains("models.m.deployments: `openai/m` is listed twice"), "{error}");
+    assert!(error.contains("models.m.deployments[0]: `openai/m` is listed twice"), "{error}");
     assert_eq!(places(", upstream = 'other'"), Ok(()));
 }
 
@@ -435,6 +463,7 @@ fn values_of_a_form_of_their_own_are_looked_at() {
         ("[server]\ncors_origins = ['nonsense']", "server.cors_origins[0]: "),
         ("[admin]\nlisten = '127.0.0.1:3100'", "admin.listen: 127.0.0.1:3100 is taken by server.listen = "),
         ("[server]\nlisten = '0.0.0.0:3200'", "admin.listen: 127.0.0.1:3200 is taken by server.listen = "),
+        ("[admin]\nlisten = '[::]:3100'", "admin.listen: [::]:3100 is taken by server.listen = 127.0.0.1:3100"),
         ("[telemetry]\notlp_endpoint = 'not a url'", "telemetry.otlp_endpoint: "),
         ("[providers.openai]\nbase_url = 'https://h/v1?api-version=1'", "providers.openai.base_url: "),
         ("[routing]\nobjective = { cost_per_usd = -5.0, latency_per_s = 0.0 }", "routing.objective: "),

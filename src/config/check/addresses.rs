@@ -14,7 +14,9 @@ pub(super) fn check_addresses(config: &Config, bad: &mut impl FnMut(String, Stri
         }
     }
     let (proxy, admin) = (config.server.listen, config.admin.listen);
-    let is_wide = |one: SocketAddr, other: SocketAddr| one.ip().is_unspecified() && one.is_ipv4() == other.is_ipv4();
+    // Linux gives [::] the addresses of IPv4, too.
+    let is_wide =
+        |one: SocketAddr, other: SocketAddr| one.ip().is_unspecified() && (one.is_ipv6() || other.is_ipv4());
     let meet = proxy.ip() == admin.ip() || is_wide(proxy, admin) || is_wide(admin, proxy);
     if config.admin.enabled && proxy.port() == admin.port() && proxy.port() != 0 && meet {
         bad("admin.listen".into(), format!("{admin} is taken by server.listen = {proxy}: give it another port"));

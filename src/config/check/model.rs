@@ -14,23 +14,22 @@ pub(super) fn check_model(name: &str, model: &Model, config: &Config, bad: &mut 
     if deployments.is_empty() {
         bad(format!("{path}.provider"), "is missing: who serves this model?".into());
     }
+    let own = usize::from(model.provider.is_some());
     for (at, deployment) in deployments.iter().enumerate() {
+        let path = at.checked_sub(own).map_or_else(|| path.clone(), |at| format!("{path}.deployments[{at}]"));
         if deployments[..at]
             .iter()
             .any(|other| (&other.provider, &other.upstream) == (&deployment.provider, &deployment.upstream))
         {
             let name = format!("{}/{}", deployment.provider, deployment.upstream.as_deref().unwrap_or_default());
-            bad(
-                format!("{path}.deployments"),
-                format!("`{name}` is listed twice: give one deployment the weight of both"),
-            );
+            bad(path.clone(), format!("`{name}` is listed twice: give one deployment the weight of both"));
         }
         if !config.providers.contains_key(&deployment.provider) {
             let hint = did_you_mean(&deployment.provider, config.providers.keys().map(String::as_str));
             bad(format!("{path}.provider"), format!("there is no provider `{}`{hint}", deployment.provider));
         }
         if !(deployment.weight.is_finite() && deployment.weight >= 0.0) {
-            bad(format!("{path}.deployments"), "a weight must be 0 or more".into());
+            bad(format!("{path}.weight"), "must be 0 or more".into());
         }
     }
     if !(model.weight.is_finite() && model.weight >= 0.0) {
