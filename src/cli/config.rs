@@ -10,8 +10,9 @@ use super::load::ConfigArgs;
 use crate::classifier::Source;
 use crate::classifier::head::Head;
 use crate::classifier::source::builtin_bytes;
-use crate::config::{Config, Loaded, Model, unknown_likes};
+use crate::config::{Config, Loaded, Model, Provider, unknown_likes};
 use crate::gateway::sign_in::SignIn;
+use crate::protocol::Dialect;
 use crate::telemetry;
 
 /// The subcommands.
@@ -62,7 +63,8 @@ fn has_own_head(config: &Config) -> bool {
     config.classifier.enabled && !["builtin", "none"].contains(&config.classifier.head.as_str())
 }
 
-/// A remark where the head knows none of the models: nothing that it was fitted to counts.
+/// A remark where the head knows none of the models, and no server may list one later: nothing that it was fitted to
+/// counts.
 fn fitted_to_others(config: &Config, head: &Head) -> Option<String> {
     let known = |(name, model): (&String, &Model)| {
         let called = model.deployment_names(name);
@@ -74,6 +76,11 @@ fn fitted_to_others(config: &Config, head: &Head) -> Option<String> {
         return None;
     }
     let arms: BTreeSet<&str> = head.description().arms.iter().map(|arm| arm.model.as_str()).collect();
+    // Ollama lists each model with its tag, as in llama3.2:latest.
+    let may_list = |server: &Provider| server.dialect != Dialect::Ollama || arms.iter().any(|arm| arm.contains(':'));
+    if config.providers.values().any(|server| server.discovers() && may_list(server)) {
+        return None;
+    }
     let mut names = arms.iter().take(MOST_NAMES).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
     if arms.len() > MOST_NAMES {
         names = format!("{names} and {} more", arms.len() - MOST_NAMES);
@@ -199,11 +206,14 @@ mod tests {
     #[test]
     fn a_head_that_knows_none_of_the_models_is_remarked_upon() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let mut description = crate::classifier::head::tests::head().description().clone();
-        description.arms[0].model = "openai/gpt-4o".into();
-        description.likeness = Likeness::default();
-        let parts = crate::classifier::head::tests::head().parts().clone();
-        std::fs::write(file.path(), Head::new(description, parts).unwrap().to_bytes().unwrap()).unwrap();
+        let fit_to = |model: &str| {
+            let mut description = crate::classifier::head::tests::head().description().clone();
+            description.arms[0].model = model.into();
+            description.likeness = Likeness::default();
+            let parts = crate::classifier::head::tests::head().parts().clone();
+            std::fs::write(file.path(), Head::new(description, parts).unwrap().to_bytes().unwrap()).unwrap();
+        };
+        fit_to("openai/gpt-4o");
         let remarks = |more: &str| {
             let text = format!("[classifier]\nhead = '{}'\n{more}", file.path().display());
             unknown_to_the_head(&text.parse().unwrap())
@@ -215,5 +225,10 @@ mod tests {
         assert!(told.len() == 1 && told[0].starts_with(wanted), "{told:?}");
         assert_eq!(remarks(&format!("{elsewhere}like = 'minus'\n")), Vec::<String>::new());
         assert_eq!(remarks(&format!("enabled = false\n{elsewhere}")), Vec::<String>::new());
+        let lists = "[providers.mine]\nbase_url = 'http://h/v1'\ndiscover = true\n";
+        assert_eq!(remarks(&format!("{elsewhere}{lists}")), Vec::<String>::new(), "its list may have it");
+        fit_to("llama3.2:latest");
+        assert_eq!(remarks(""), Vec::<String>::new(), "Ollama may list it");
+        assert_eq!(remarks("[providers.ollama]\nenabled = false\n").len(), 1);
     }
 }
