@@ -94,6 +94,7 @@ fn what_is_said_of_tools_where_there_are_none_goes_to_no_vendor() {
 const MODEST: Quirks = Quirks {
     max_tokens_field: Some(MaxTokensField::MaxTokens),
     reasoning_content: false,
+    thought_signatures: false,
     developer_role: false,
     stream_usage: false,
     json_schema: false,
@@ -232,6 +233,31 @@ fn a_call_without_a_thought_gets_a_blank_one_where_thoughts_are_wanted_back() {
             .get("reasoning_content"),
         None
     );
+}
+
+#[test]
+fn a_call_without_a_signature_gets_one_that_is_not_verified_where_signatures_are_wanted_back() {
+    let gemini = Quirks { thought_signatures: true, ..Quirks::default() };
+    let target_of = |quirks| target(Dialect::OpenAi, quirks);
+    let signature = |body: &Value, at: usize| {
+        let call = &body["messages"][1]["tool_calls"][at];
+        call["extra_content"]["google"]["thought_signature"].as_str().map(str::to_owned)
+    };
+    let unknown = Some("skip_thought_signature_validator".to_owned());
+    let mut both = tool_loop("a");
+    let second = json!({ "id": "b", "type": "function", "function": { "name": "f", "arguments": "{}" } });
+    both["messages"][1]["tool_calls"].as_array_mut().unwrap().push(second);
+    let (body, dropped) = passed(&target_of(&gemini), both.clone());
+    assert_eq!(
+        (signature(&body, 0), signature(&body, 1), dropped.len()),
+        (unknown.clone(), None, 0),
+        "the first one's"
+    );
+    let sent = encode_request(&target_of(&gemini), &openai(both.clone())).unwrap();
+    assert_eq!(signature(&serde_json::from_slice(&sent.body).unwrap(), 0), unknown, "of another dialect's client");
+    both["messages"][1]["tool_calls"][0]["extra_content"] = json!({ "google": { "thought_signature": "its own" } });
+    assert_eq!(signature(&passed(&target_of(&gemini), both).0, 0).as_deref(), Some("its own"));
+    assert_eq!(signature(&passed(&target_of(&Quirks::default()), tool_loop("a")).0, 0), None);
 }
 
 #[test]

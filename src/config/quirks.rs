@@ -42,6 +42,9 @@ pub struct Quirks {
     pub max_tokens_field: Option<MaxTokensField>,
     /// Whether it gives its reasoning in `reasoning_content` and wants it back in tool loops (DeepSeek).
     pub reasoning_content: bool,
+    /// Whether it refuses earlier tool calls without the signature of the thoughts that led to them, which its answers
+    /// have in `extra_content` (Gemini 3): where a client did not send it back, one that Gemini documents stands in.
+    pub thought_signatures: bool,
     /// Whether it knows the role `developer`; else such a turn is sent as `system`.
     pub developer_role: bool,
     /// Whether it knows `stream_options.include_usage`.
@@ -73,6 +76,7 @@ impl Default for Quirks {
         Self {
             max_tokens_field: None,
             reasoning_content: false,
+            thought_signatures: false,
             developer_role: true,
             stream_usage: true,
             json_schema: true,

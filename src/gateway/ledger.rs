@@ -29,6 +29,8 @@ pub struct Conversation {
     /// The tool loop under way, by the id of its first call: vendors give each call another id, so that two loops that
     /// began with the same words at the same time are told apart.
     pub tool_loop: Option<Fingerprint>,
+    /// The same without instructions.
+    pub bare_loop: Option<Fingerprint>,
 }
 
 impl Conversation {
@@ -40,14 +42,14 @@ impl Conversation {
 
     /// The fingerprints that later requests of the conversation may be found by.
     pub fn prints(&self) -> impl Iterator<Item = Fingerprint> + use<> {
-        self.tool_loop.into_iter().chain([self.print, self.bare])
+        [self.tool_loop, Some(self.print), self.bare_loop, Some(self.bare)].into_iter().flatten()
     }
 
     /// The fingerprints by which it is surely the same conversation as an earlier one, the surest first.
     pub fn known_as(&self) -> impl Iterator<Item = Fingerprint> + use<> {
         let goes_on = self.turn > 1 || self.tool_loop.is_some();
         let print = (self.named || goes_on).then_some(self.print);
-        self.tool_loop.into_iter().chain(print).chain(goes_on.then_some(self.bare))
+        [self.tool_loop, print, self.bare_loop, goes_on.then_some(self.bare)].into_iter().flatten()
     }
 }
 
@@ -58,32 +60,29 @@ pub fn conversation(request: &ChatRequest, token: Option<&Token>, salt: &Salt) -
     let turn = u32::try_from(questions(&request.messages)).unwrap_or(u32::MAX).max(1);
     // An empty name, as a client's template may leave it, is none.
     let name = request.routing.conversation.as_deref().filter(|name| !name.is_empty());
-    let begun = beginning(&request.messages);
-    let texts: Vec<String> = begun.iter().map(Message::plain_text).collect();
-    let asked = || begun.iter().zip(&texts).filter(|(turn, _)| !turn.role.is_instruction()).map(|(_, text)| &**text);
     let (print, bare) = match name {
         Some(name) => {
             let print = salt.fingerprint(["named", owner, name]);
             (print, print)
         }
         None => {
+            let begun = beginning(&request.messages);
+            let texts: Vec<String> = begun.iter().map(Message::plain_text).collect();
+            let said = || begun.iter().zip(&texts).filter(|(turn, _)| !turn.role.is_instruction());
+            let asked = || said().map(|(_, text)| text.as_str());
             let print = salt.fingerprint(["begun", owner, user].into_iter().chain(texts.iter().map(String::as_str)));
             // Beside an agent's conversation its program asks for a title, say, without tools.
             let tools = if request.needs().tools { "tools" } else { "" };
-            let bare = asked().any(|text| !text.is_empty());
-            (
-                print,
-                if bare { salt.fingerprint(["bare", owner, user, tools].into_iter().chain(asked())) } else { print },
-            )
+            let bare = salt.fingerprint(["bare", owner, user, tools].into_iter().chain(asked()));
+            // Without words they would all be one.
+            (print, if asked().any(|text| !text.is_empty()) { bare } else { print })
         }
     };
     let named = name.is_some() || !user.is_empty();
     let first_call = request.is_in_tool_loop().then(|| request.first_call_of_loop().unwrap_or_default());
-    let tool_loop = first_call.map(|id| match name {
-        Some(_) => salt.fingerprint(["loop", &print.to_string(), id]),
-        None => salt.fingerprint(["loop", owner, user, id].into_iter().chain(asked())),
-    });
-    Conversation { print, bare, named, turn, tool_loop }
+    let loop_of = |print: Fingerprint| first_call.map(|id| salt.fingerprint(["loop", &print.to_string(), id]));
+    let (tool_loop, bare_loop) = (loop_of(print), loop_of(bare));
+    Conversation { print, bare, named, turn, tool_loop, bare_loop }
 }
 
 /// The beginning of a conversation: up to the last user turn before the first answer. The first user turn would not do:
@@ -276,9 +275,10 @@ mod tests {
         let known = |request: &ChatRequest| conversation(request, None, &salt);
         let asked = known(&at("It is 12:00.", &[], None));
         let (step, next) = (at("It is 12:01.", &[], Some("a")), at("It is 12:02.", &[], Some("a")));
-        assert!(is_found(&known(&step), &asked));
-        assert_eq!(known(&step).known_as().next(), known(&next).known_as().next());
-        assert_ne!(known(&step).known_as().next(), known(&at("", &[], Some("b"))).known_as().next());
+        assert!(is_found(&known(&step), &asked), "the first step");
+        let (step, next, other) = (known(&step), known(&next), known(&at("It is 12:01.", &[], Some("b"))));
+        assert_eq!(next.known_as().find(|print| step.prints().any(|noted| noted == *print)), step.bare_loop);
+        assert_ne!(other.bare_loop, step.bare_loop, "a loop that began with the same words");
         let later = known(&at("It is 12:03.", &[(Role::Assistant, "done"), (Role::User, "thanks")], None));
         assert!(is_found(&later, &asked));
         let mut title = at("Find a title.", &[], None);

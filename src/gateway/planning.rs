@@ -120,7 +120,8 @@ impl Gateway {
         let price = live.catalog.find(model.as_str()).map(|model| model.settings.price).unwrap_or_default();
         let stay = Stay::after(before.as_ref(), model, &price, usage, now);
         for print in prints {
-            self.conversations.note(print.0, stay.clone(), sticky.conversations);
+            // Each is noted with its instructions and without.
+            self.conversations.note(print.0, stay.clone(), sticky.conversations.saturating_mul(2));
         }
     }
 

@@ -30,6 +30,8 @@ pub(crate) fn takes(target: &Target<'_>, request: &ChatRequest) -> bool {
         && (quirks.developer_role || turns.iter().all(|turn| turn.role != Role::Developer))
         && (quirks.reasoning_content || !parts().any(thought))
         && !(wants_reasoning(target) && turns.iter().any(calls_without_reasoning))
+        // Whether a call has its signature, the decoded form does not tell.
+        && !(quirks.thought_signatures && parts().any(|part| matches!(part, Part::ToolCall { .. })))
         && quirks.longest_call_id.is_none_or(|most| !parts().filter_map(call_id).any(|id| is_longer(id, most)))
         && quirks.leave_out.is_empty()
 }
@@ -37,6 +39,9 @@ pub(crate) fn takes(target: &Target<'_>, request: &ChatRequest) -> bool {
 /// Stands for reasoning that is not known, where a model requires some. A blank, since DeepSeek V4 Pro is reported to
 /// refuse an empty one.
 const UNKNOWN_REASONING: &str = " ";
+
+/// What Gemini documents for calls that it did not make itself, or whose signature is lost; it is not verified.
+const UNKNOWN_SIGNATURE: &str = "skip_thought_signature_validator";
 
 /// Whether a model refuses earlier tool calls without the reasoning that led to them.
 fn wants_reasoning(target: &Target<'_>) -> bool {
@@ -116,6 +121,9 @@ pub(crate) fn adapt(target: &Target<'_>, body: &mut Map<String, Value>, dropped:
             // Another model made the call, and its reasoning is not known.
             turn["reasoning_content"] = json!(UNKNOWN_REASONING);
         }
+        if quirks.thought_signatures {
+            sign_calls(turn);
+        }
         if let Some(most) = quirks.longest_call_id {
             shorten_ids(turn, most);
         }
@@ -162,6 +170,19 @@ fn adapt_effort(target: &Target<'_>, body: &mut Map<String, Value>, dropped: &mu
 
 fn has_calls(turn: &Value) -> bool {
     turn["tool_calls"].as_array().is_some_and(|calls| !calls.is_empty())
+}
+
+/// Gives a turn's calls a signature if they have none. Of calls that were made at once, Gemini signs the first.
+fn sign_calls(turn: &mut Value) {
+    let Some(calls) = turn.get_mut("tool_calls").and_then(Value::as_array_mut) else { return };
+    let signed = |call: &Value| call.pointer("/extra_content/google/thought_signature").is_some_and(Value::is_string);
+    if calls.iter().any(signed) {
+        return;
+    }
+    if let Some(first) = calls.first_mut().and_then(Value::as_object_mut) {
+        let signature = json!({ "google": { "thought_signature": UNKNOWN_SIGNATURE } });
+        first.insert("extra_content".into(), signature);
+    }
 }
 
 /// Replaces call ids that are longer than `most` characters, in calls and results alike.
