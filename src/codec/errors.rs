@@ -42,8 +42,21 @@ const REFUSED_KEY: [&str; 4] = ["incorrect api key", "invalid api key", "api key
 /// Phrases with which OpenRouter and xAI refuse a prompt, with a 403.
 const MODERATED: [&str; 2] = ["your input was flagged", "content violates usage guidelines"];
 
-/// Phrases with which DeepSeek and OpenRouter refuse an unknown model id, with a 400.
-const UNKNOWN_MODEL: [&str; 2] = ["model not exist", "is not a valid model id"];
+/// Beginnings of the messages that say with a 400 that our account may spend no more: Anthropic's limit of an
+/// organisation or a workspace, LiteLLM's budget, OpenAI's closed account.
+const SPENT: [&str; 3] = ["you have reached your specified", "budget has been exceeded", "your account is not active"];
+
+/// Beginnings of the messages with which Anthropic and Gemini refuse us as a customer, with a 400.
+const UNWELCOME: [&str; 2] = ["this organization has been disabled", "user location is not supported"];
+
+/// Codes with which Groq says that the model wrote a tool call, or JSON, that is none. Asked again it may do better.
+const BAD_ANSWER: [&str; 2] = ["tool_use_failed", "json_validate_failed"];
+
+/// Phrases with which DeepSeek, OpenRouter and LiteLLM refuse an unknown model id, with a 400.
+const UNKNOWN_MODEL: [&str; 3] = ["model not exist", "is not a valid model id", "invalid model name passed in model="];
+
+/// Ends of the messages with which Ollama says, with a 400, that the model cannot do what it was declared to do.
+const UNABLE: [&str; 2] = ["does not support tools", "does not support thinking"];
 
 /// Reads a vendor's error. The message comes whole; it is cut once our secrets are hidden in it.
 pub(super) fn decode(dialect: Dialect, status: u16, body: &[u8], retry_after: Option<Duration>) -> ApiError {
@@ -169,11 +182,18 @@ fn kind(dialect: Dialect, status: u16, error: &Parsed) -> ErrorKind {
     if overflow {
         return ErrorKind::ContextOverflow;
     }
-    if says("insufficient_quota") || says("billing") || message.contains("credit balance") {
+    // Only the message's beginning counts where it stands for the vendor's refusal of us, which is not the client's
+    // fault: what follows may quote the request.
+    let refuses_us = matches!(status, 200..=299 | 400 | 403);
+    let begins = |phrases: &[&str]| refuses_us && phrases.iter().any(|phrase| message.starts_with(phrase));
+    let spent = says("budget_exceeded") || message.contains("credit balance") || begins(&SPENT);
+    if says("insufficient_quota") || says("billing") || spent {
         return ErrorKind::Quota;
     }
-    let moderated = error.flagged || (status == 403 && MODERATED.iter().any(|phrase| message.contains(phrase)));
-    if says("content_filter") || says("content_policy") || moderated {
+    let moderated = error.flagged
+        || (status == 403 && MODERATED.iter().any(|phrase| message.contains(phrase)))
+        || begins(&["content exists risk"]);
+    if says("content_filter") || says("content_policy") || says("data_inspection_failed") || moderated {
         return ErrorKind::ContentFilter;
     }
     // A thread that the vendor has lost or cannot keep: only the client can send the whole conversation.
@@ -186,11 +206,15 @@ fn kind(dialect: Dialect, status: u16, error: &Parsed) -> ErrorKind {
     if says("rate_limit") {
         return ErrorKind::RateLimited;
     }
-    // xAI and Gemini refuse our key with a 400, which is not the client's fault. Only the message's beginning counts:
-    // what follows may quote the request.
-    let of_our_key = || says("api_key") || REFUSED_KEY.iter().any(|phrase| message.starts_with(phrase));
-    if matches!(status, 200..=299 | 400) && of_our_key() {
+    // xAI and Gemini refuse our key with a 400.
+    if matches!(status, 200..=299 | 400) && (says("api_key") || begins(&REFUSED_KEY)) {
         return ErrorKind::Authentication;
+    }
+    if begins(&UNWELCOME) {
+        return ErrorKind::Permission;
+    }
+    if BAD_ANSWER.into_iter().any(says) {
+        return ErrorKind::Upstream;
     }
     match status {
         200..=299 if says("authentication") => ErrorKind::Authentication,
@@ -212,6 +236,7 @@ fn kind(dialect: Dialect, status: u16, error: &Parsed) -> ErrorKind {
         400 if says("model_not_found") || UNKNOWN_MODEL.iter().any(|phrase| message.contains(phrase)) => {
             ErrorKind::NotFound
         }
+        400 if UNABLE.iter().any(|phrase| message.ends_with(phrase)) => ErrorKind::NotFound,
         400..=499 => ErrorKind::InvalidRequest,
         _ => ErrorKind::Upstream,
     }
@@ -405,6 +430,41 @@ mod tests {
         ];
         for (dialect, status, body, expected) in cases {
             assert_eq!(kind(dialect, status, body), expected, "{status} {body}");
+        }
+    }
+
+    #[test]
+    fn what_is_held_against_us_is_no_fault_of_the_request() {
+        let refused = |message: &str, code: &str| {
+            json!({ "error": { "message": message, "type": "invalid_request_error", "code": code } })
+        };
+        for (message, code, kind) in [
+            (
+                "You have reached your specified API usage limits. You will regain access on 2026-12-01 at 00:00 UTC.",
+                "",
+                ErrorKind::Quota,
+            ),
+            ("You have reached your specified workspace API usage limits.", "", ErrorKind::Quota),
+            ("Budget has been exceeded! Current cost: 1.2, Max budget: 1.0", "", ErrorKind::Quota),
+            ("ExceededBudget: User=x over budget", "budget_exceeded", ErrorKind::Quota),
+            ("Your account is not active, please check your billing details.", "", ErrorKind::Quota),
+            ("This organization has been disabled.", "", ErrorKind::Permission),
+            ("User location is not supported for the API use.", "", ErrorKind::Permission),
+            ("Failed to call a function. Please adjust your prompt.", "tool_use_failed", ErrorKind::Upstream),
+            ("Failed to generate JSON.", "json_validate_failed", ErrorKind::Upstream),
+            ("/chat/completions: Invalid model name passed in model=x. Call ...", "400", ErrorKind::NotFound),
+            ("registry.ollama.ai/library/x does not support tools", "", ErrorKind::NotFound),
+            ("\"x\" does not support thinking", "", ErrorKind::NotFound),
+            ("Content Exists Risk", "", ErrorKind::ContentFilter),
+            ("Input data may contain inappropriate content.", "data_inspection_failed", ErrorKind::ContentFilter),
+            ("messages.0: `This organization has been disabled` is not valid", "", ErrorKind::InvalidRequest),
+        ] {
+            let body = refused(message, code);
+            let told = decode_error(Dialect::OpenAi, 400, body.to_string().as_bytes(), None).kind;
+            assert_eq!(told, kind, "{message}");
+            if !matches!(kind, ErrorKind::NotFound) {
+                assert_eq!(in_band(&body).unwrap().kind, kind, "in a stream: {message}");
+            }
         }
     }
 
