@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::tests::{decode_in, gist, meta};
 use super::*;
-use crate::protocol::StreamEvent;
+use crate::protocol::{ErrorKind, StreamEvent};
 
 fn sse(chunks: &[Value]) -> Vec<u8> {
     let mut stream: String = chunks.iter().map(|chunk| format!("data: {chunk}\n\n")).collect();
@@ -224,6 +224,48 @@ fn an_empty_error_beside_an_answer_is_none() {
     for error in [json!(true), json!(500), json!("busy"), json!(["busy"]), json!({ "message": "busy" })] {
         let ollama = json!({ "message": { "content": "word" }, "done": true, "error": error }).to_string();
         assert!(decode_response(Dialect::Ollama, ollama.as_bytes()).is_err(), "{error}");
+    }
+}
+
+#[test]
+fn an_answer_that_its_vendor_broke_off_is_none() {
+    let timeout = json!({ "code": 502, "message": "Upstream idle timeout" });
+    for (reason, error, told) in [
+        ("error", &timeout, (ErrorKind::Upstream, "Upstream idle timeout")),
+        ("error", &Value::Null, (ErrorKind::Upstream, "it broke off its answer (error)")),
+        (
+            "insufficient_system_resource",
+            &Value::Null,
+            (ErrorKind::Overloaded, "it broke off its answer (insufficient_system_resource)"),
+        ),
+        (
+            "function_call_filter: MALFORMED_FUNCTION_CALL",
+            &Value::Null,
+            (ErrorKind::Upstream, "it broke off its answer (function_call_filter: MALFORMED_FUNCTION_CALL)"),
+        ),
+    ] {
+        let choice = |at: &str| json!({ at: { "content": "Half" }, "finish_reason": reason, "error": error });
+        let whole = json!({ "choices": [choice("message")] }).to_string();
+        let got = decode_response(Dialect::OpenAi, whole.as_bytes()).unwrap_err();
+        assert_eq!((got.kind, got.message.as_str()), told, "{reason}");
+        assert!(opaque_response(Dialect::OpenAi, whole.as_bytes()).is_none(), "{reason}");
+        let chunk = json!({ "choices": [choice("delta")], "usage": { "prompt_tokens": 3 } });
+        let events = decode_in(Dialect::OpenAi, &[&sse(&[chunk])]);
+        let [_, StreamEvent::Text(_), StreamEvent::Usage(_), StreamEvent::Error(got)] = &events[..] else {
+            panic!("{events:?}")
+        };
+        assert_eq!((got.kind, got.message.as_str()), told, "{reason}");
+    }
+    for (reason, finish) in [
+        ("model_length", FinishReason::Length),
+        ("max_tokens", FinishReason::Length),
+        ("content_filter: SAFETY", FinishReason::ContentFilter),
+        ("sensitive", FinishReason::ContentFilter),
+        ("stop", FinishReason::Stop),
+    ] {
+        let choice = json!({ "message": { "content": "Half" }, "finish_reason": reason, "error": {} });
+        let whole = json!({ "choices": [choice] }).to_string();
+        assert_eq!(decode_response(Dialect::OpenAi, whole.as_bytes()).unwrap().finish_reason, finish, "{reason}");
     }
 }
 

@@ -337,6 +337,7 @@ pub fn reports_error(body: &[u8]) -> bool {
 pub fn opaque_response(dialect: Dialect, body: &[u8]) -> Option<ChatResponse> {
     let value: serde_json::Value = serde_json::from_slice(without_bom(body)).ok()?;
     let said = match dialect {
+        Dialect::OpenAi if is_broken_off(&value["choices"][0]) => return None,
         Dialect::OpenAi => &value["choices"],
         Dialect::Anthropic => &value["content"],
         Dialect::Ollama | Dialect::Native | Dialect::Responses => return None,
@@ -350,6 +351,11 @@ pub fn opaque_response(dialect: Dialect, body: &[u8]) -> Option<ChatResponse> {
         stop_sequence: None,
         usage: None,
     })
+}
+
+/// Whether a choice of OpenAI's dialect is of an answer that its vendor broke off.
+fn is_broken_off(choice: &Value) -> bool {
+    openai_chat::broken_off(choice["finish_reason"].as_str(), choice.get("error")).is_some()
 }
 
 /// Checks that a body is an answer of embeddings; it is passed on as it is.

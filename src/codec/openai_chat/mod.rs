@@ -14,7 +14,8 @@ pub(super) mod stream;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::protocol::{FinishReason, Usage};
+use super::errors;
+use crate::protocol::{ApiError, ErrorKind, FinishReason, Usage};
 
 /// `usage` on the wire.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
@@ -103,6 +104,23 @@ fn real_reason(reason: Option<String>) -> Option<String> {
     reason.filter(|reason| !matches!(reason.as_str(), "" | "null"))
 }
 
+/// The error of an answer that its vendor broke off. It stands beside the choice (OpenRouter), or a finish reason says
+/// so: DeepSeek's, Mistral's and OpenRouter's, Z.ai's, vLLM's, and Gemini's for a tool call that it could not read.
+pub(super) fn broken_off(reason: Option<&str>, error: Option<&Value>) -> Option<ApiError> {
+    let told = error.filter(|error| !errors::is_empty(error));
+    if let Some(told) = told.and_then(|error| errors::in_band(&json!({ "error": error }))) {
+        return Some(told);
+    }
+    let reason = reason?;
+    let kind = match reason {
+        "insufficient_system_resource" => ErrorKind::Overloaded,
+        "error" | "network_error" | "abort" => ErrorKind::Upstream,
+        _ if reason.starts_with("function_call_filter") => ErrorKind::Upstream,
+        _ => return None,
+    };
+    Some(ApiError::new(kind, format!("it broke off its answer ({})", errors::shorten(reason))))
+}
+
 /// The finish reason of a vendor's word. Vendors say "stop" also after a call that was forced, hence `any_call`, and
 /// after a refusal, hence `refuses`.
 pub(super) fn finish_of(text: &str, any_call: bool, refuses: bool) -> FinishReason {
@@ -110,9 +128,12 @@ pub(super) fn finish_of(text: &str, any_call: bool, refuses: bool) -> FinishReas
         "stop" | "eos" if any_call => FinishReason::ToolCalls,
         "stop" if refuses => FinishReason::ContentFilter,
         "stop" | "eos" => FinishReason::Stop,
-        "length" => FinishReason::Length,
+        // Mistral's, Z.ai's and other look-alikes' words beside OpenAI's.
+        "length" | "max_tokens" | "model_length" | "model_context_window_exceeded" => FinishReason::Length,
         "tool_calls" | "function_call" => FinishReason::ToolCalls,
-        "content_filter" => FinishReason::ContentFilter,
+        "content_filter" | "sensitive" => FinishReason::ContentFilter,
+        // Gemini: `content_filter: SAFETY`.
+        _ if text.starts_with("content_filter:") => FinishReason::ContentFilter,
         _ => FinishReason::Other,
     }
 }

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::super::{AnswerMeta, parse_answer, unreadable};
-use super::{WireUsage, finish_of, finish_text, messages, real_reason, text_of, usage};
+use super::{WireUsage, broken_off, finish_of, finish_text, messages, real_reason, text_of, usage};
 use crate::protocol::{ApiError, ChatResponse, FinishReason, Part};
 
 #[derive(Deserialize)]
@@ -24,6 +24,8 @@ struct Choice {
     message: Turn,
     #[serde(default)]
     finish_reason: Option<String>,
+    #[serde(default)]
+    error: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -62,6 +64,9 @@ struct Function {
 pub(crate) fn decode(body: &[u8]) -> Result<ChatResponse, ApiError> {
     let wire: Wire = parse_answer(body)?;
     let choice = wire.choices.into_iter().next().ok_or_else(unreadable)?;
+    if let Some(error) = broken_off(choice.finish_reason.as_deref(), choice.error.as_ref()) {
+        return Err(error);
+    }
     let turn = choice.message;
     let mut parts = Vec::new();
     let reasoning =

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::super::{AnswerMeta, errors};
-use super::{WireUsage, finish_of, finish_text, real_reason, text_of, usage};
+use super::{WireUsage, broken_off, finish_of, finish_text, real_reason, text_of, usage};
 use crate::protocol::{FinishReason, StreamEvent, ToolCallDelta, Usage};
 
 #[derive(Deserialize)]
@@ -33,6 +33,9 @@ struct Choice {
     /// Where Kimi reports usage.
     #[serde(default)]
     usage: Option<WireUsage>,
+    /// Where OpenRouter reports what broke an answer off.
+    #[serde(default)]
+    error: Option<Value>,
 }
 
 #[derive(Default, Deserialize)]
@@ -112,16 +115,19 @@ impl Decoder {
             out.push(StreamEvent::Start { id, model });
         }
         let mut usage = chunk.usage;
+        let mut broken = None;
         if let Some(choice) = chunk.choices.into_iter().flatten().next() {
             usage = usage.or(choice.usage);
             self.delta(choice.delta.unwrap_or_default(), out);
-            if let Some(reason) = real_reason(choice.finish_reason) {
+            broken = broken_off(choice.finish_reason.as_deref(), choice.error.as_ref());
+            if let Some(reason) = real_reason(choice.finish_reason).filter(|_| broken.is_none()) {
                 let reason = finish_of(&reason, !self.calls.is_empty(), self.refuses);
                 self.finish = Some(reason);
                 self.fill(reason, out);
             }
         }
         out.extend(usage.map(|counts| StreamEvent::Usage(counts.into())));
+        out.extend(broken.map(StreamEvent::Error));
         Ok(())
     }
 
