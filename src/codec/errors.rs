@@ -44,7 +44,8 @@ const MODERATED: [&str; 2] = ["your input was flagged", "content violates usage 
 
 /// Beginnings of the messages that say with a 400 that our account may spend no more: Anthropic's limit of an
 /// organisation or a workspace, LiteLLM's budget, OpenAI's closed account.
-const SPENT: [&str; 3] = ["you have reached your specified", "budget has been exceeded", "your account is not active"];
+const SPENT: [&str; 3] =
+    ["you have reached your specified", "budget has been exceeded", "your account is not active"];
 
 /// Beginnings of the messages with which Anthropic and Gemini refuse us as a customer, with a 400.
 const UNWELCOME: [&str; 2] = ["this organization has been disabled", "user location is not supported"];
@@ -53,7 +54,8 @@ const UNWELCOME: [&str; 2] = ["this organization has been disabled", "user locat
 const BAD_ANSWER: [&str; 2] = ["tool_use_failed", "json_validate_failed"];
 
 /// Phrases with which DeepSeek, OpenRouter and LiteLLM refuse an unknown model id, with a 400.
-const UNKNOWN_MODEL: [&str; 3] = ["model not exist", "is not a valid model id", "invalid model name passed in model="];
+const UNKNOWN_MODEL: [&str; 3] =
+    ["model not exist", "is not a valid model id", "invalid model name passed in model="];
 
 /// Ends of the messages with which Ollama says, with a 400, that the model cannot do what it was declared to do.
 const UNABLE: [&str; 2] = ["does not support tools", "does not support thinking"];
@@ -141,6 +143,9 @@ fn parse(value: &Value) -> Option<Parsed> {
         Some(Value::Null) | None => (value, value.get("message").or_else(|| value.get("detail"))?),
         Some(error) => (error, error.get("message").unwrap_or(error)),
     };
+    if let Some(behind) = said_behind(error, holder) {
+        return Some(behind);
+    }
     let message = sentence(holder)
         .filter(|message| !message.trim().is_empty())
         .unwrap_or_else(|| "it gives an error without a message".into());
@@ -149,6 +154,21 @@ fn parse(value: &Value) -> Option<Parsed> {
     let code = codes.collect::<Vec<_>>().join(" ").to_lowercase();
     let flagged = ["/metadata/flagged_input", "/metadata/reasons"].iter().any(|at| error.pointer(at).is_some());
     Some(Parsed { code, message, param: error.get("param").and_then(text), flagged })
+}
+
+/// What the provider behind OpenRouter said, where OpenRouter itself says no more than that there is an error.
+fn said_behind(error: &Value, message: &Value) -> Option<Parsed> {
+    let opaque = message.as_str()?.to_lowercase().starts_with("provider returned");
+    let raw = error.pointer("/metadata/raw").filter(|_| opaque)?;
+    match raw.as_str().map(str::trim) {
+        // HTML is of no use to a client.
+        Some(text) if text.is_empty() || text.starts_with('<') => None,
+        Some(text) => match serde_json::from_str(text) {
+            Ok(value @ Value::Object(_)) => parse(&value),
+            _ => parse(&json!({ "message": text })),
+        },
+        None => parse(raw),
+    }
 }
 
 /// The message as one sentence: a string, or what FastAPI and Mistral write,
@@ -435,9 +455,7 @@ mod tests {
 
     #[test]
     fn what_is_held_against_us_is_no_fault_of_the_request() {
-        let refused = |message: &str, code: &str| {
-            json!({ "error": { "message": message, "type": "invalid_request_error", "code": code } })
-        };
+        let refused = |message: &str, code: &str| json!({ "error": { "message": message, "type": "invalid_request_error", "code": code } });
         for (message, code, kind) in [
             (
                 "You have reached your specified API usage limits. You will regain access on 2026-12-01 at 00:00 UTC.",
@@ -529,6 +547,41 @@ mod tests {
         assert_eq!(told(403, xai), (ErrorKind::ContentFilter, "Content violates usage guidelines.".into()));
         assert_eq!(told(400, "\u{feff}{\"detail\":\"no\"}").1, "no");
         assert_eq!(told(400, r#"{"message":[]}"#).1, "it gives an error without a message");
+    }
+
+    #[test]
+    fn what_was_said_behind_openrouter_is_told_and_judged() {
+        let wrapped = |status: u16, raw: Value| {
+            json!({ "error": {
+                "code": status, "message": "Provider returned error", "metadata": { "raw": raw, "provider_name": "Z" },
+            }})
+        };
+        let too_long = r#"{"type":"error","error":{"type":"invalid_request_error","message":"prompt is too long: 250000 tokens > 200000 maximum"}}"#;
+        let spent = r#"{"error":{"message":"no","code":"insufficient_quota"}}"#;
+        for (status, raw, told) in [
+            (
+                400,
+                json!(too_long),
+                (ErrorKind::ContextOverflow, "prompt is too long: 250000 tokens > 200000 maximum"),
+            ),
+            (
+                400,
+                serde_json::from_str(too_long).unwrap(),
+                (ErrorKind::ContextOverflow, "prompt is too long: 250000 tokens > 200000 maximum"),
+            ),
+            (400, json!(r#"{"detail":"no images"}"#), (ErrorKind::InvalidRequest, "no images")),
+            (429, json!("x is temporarily rate-limited"), (ErrorKind::RateLimited, "x is temporarily rate-limited")),
+            (429, json!(spent), (ErrorKind::Quota, "no")),
+            (502, json!("<html>"), (ErrorKind::Upstream, "Provider returned error")),
+            (400, json!(""), (ErrorKind::InvalidRequest, "Provider returned error")),
+            (400, Value::Null, (ErrorKind::InvalidRequest, "Provider returned error")),
+        ] {
+            let body = wrapped(status, raw);
+            let error = decode_error(Dialect::OpenAi, status, body.to_string().as_bytes(), None);
+            assert_eq!((error.kind, error.message.as_str()), told, "{body}");
+        }
+        let in_stream = in_band(&wrapped(400, json!(too_long))).unwrap();
+        assert_eq!(in_stream.kind, ErrorKind::ContextOverflow);
     }
 
     #[test]
