@@ -36,6 +36,9 @@ pub(super) struct WireUsage {
     /// Kimi's name for them.
     #[serde(default, deserialize_with = "super::json::count")]
     cached_tokens: Option<u64>,
+    /// LiteLLM's name for tokens written to a cache, which is Anthropic's.
+    #[serde(default, deserialize_with = "super::json::count")]
+    cache_creation_input_tokens: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
@@ -44,6 +47,19 @@ struct PromptDetails {
     cached_tokens: Option<u64>,
     #[serde(default, deserialize_with = "super::json::count")]
     cache_write_tokens: Option<u64>,
+    /// LiteLLM's older name for tokens written to a cache.
+    #[serde(default, deserialize_with = "super::json::count")]
+    cache_creation_tokens: Option<u64>,
+    /// Qwen's name for them.
+    #[serde(default, deserialize_with = "super::json::count")]
+    cache_creation_input_tokens: Option<u64>,
+}
+
+impl PromptDetails {
+    /// Tokens written to a cache; some servers tell them by two names.
+    fn written(&self) -> Option<u64> {
+        self.cache_write_tokens.or(self.cache_creation_tokens).or(self.cache_creation_input_tokens)
+    }
 }
 
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
@@ -65,7 +81,7 @@ impl From<WireUsage> for Usage {
     fn from(wire: WireUsage) -> Self {
         let prompt = wire.prompt_tokens_details.unwrap_or_default();
         let cached = prompt.cached_tokens.or(wire.prompt_cache_hit_tokens).or(wire.cached_tokens).unwrap_or_default();
-        let written = prompt.cache_write_tokens.unwrap_or_default();
+        let written = prompt.written().or(wire.cache_creation_input_tokens).unwrap_or_default();
         Self {
             input_tokens: wire.prompt_tokens.unwrap_or_default().saturating_sub(cached.saturating_add(written)),
             cache_read_tokens: cached,
@@ -169,6 +185,21 @@ mod tests {
         assert_eq!(counts(openai), (32, 0, 103), "thoughts within it");
         let kimi = json!({ "prompt_tokens": 19, "completion_tokens": 21, "total_tokens": 40, "cached_tokens": 10 });
         assert_eq!(counts(kimi), (9, 10, 21));
+        let written = |wire: Value| {
+            let usage = Usage::from(serde_json::from_value::<WireUsage>(wire).unwrap());
+            (usage.input_tokens, usage.cache_write_tokens)
+        };
+        for details in [
+            json!({ "cache_write_tokens": 8 }),
+            json!({ "cache_creation_tokens": 8, "cache_write_tokens": 8 }),
+            json!({ "cache_creation_tokens": 8 }),
+            json!({ "cache_creation_input_tokens": 8 }),
+        ] {
+            let wire = json!({ "prompt_tokens": 10, "completion_tokens": 1, "prompt_tokens_details": details });
+            assert_eq!(written(wire), (2, 8), "{details}");
+        }
+        let litellm = json!({ "prompt_tokens": 10, "completion_tokens": 1, "cache_creation_input_tokens": 8 });
+        assert_eq!(written(litellm), (2, 8));
         assert_eq!(
             counts(json!({ "completion_tokens": 7, "total_tokens": 40 })),
             (0, 0, 7),
