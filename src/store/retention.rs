@@ -2,7 +2,8 @@
 //!
 //! [`Store::forget_some`] deletes one slice, so that the writer can go on between slices. A slice ends at a decision
 //! and deletes everything up to that decision's key: outcomes and feedback, orphans too. A block is deleted as a whole,
-//! once all its decisions may be.
+//! once all its decisions may be, and last: where the disk fills up meanwhile, the next slice begins with what is left
+//! of it.
 //!
 //! **A wrong clock must not empty the log.** Age is measured by [`Clock`], which starts at the wall clock and then
 //! counts the process's running time, so a jump while the process runs changes nothing. Its time is saved for the next
@@ -10,6 +11,7 @@
 //! after the saved time is doubted: until processes have run for a day with it, nothing is deleted for its age and no
 //! time is saved, so that the clock can be corrected.
 
+use std::iter::Peekable;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -23,7 +25,8 @@ use super::trees::Trees;
 /// Decisions from which a slice is complete.
 const SLICE: usize = 256;
 
-/// Bytes of decisions from which a slice is complete: a multiple must be free on the disk to delete them.
+/// Bytes of all that goes from which a slice is complete. Also how much is deleted at once: a multiple must be free on
+/// the disk for it, and the feedback on the decisions of one block may have a hundred megabytes.
 const SLICE_BYTES: usize = 256 << 10;
 
 /// Running time, summed over processes, after which a doubted clock is believed.
@@ -96,9 +99,9 @@ impl Store {
         let mut next = (alone.next().transpose()?, blocks.next().transpose()?);
         let mut last: Option<sled::IVec> = None;
         let mut count = 0;
-        let mut freed = 0;
-        let mut gone = sled::Batch::default();
+        let mut blocks_gone = Gone::default();
         let mut bytes = 0;
+        let mut beside = [&trees.feedback, &trees.outcomes].map(|tree| tree.iter().peekable());
         while count < SLICE && bytes < SLICE_BYTES {
             match &next {
                 (alone, Some((key, value))) if alone.as_ref().is_none_or(|(alone, _)| key <= alone) => {
@@ -108,9 +111,8 @@ impl Store {
                         break;
                     }
                     count += block::claimed(value);
-                    freed += value.len();
-                    bytes += value.len();
-                    gone.remove(key);
+                    bytes += value.len() + beside.iter_mut().map(|it| bytes_until(it, &end_of(&end))).sum::<usize>();
+                    blocks_gone.add(key, value);
                     last = last.max(Some(end));
                     next.1 = blocks.next().transpose()?;
                 }
@@ -119,7 +121,7 @@ impl Store {
                         break;
                     }
                     count += 1;
-                    bytes += value.len();
+                    bytes += value.len() + beside.iter_mut().map(|it| bytes_until(it, &end_of(key))).sum::<usize>();
                     last = last.max(Some(key.clone()));
                     next.0 = alone.next().transpose()?;
                 }
@@ -133,27 +135,33 @@ impl Store {
             }
             return Ok(0);
         };
-        // A feedback's key begins with its decision's, so the end must lie after all such keys.
-        let mut end = last.to_vec();
-        end.extend([0xff; super::FEEDBACK_ID_BYTES + 1]);
-        let mut batches = Vec::new();
+        let end = end_of(&last);
         for tree in [&trees.feedback, &trees.outcomes, &trees.decisions] {
-            let mut batch = sled::Batch::default();
+            let mut gone = Gone::default();
             for pair in tree.range::<&[u8], _>(..=&end[..]) {
                 let (key, value) = pair?;
-                freed += value.len();
-                batch.remove(key);
+                gone.add(&key, &value);
+                if gone.bytes >= SLICE_BYTES {
+                    self.delete(tree, std::mem::take(&mut gone))?;
+                }
             }
-            batches.push((tree, batch));
+            self.delete(tree, gone)?;
         }
-        batches.push((&trees.blocks, gone));
-        self.find_room(freed)?;
-        batches.into_iter().try_for_each(|(tree, batch)| tree.apply_batch(batch))?;
-        self.note_freed(freed as u64);
+        self.delete(&trees.blocks, blocks_gone)?;
         // Saved at once: a process that dies between two slices must not restart with the old size, and delete too
         // much.
         self.save_log_size()?;
         Ok(count)
+    }
+
+    /// Deletes what is in `gone` of `tree`, if there is room for that.
+    fn delete(&self, tree: &sled::Tree, gone: Gone) -> Result<(), StoreError> {
+        if gone.bytes > 0 {
+            self.find_room(gone.bytes)?;
+            tree.apply_batch(gone.batch)?;
+            self.note_freed(gone.bytes as u64);
+        }
+        Ok(())
     }
 
     /// The clock of a process that began at `start_ms`, with the times that the process before saved.
@@ -225,6 +233,34 @@ impl Store {
         self.set_log_bytes(bytes);
         Ok(())
     }
+}
+
+/// Records to be deleted, and their bytes.
+#[derive(Default)]
+struct Gone {
+    batch: sled::Batch,
+    bytes: usize,
+}
+
+impl Gone {
+    fn add(&mut self, key: &[u8], value: &[u8]) {
+        self.batch.remove(key);
+        self.bytes += value.len();
+    }
+}
+
+/// The last key of what belongs to the decision of this key: a feedback's begins with its decision's.
+fn end_of(decision: &[u8]) -> Vec<u8> {
+    [decision, &[0xff; super::FEEDBACK_ID_BYTES + 1]].concat()
+}
+
+/// Steps over the records up to the key `end`, and returns their bytes. At one that cannot be read it stays.
+fn bytes_until(records: &mut Peekable<sled::Iter>, end: &[u8]) -> usize {
+    let mut bytes = 0;
+    while let Some(Ok((_, value))) = records.next_if(|next| next.as_ref().is_ok_and(|(key, _)| key[..] <= *end)) {
+        bytes += value.len();
+    }
+    bytes
 }
 
 /// Bytes of all records of the log.

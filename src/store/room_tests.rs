@@ -8,7 +8,7 @@ use super::super::compact::{Compacted, Compactor};
 use super::super::db::Store;
 use super::super::db::tests::on_disk_with;
 use super::super::log::tests::{decision, id, outcome};
-use super::super::record::{DecisionRecord, OutcomeRecord};
+use super::super::record::{DecisionRecord, FeedbackKind, FeedbackRecord, OutcomeRecord};
 use super::super::snapshots::SnapshotRecord;
 use super::*;
 
@@ -100,26 +100,62 @@ fn the_room_asked_for_grows_with_what_is_to_be_written() {
 fn a_slice_to_delete_has_few_bytes_however_large_the_records_are() {
     let dir = tempfile::tempdir().unwrap();
     let (store, free) = filled(dir.path());
-    // No text that packs well.
-    let mut at = 1_u64;
-    let mut noise = || {
-        at = at.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        char::from(b'!' + (at >> 57) as u8 % 90)
-    };
+    let mut noise = noise();
     for number in 2..42 {
-        let prompt = Some((0..60_000).map(|_| noise()).collect());
+        let prompt = Some(noise(60_000));
         let record = DecisionRecord { prompt, ..decision(number, 0) };
         store.append(&[record], &[] as &[OutcomeRecord], &mut []).unwrap();
     }
     free.store(LEAST + PER_BYTE * 400_000, Ordering::Relaxed);
-    let mut gone = 0;
-    loop {
-        match store.forget_some(Some(LATER), 0).unwrap() {
-            0 => break,
-            count => gone += count,
-        }
+    assert_eq!(forget_all(&store, 0), 42);
+}
+
+#[test]
+fn feedback_is_weighed_with_what_goes_and_is_deleted_in_pieces() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, free) = filled(dir.path());
+    let mut noise = noise();
+    // Blocks of a dozen decisions, with 1.4 MB of comments each.
+    for round in 1..5_u16 {
+        let decisions: Vec<_> = (round * 100..round * 100 + 12).map(|number| decision(number, 0)).collect();
+        let mut said: Vec<_> = (0..96)
+            .map(|at| FeedbackRecord {
+                id: format!("f{at}"),
+                decision: decisions[at % 12].id,
+                at_ms: 2,
+                seq: 0,
+                kind: FeedbackKind::Correct(true),
+                comment: Some(noise(16_000)),
+                source: String::new(),
+            })
+            .collect();
+        store.append(&decisions, &[] as &[OutcomeRecord], &mut said).unwrap();
     }
-    assert_eq!(gone, 42);
+    assert!(store.trees().unwrap().blocks.len() >= 4);
+    free.store(LEAST + PER_BYTE * 400_000, Ordering::Relaxed);
+    let all = store.log_size().bytes;
+    assert_eq!(forget_all(&store, all - 1), 2 + 12, "the oldest block alone is too much");
+    assert!(store.log_size().bytes > all * 2 / 3);
+    assert_eq!(forget_all(&store, 1), 36);
+    assert_eq!(store.log_size().bytes, 0);
+}
+
+/// Deletes what is beyond `max_bytes`, or all where that is 0; the number of decisions.
+fn forget_all(store: &Store, max_bytes: u64) -> usize {
+    let cutoff_ms = (max_bytes == 0).then_some(LATER);
+    std::iter::from_fn(|| Some(store.forget_some(cutoff_ms, max_bytes).unwrap())).take_while(|count| *count > 0).sum()
+}
+
+/// Makes texts that do not pack well.
+fn noise() -> impl FnMut(usize) -> String {
+    let mut at = 1_u64;
+    move |length| {
+        let letter = |_| {
+            at = at.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            char::from(b'!' + (at >> 57) as u8 % 90)
+        };
+        (0..length).map(letter).collect()
+    }
 }
 
 #[test]
