@@ -14,7 +14,7 @@ use super::block::{self, Block, Builder};
 use super::db::Store;
 use super::encoding::encode;
 use super::error::StoreError;
-use super::record::{DecisionRecord, Entry, FeedbackRecord, OUTCOME_BYTES, OutcomeRecord};
+use super::record::{DecisionRecord, Entry, FeedbackRecord, OutcomeRecord};
 use super::trees::Trees;
 use crate::protocol::DecisionId;
 
@@ -49,7 +49,7 @@ impl Store {
         feedback: &mut [FeedbackRecord],
     ) -> Result<Vec<Stored>, StoreError> {
         let bytes = decisions.iter().map(|it| it.borrow().bytes()).sum::<usize>()
-            + outcomes.len() * OUTCOME_BYTES
+            + outcomes.iter().map(|it| it.borrow().bytes()).sum::<usize>()
             + feedback.iter().map(FeedbackRecord::bytes).sum::<usize>();
         let trees = self.trees()?;
         self.find_room(bytes).inspect_err(|_| self.miss_room(bytes))?;

@@ -245,10 +245,18 @@ pub struct DecisionRecord {
 }
 
 impl DecisionRecord {
-    /// Bytes that it takes, roughly.
+    /// Bytes that it takes packed, roughly; of texts that others choose, as if they did not pack.
     pub fn bytes(&self) -> usize {
-        const WITHOUT_PROMPT: usize = 512;
-        WITHOUT_PROMPT + self.prompt.as_ref().map_or(0, String::len)
+        const ALWAYS: usize = 256;
+        const CANDIDATE: usize = 80;
+        const EXCLUDED: usize = 24;
+        const FEATURE: usize = 5;
+        let tags: usize = self.request.tags.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let rules: usize = self.request.rules.iter().map(String::len).sum();
+        let prompt = self.prompt.as_ref().map_or(0, String::len);
+        let parts =
+            self.candidates.len() * CANDIDATE + self.excluded.len() * EXCLUDED + self.features.len() * FEATURE;
+        ALWAYS + parts + tags + rules + prompt
     }
 }
 
@@ -313,10 +321,12 @@ pub struct OutcomeRecord {
     pub signals: Vec<Signal>,
 }
 
-/// Bytes that an outcome takes, roughly.
-pub(super) const OUTCOME_BYTES: usize = 128;
-
 impl OutcomeRecord {
+    /// Bytes that it takes, roughly.
+    pub fn bytes(&self) -> usize {
+        192
+    }
+
     /// The end of a request of which nothing is known but when and how it ended.
     pub fn ended(id: DecisionId, at_ms: i64, status: OutcomeStatus) -> Self {
         Self {
@@ -420,8 +430,8 @@ impl FeedbackRecord {
 
     /// Bytes that it takes, roughly.
     pub fn bytes(&self) -> usize {
-        const WITHOUT_COMMENT: usize = 128;
-        WITHOUT_COMMENT + self.comment.as_ref().map_or(0, String::len)
+        const ALWAYS: usize = 128;
+        ALWAYS + self.id.len() + self.source.len() + self.comment.as_ref().map_or(0, String::len)
     }
 }
 

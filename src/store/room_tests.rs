@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde_json::json;
+
 use super::super::StoreError;
 use super::super::audit::AuditRecord;
 use super::super::compact::{Compacted, Compactor};
@@ -97,6 +99,47 @@ fn the_room_asked_for_grows_with_what_is_to_be_written() {
 }
 
 #[test]
+fn records_take_what_room_is_asked_for() {
+    let mut noise = noise();
+    let candidate = json!({
+        "model": "a-model-of-some-name", "prior": 0.9626266956329346, "quality": 0.9526266956329346,
+        "quality_source": "like zeroeval/claude-3-5-sonnet-20241022", "cost_usd": 0.003468, "latency_s": 0.0914,
+        "utility": 0.9348826956329346, "propensity": 0.17052498658007748,
+        "account": [{ "factor": "base", "by": 0.9554 }, { "factor": "reading", "by": -0.007 }],
+    });
+    let with = |decision: DecisionRecord, key: &str, part: serde_json::Value| {
+        let mut whole = serde_json::to_value(decision).unwrap();
+        whole[key] = part;
+        serde_json::from_value::<DecisionRecord>(whole).unwrap()
+    };
+    let mut tagged = decision(0, 0);
+    tagged.request.tags = (0..32).map(|_| (noise(16), noise(250))).collect();
+    let mut candidates = vec![candidate; 18];
+    for (at, candidate) in candidates.iter_mut().enumerate() {
+        candidate["utility"] = json!(1.0 / (at as f64 + 3.0));
+        candidate["propensity"] = json!(1.0 / (at as f64 + 7.0));
+    }
+    let excluded: Vec<_> = (0..400).map(|_| json!({ "model": noise(12), "reason": "its weight is 0" })).collect();
+    let features: Vec<f32> = (1..400_u16).map(|at| 1.0 / f32::from(at)).collect();
+    for (number, record) in [
+        tagged,
+        with(decision(1, 0), "candidates", json!(candidates)),
+        with(decision(2, 0), "excluded", json!(excluded)),
+        with(decision(3, 0), "features", json!(features)),
+        decision(4, 0),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let store = Store::in_memory().unwrap();
+        let asked = record.bytes() as u64;
+        store.append(&[record], &[] as &[OutcomeRecord], &mut []).unwrap();
+        let taken = store.log_size().bytes;
+        assert!(taken <= asked && asked < 4 * taken, "{number}: {taken} of {asked}");
+    }
+}
+
+#[test]
 fn a_slice_to_delete_has_few_bytes_however_large_the_records_are() {
     let dir = tempfile::tempdir().unwrap();
     let (store, free) = filled(dir.path());
@@ -164,9 +207,9 @@ fn a_store_is_back_once_there_is_more_room_than_was_missed() {
     let (store, free) = filled(dir.path());
     free.store(LEAST, Ordering::Relaxed);
     let with_prompt = DecisionRecord { prompt: Some("x".repeat(60_000)), ..decision(9, 0) };
+    let missed = LEAST + PER_BYTE * with_prompt.bytes() as u64;
     let full = store.append(&[with_prompt], &[] as &[OutcomeRecord], &mut []).unwrap_err();
     store.note_failure(&full);
-    let missed = LEAST + PER_BYTE * 60_512;
     for (bytes, is_back) in [(LEAST, false), (missed + LEAST - 1, false), (missed + LEAST, true)] {
         free.store(bytes, Ordering::Relaxed);
         assert_eq!((store.revive(0), store.health().failing.is_none()), (is_back, is_back), "{bytes}");

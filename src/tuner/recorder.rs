@@ -317,7 +317,7 @@ struct Round {
     feedback: Vec<FeedbackRecord>,
     replies: Vec<oneshot::Sender<Result<Ack, FeedbackError>>>,
     flushes: Vec<oneshot::Sender<Result<(), StoreError>>>,
-    /// Bytes of the decisions and feedback, roughly.
+    /// Bytes of the records, roughly.
     bytes: usize,
     close: bool,
 }
@@ -329,7 +329,10 @@ impl Round {
                 self.bytes += record.bytes();
                 self.decisions.push(record);
             }
-            Command::Outcome(record) => self.outcomes.push(record),
+            Command::Outcome(record) => {
+                self.bytes += record.bytes();
+                self.outcomes.push(record);
+            }
             Command::Feedback(record, reply) => {
                 self.bytes += record.bytes();
                 self.feedback.push(*record);
