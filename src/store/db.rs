@@ -431,7 +431,12 @@ fn open_or_replace(
     open: &Opener,
 ) -> Result<Opened, Failure> {
     let path = log_in(dir);
-    make_private(dir).and_then(|()| make_private(&path)).map_err(|error| Failure::Unwritable(error.to_string()))?;
+    let is_there = path.join("db").exists();
+    make_private(dir)
+        .and_then(|()| make_private(&path))
+        // One that is there can be read without room, and waits for it; one that is begun would be written at once.
+        .and_then(|()| if is_there { Ok(()) } else { find_room(dir) })
+        .map_err(|error| Failure::Unwritable(error.to_string()))?;
     let reason = match open(&path) {
         Err(Failure::Broken(reason)) => reason,
         done => return done,
@@ -500,14 +505,14 @@ fn salt_of(trees: &Trees, known: Option<Salt>) -> Result<Salt, StoreError> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use std::sync::mpsc::sync_channel;
     use std::time::Instant;
 
     use super::*;
 
     /// A store in `dir`, on a disk that says to have `free` bytes left.
-    pub(in crate::store) fn on_disk_with(dir: &Path, free: &Arc<AtomicU64>) -> Store {
+    pub(crate) fn on_disk_with(dir: &Path, free: &Arc<AtomicU64>) -> Store {
         let (mut store, _) = Store::open(dir, &config::Store::default(), 0).unwrap();
         let free = Arc::clone(free);
         let room = Room::told_by(dir, move |_| Some(free.load(Ordering::Relaxed)));
@@ -619,6 +624,20 @@ pub(super) mod tests {
         std::fs::remove_dir(&room).unwrap();
         let (_, report) = Store::open(dir.path(), &settings, 4).unwrap();
         assert!(matches!(report.state, OpenState::Replaced { .. }), "{report:?}");
+    }
+
+    #[test]
+    fn without_room_no_log_is_begun_and_one_that_is_there_is_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = || Store::open(dir.path(), &config::Store::default(), 0).unwrap().1.state;
+        let room = dir.path().join("log.room");
+        std::fs::create_dir(&room).unwrap();
+        assert!(matches!(state(), OpenState::Memory { .. }));
+        assert!(!log_in(dir.path()).join("db").exists());
+        std::fs::remove_dir(&room).unwrap();
+        assert_eq!(state(), OpenState::Opened);
+        std::fs::create_dir(&room).unwrap();
+        assert_eq!(state(), OpenState::Opened);
     }
 
     #[test]

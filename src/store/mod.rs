@@ -51,6 +51,8 @@ mod worth;
 pub use audit::AuditRecord;
 pub use compact::{Compacted, Compactor};
 pub use data_dir::{HandOver, write_private};
+#[cfg(test)]
+pub(crate) use db::tests::on_disk_with;
 pub use db::{Health, OpenReport, OpenState, Store};
 pub use encoding::{DecodeError, EncodeError};
 pub use error::{OpenError, StoreError};

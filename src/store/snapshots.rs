@@ -79,14 +79,16 @@ const LAST_VERSION: &str = "policy.last_version";
 
 impl Store {
     /// The next snapshot's version. Versions are never given twice, not even after a deletion, or when the database is
-    /// replaced while the process runs.
+    /// replaced while the process runs. On a full disk the next process does not know that this one was given.
     ///
     /// # Errors
     /// When the database fails.
     pub fn next_version(&self) -> Result<u64, StoreError> {
         let next = self.note_version(self.last_version()?) + 1;
-        self.set_setting(LAST_VERSION, &next)?;
-        Ok(self.note_version(next))
+        match self.set_setting(LAST_VERSION, &next) {
+            Ok(()) | Err(StoreError::Full) => Ok(self.note_version(next)),
+            Err(error) => Err(error),
+        }
     }
 
     /// The highest version in this database.

@@ -219,7 +219,8 @@ pub fn bandit_settings(bandit: &Bandit) -> Settings {
     }
 }
 
-/// The policy that was in force last, under `settings`; in a new store, a first one that knows only the priors.
+/// The policy that was in force last, under `settings`; in a new store, a first one that knows only the priors. On a full
+/// disk it is in force all the same, and stored once there is room.
 ///
 /// # Errors
 ///
@@ -231,7 +232,7 @@ pub fn open(store: &Store, settings: Settings, now_ms: i64) -> Result<Snapshot, 
     versions.extend(promoted.map(|record| record.version));
     for version in versions {
         if let Some(policy) = store.policy::<Snapshot>(version)? {
-            promote(store, version, None, now_ms)?;
+            or_later(promote(store, version, None, now_ms))?;
             return Ok(if *policy.settings() == settings { policy } else { under(policy, settings) });
         }
     }
@@ -239,9 +240,19 @@ pub fn open(store: &Store, settings: Settings, now_ms: i64) -> Result<Snapshot, 
     policy.version = store.next_version()?;
     let reason = "the first: it knows what the classifier says, and nothing else";
     let record = SnapshotRecord::waiting(policy.version, "start", reason, now_ms);
-    store.put_snapshot(&record, &policy)?;
-    promote(store, policy.version, None, now_ms)?;
+    or_later(store.put_snapshot(&record, &policy).and_then(|()| promote(store, policy.version, None, now_ms)))?;
     Ok(policy)
+}
+
+/// The result of writing what can be written later: answers do not wait for a full disk.
+fn or_later(written: Result<(), StoreError>) -> Result<(), StoreError> {
+    match written {
+        Err(error @ StoreError::Full) => {
+            tracing::error!(%error, "The policy in force is not stored until there is room");
+            Ok(())
+        }
+        written => written,
+    }
 }
 
 /// A policy under other settings, or unchanged where those are out of range.
@@ -283,7 +294,11 @@ pub fn audit(store: &Store, who: &str, action: &str, version: u64, detail: serde
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicU64;
+
     use super::*;
+    use crate::store::on_disk_with;
 
     #[test]
     fn the_first_start_promotes_a_first_policy_and_the_next_one_finds_it() {
@@ -293,6 +308,16 @@ mod tests {
         assert_eq!(open(&store, Settings::default(), 9).unwrap(), policy);
         let record = store.snapshot(1).unwrap().unwrap();
         assert_eq!((record.state, record.promoted_at_ms), (SnapshotState::Promoted, Some(5)));
+    }
+
+    #[test]
+    fn on_a_full_disk_the_first_policy_is_in_force_all_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let free = Arc::new(AtomicU64::new(0));
+        let store = on_disk_with(dir.path(), &free);
+        let policy = open(&store, Settings::default(), 5).unwrap();
+        assert_eq!((policy.version, store.live_version().unwrap()), (1, None));
+        assert_eq!(store.next_version().unwrap(), 2, "its version is given");
     }
 
     #[test]

@@ -83,7 +83,7 @@ struct Worker {
     /// The configured bandit settings that the live policy has.
     bandit: Bandit,
     /// How often the database had been reopened when it was last checked.
-    revivals: u64,
+    revivals: Option<u64>,
     /// When the clock is taken to be right, see [`CLOCK_SETTLES_AFTER`].
     clock_settles_at: Instant,
     /// The time at the last job (Unix milliseconds), and when that was.
@@ -176,7 +176,7 @@ impl Worker {
             size_at_retune: None,
             saved: None,
             bandit,
-            revivals: 0,
+            revivals: None,
             clock_settles_at: Instant::now() + CLOCK_SETTLES_AFTER,
             clock: (now_ms(), Instant::now()),
         }
@@ -249,15 +249,16 @@ impl Worker {
         self.shared.keep_hold(now_ms, self.is_clock_settled())
     }
 
-    /// Maintenance every few seconds: restores the policy after the database was replaced, corrects times of a wrong
+    /// Maintenance every few seconds: restores the policy after the database was replaced, or had no room for it at the
+    /// start, corrects times of a wrong
     /// clock, follows a change of head, and saves what must survive a crash.
     fn maintain(&mut self, budgets: &Budgets, now_ms: i64) -> Result<(), StoreError> {
         let health = self.shared.store.health();
-        if health.revivals != self.revivals {
+        if self.revivals != Some(health.revivals) {
             if health.failing.is_none() && self.shared.restore_after_revival(now_ms)? {
                 self.saved = None;
             }
-            self.revivals = health.revivals;
+            self.revivals = Some(health.revivals);
         }
         if self.is_clock_settled() {
             self.shared.set_times_right(now_ms)?;

@@ -162,8 +162,8 @@ impl Shared {
         Ok(())
     }
 
-    /// Writes the live policy and the switches to a database that broke and was begun anew. Returns whether that was
-    /// needed.
+    /// Writes the live policy and the switches to a database that broke and was begun anew, or had no room for them.
+    /// Returns whether that was needed.
     pub(super) fn restore_after_revival(&self, now_ms: i64) -> Result<bool, StoreError> {
         let live = self.live.load_full();
         let version = live.policy.version;
@@ -171,7 +171,7 @@ impl Shared {
             return Ok(false);
         }
         self.switches.load().save(&self.store)?;
-        let reason = "it was in force when the database was begun anew";
+        let reason = "it was in force before it could be stored: the database was begun anew, or its disk was full";
         let record = SnapshotRecord {
             learned_from: live.policy.learned_from(),
             ..SnapshotRecord::waiting(version, "kept", reason, now_ms)
