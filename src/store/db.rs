@@ -271,12 +271,29 @@ impl Store {
     /// # Errors
     /// Where the disk is too full for `bytes` more.
     pub(super) fn find_room(&self, bytes: usize) -> Result<(), StoreError> {
-        if self.shared.room.has(bytes) { Ok(()) } else { Err(StoreError::Full) }
+        if self.has_room(bytes) { Ok(()) } else { Err(StoreError::Full) }
     }
 
     /// Notes that records of `bytes` found no room: the store is not back before there is enough for the like.
     pub(super) fn miss_room(&self, bytes: usize) {
         self.shared.room.miss(bytes);
+    }
+
+    /// Whether there is room to write records of `bytes`.
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.shared.room.has(bytes)
+    }
+
+    /// Notes that records find room again, though it may be less than was missed.
+    pub fn note_room(&self) {
+        self.shared.room.forget_missed();
+        self.end_failure();
+    }
+
+    fn end_failure(&self) {
+        if self.shared.failing.lock().take().is_some() {
+            self.shared.revivals.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Waits until everything written so far is on disk.
@@ -362,8 +379,8 @@ impl Store {
     fn revive_by(&self, now_ms: i64, open: &Opener) -> bool {
         if self.shared.trees.read().is_some() {
             let has_room = self.shared.room.is_back();
-            if has_room && self.shared.failing.lock().take().is_some() {
-                self.shared.revivals.fetch_add(1, Ordering::Relaxed);
+            if has_room {
+                self.end_failure();
             }
             return has_room;
         }

@@ -61,9 +61,14 @@ impl Room {
     pub fn is_back(&self) -> bool {
         let is_back = self.is_free(self.missed.load(Ordering::Relaxed).max(LEAST) + LEAST);
         if is_back {
-            self.missed.store(0, Ordering::Relaxed);
+            self.forget_missed();
         }
         is_back
+    }
+
+    /// Forgets what was missed.
+    pub fn forget_missed(&self) {
+        self.missed.store(0, Ordering::Relaxed);
     }
 
     fn is_free(&self, bytes: u64) -> bool {

@@ -8,6 +8,10 @@
 //! When the database fails, the thread closes it, tries to reopen it every two seconds, counts the records lost
 //! meanwhile, and answers feedback with "unavailable": the sender tries again, and the feedback's id makes that safe.
 //!
+//! Where the disk is too full for a round with its prompts, the decisions are written without them. One that is too full
+//! for the records, too, is no longer a failure once rounds have been written for two seconds, and at once where there is
+//! more room than was missed.
+//!
 //! A panic while writing (sled asserts on damage) loses and counts that round, as if the database had failed; the
 //! thread goes on.
 //!
@@ -63,6 +67,9 @@ const COMPACT_MORE: Duration = Duration::from_millis(100);
 
 /// Longest wait for the thread to end.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Pause between two log lines about prompts that find no room.
+const TELL_EVERY: Duration = Duration::from_secs(600);
 
 /// How often a database that is down is reopened.
 const REVIVE_EVERY: Duration = Duration::from_secs(2);
@@ -196,18 +203,19 @@ impl Recorder {
         let keep_prompts = settings.prompts;
         let (durable, salt) = (store.is_durable(), store.salt());
         let (queue, commands) = sync_channel(capacity);
-        let (changed_in, changed) = mpsc::channel(MAX_CHANGED);
+        let (changed, changes) = mpsc::channel(MAX_CHANGED);
         let figures = Arc::new(Figures::default());
         let thread = std::thread::Builder::new().name("store-writer".to_owned()).spawn({
             let figures = Arc::clone(&figures);
             let compact_at = Instant::now() + COMPACT_EVERY;
             move || {
-                Loop { store, figures, changed: changed_in, down_since: None, compactor: None, compact_at }
+                let (down_since, refused_at, told_at, compactor) = (None, None, None, None);
+                Loop { store, figures, changed, down_since, refused_at, told_at, compactor, compact_at }
                     .run(&commands);
             }
         })?;
         let recorder = Self { queue: queue.clone(), capacity, keep_prompts, durable, salt, figures };
-        Ok((recorder, Writer { queue, thread }, changed))
+        Ok((recorder, Writer { queue, thread }, changes))
     }
 
     /// Hands over a decision. Never waits; drops and counts it when the queue is full.
@@ -381,6 +389,10 @@ struct Loop {
     changed: mpsc::Sender<DecisionId>,
     /// When the database last failed, or failed to reopen; `None` while it works.
     down_since: Option<Instant>,
+    /// When a round last found no room.
+    refused_at: Option<Instant>,
+    /// When it was last told that prompts find no room.
+    told_at: Option<Instant>,
     /// Present once compaction has begun.
     compactor: Option<Compactor>,
     /// When compaction is due.
@@ -452,11 +464,14 @@ impl Loop {
         let (decisions, outcomes) = (round.decisions.len() as u64, round.outcomes.len() as u64);
         let count = round.decisions.len() + round.outcomes.len() + round.feedback.len() + round.flushes.len();
         self.figures.queued.fetch_sub(count, Ordering::Relaxed);
-        let prompts = round.decisions.iter().map(|record| prompt_bytes(record)).sum();
+        let prompts = round.decisions.iter().map(|record| prompt_bytes(record)).sum::<usize>();
         self.figures.prompt_bytes.fetch_sub(prompts, Ordering::Relaxed);
         self.revive_if_due();
         if count == 0 {
             return;
+        }
+        if prompts > 0 {
+            self.leave_out_prompts_without_room(&mut round);
         }
         let must_flush = !(round.feedback.is_empty() && round.flushes.is_empty());
         let done = self.store.append(&round.decisions, &round.outcomes, &mut round.feedback).and_then(|stored| {
@@ -467,6 +482,7 @@ impl Loop {
         });
         match done {
             Ok(stored) => {
+                self.note_written();
                 self.figures.decisions.fetch_add(decisions, Ordering::Relaxed);
                 self.figures.outcomes.fetch_add(outcomes, Ordering::Relaxed);
                 let new = stored.iter().filter(|it| **it == Stored::New).count() as u64;
@@ -499,7 +515,34 @@ impl Loop {
         }
     }
 
+    /// Where there is no room for a round with its prompts there may still be some for all the rest of it.
+    fn leave_out_prompts_without_room(&mut self, round: &mut Round) {
+        if self.store.has_room(round.bytes) {
+            return;
+        }
+        round.decisions.iter_mut().for_each(|record| record.prompt = None);
+        if self.told_at.is_none_or(|at| at.elapsed() >= TELL_EVERY) {
+            self.told_at = Some(Instant::now());
+            tracing::warn!(
+                "The disk with the decision log has too little room for prompts: decisions are written without theirs"
+            );
+        }
+    }
+
+    /// A store that was down for want of room is back once all rounds of two seconds have found some.
+    fn note_written(&mut self) {
+        let is_steady = self.refused_at.is_none_or(|at| at.elapsed() >= REVIVE_EVERY);
+        if self.down_since.is_some() && is_steady {
+            self.store.note_room();
+            self.down_since = None;
+            tracing::info!("The store is back");
+        }
+    }
+
     fn note_down(&mut self, error: &StoreError) {
+        if matches!(error, StoreError::Full) {
+            self.refused_at = Some(Instant::now());
+        }
         if self.down_since.is_none() {
             let data_dir = self.store.dir().display();
             tracing::error!(%error, %data_dir, "The store failed; answers go on, and records are dropped and counted until it is back");

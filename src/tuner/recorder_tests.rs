@@ -5,7 +5,7 @@ use uuid::Uuid;
 use super::*;
 use crate::config;
 use crate::protocol::ModelName;
-use crate::store::{FeedbackKind, Mode, OutcomeStatus, RequestFacts};
+use crate::store::{FeedbackKind, Mode, OutcomeStatus, RequestFacts, on_disk_with};
 
 fn id(number: u64) -> DecisionId {
     DecisionId(Uuid::from_u64_pair(number, 7))
@@ -181,6 +181,53 @@ async fn the_end_of_what_was_judged_early_is_news() {
     assert_eq!(changed.try_recv(), Ok(id(1)));
     assert!(changed.try_recv().is_err(), "of an answer that nobody judged there is none");
     writer.close();
+}
+
+#[tokio::test]
+async fn without_room_for_prompts_decisions_and_feedback_are_kept_without_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let free = Arc::new(AtomicU64::new(5 << 20));
+    let store = on_disk_with(dir.path(), &free);
+    let (recorder, writer, _news) = Recorder::start(store.clone()).unwrap();
+    let recorder = Recorder { keep_prompts: true, ..recorder };
+    let asked = |number| DecisionRecord { prompt: Some("x".repeat(64 << 10)), ..decision(number) };
+    (1..20).for_each(|number| recorder.decision(asked(number)));
+    assert_eq!(recorder.feedback(feedback(1, "x", FeedbackKind::Rating(4))).await, Ok(Ack::Stored));
+    assert_eq!((recorder.status().lost, store.health().failing), (0, None));
+    free.store(u64::MAX, Ordering::Relaxed);
+    recorder.decision(asked(20));
+    recorder.flush().await.unwrap();
+    let prompt = |number| store.entry(id(number)).unwrap().unwrap().decision.prompt;
+    assert_eq!((1..=20).filter_map(prompt).count(), 1);
+    assert!(prompt(20).is_some());
+    writer.close();
+}
+
+#[test]
+fn a_store_without_room_for_much_is_back_once_little_has_found_room_for_a_while() {
+    let dir = tempfile::tempdir().unwrap();
+    let free = Arc::new(AtomicU64::new(5 << 20));
+    let store = on_disk_with(dir.path(), &free);
+    let (changed, _changes) = mpsc::channel(9);
+    let (figures, compact_at) = (Arc::default(), Instant::now());
+    let (down_since, refused_at, told_at, compactor) = (None, None, None, None);
+    let shared = store.clone();
+    let mut writer = Loop { store: shared, figures, changed, down_since, refused_at, told_at, compactor, compact_at };
+    let write = |number: u64, tag: usize, writer: &mut Loop| {
+        let mut record = decision(number);
+        record.prompt = None;
+        record.request.tags.insert("note".into(), "x".repeat(tag));
+        let mut round = Round::default();
+        round.take(Command::Decision(Box::new(record)));
+        writer.write(round);
+        (store.knows(id(number)).unwrap(), store.health().failing.is_some())
+    };
+    assert_eq!(write(1, 90_000, &mut writer), (false, true));
+    assert_eq!(write(2, 9, &mut writer), (true, true), "the next may be large again");
+    writer.refused_at = writer.refused_at.and_then(|at| at.checked_sub(REVIVE_EVERY));
+    assert_eq!(write(3, 9, &mut writer), (true, false));
+    assert_eq!(write(4, 90_000, &mut writer), (false, true));
+    assert_eq!(writer.figures.lost.load(Ordering::Relaxed), 2);
 }
 
 #[test]
