@@ -136,17 +136,19 @@ impl Store {
     pub fn open(dir: &Path, settings: &config::Store, now_ms: i64) -> Result<(Self, OpenReport), OpenError> {
         let mut set_aside = None;
         let open = |path: &Path| open_mended(path, settings);
-        let (trees, report) = match when_free(|| open_or_replace(dir, now_ms, &mut set_aside, &open)) {
+        let (trees, report, room) = match when_free(|| open_or_replace(dir, now_ms, &mut set_aside, &open)) {
             Ok((trees, migrated_from)) => {
-                (trees, OpenReport { state: set_aside.unwrap_or(OpenState::Opened), migrated_from })
+                let state = set_aside.unwrap_or(OpenState::Opened);
+                (trees, OpenReport { state, migrated_from }, Room::of_disk(dir))
             }
             Err(failure @ (Failure::Locked | Failure::Newer(_) | Failure::Threads(_))) => return Err(failure.of(dir)),
             Err(Failure::Unwritable(reason) | Failure::Broken(reason)) => {
                 let report = OpenReport { state: OpenState::Memory { reason }, migrated_from: None };
-                (in_memory(settings)?, report)
+                let (trees, dir) = in_memory(settings)?;
+                (trees, report, Room::of_disk(&dir))
             }
         };
-        Ok((Self::with(dir, settings, trees, report.clone())?, report))
+        Ok((Self::with(dir, settings, trees, report.clone(), room)?, report))
     }
 
     /// Opens the store in `dir` only if there is one, for commands that read. A store that cannot be read is left
@@ -160,7 +162,8 @@ impl Store {
             return Err(OpenError::Missing { path: dir.to_owned() });
         }
         let (trees, migrated_from) = when_free(|| open_mended(&path, settings)).map_err(|failure| failure.of(dir))?;
-        Self::with(dir, settings, trees, OpenReport { state: OpenState::Opened, migrated_from })
+        let report = OpenReport { state: OpenState::Opened, migrated_from };
+        Self::with(dir, settings, trees, report, Room::of_disk(dir))
     }
 
     /// A temporary store that is deleted with its last handle: for tests, and for `route` where there is no log.
@@ -169,12 +172,18 @@ impl Store {
     /// When it cannot be made.
     pub fn in_memory() -> Result<Self, OpenError> {
         let settings = config::Store::default();
-        let trees = in_memory(&settings)?;
+        let (trees, _) = in_memory(&settings)?;
         let state = OpenState::Memory { reason: "asked for".to_owned() };
-        Self::with(Path::new(""), &settings, trees, OpenReport { state, migrated_from: None })
+        Self::with(Path::new(""), &settings, trees, OpenReport { state, migrated_from: None }, Room::boundless())
     }
 
-    fn with(dir: &Path, settings: &config::Store, trees: Trees, report: OpenReport) -> Result<Self, OpenError> {
+    fn with(
+        dir: &Path,
+        settings: &config::Store,
+        trees: Trees,
+        report: OpenReport,
+        room: Room,
+    ) -> Result<Self, OpenError> {
         let salt = salt_of(&trees, None).map_err(|error| OpenError::Hopeless(error.to_string()))?;
         let newest = trees.newest().ok().flatten().map(|key| DecisionId(Uuid::from_bytes(key)));
         let rollup = Rollup::new(newest);
@@ -183,7 +192,7 @@ impl Store {
             dir: dir.to_owned(),
             settings: settings.clone(),
             durable,
-            room: if durable { Room::of_disk(dir) } else { Room::boundless() },
+            room,
             left_broken: report.state == OpenState::Opened && has_broken(dir),
             report: Mutex::new(report),
             salt,
@@ -403,7 +412,12 @@ impl Store {
                 .map_err(|error| Failure::Unwritable(error.to_string()))
                 .and_then(|()| when_free(|| open_or_replace(&self.shared.dir, now_ms, &mut set_aside, open)))
                 .map(|(trees, _)| trees),
-            false => in_memory(&self.shared.settings).map_err(|error| Failure::Unwritable(error.to_string())),
+            false => in_memory(&self.shared.settings).map_err(|error| Failure::Unwritable(error.to_string())).map(
+                |(trees, dir)| {
+                    self.shared.room.move_to(dir);
+                    trees
+                },
+            ),
         };
         // Also where the new database cannot be opened yet: the next attempt knows nothing of the old one.
         if let Some(state) = set_aside {
@@ -485,10 +499,12 @@ fn open_at(path: &Path, settings: &config::Store) -> Result<Opened, Failure> {
     start(&config, path.join("db").exists())
 }
 
-fn in_memory(settings: &config::Store) -> Result<Trees, OpenError> {
+/// A temporary database, and its directory.
+fn in_memory(settings: &config::Store) -> Result<(Trees, PathBuf), OpenError> {
     let dir = transient::directory().map_err(|error| OpenError::Hopeless(error.to_string()))?;
-    let config = sled::Config::new().path(dir).temporary(true).cache_capacity(settings.cache_mb.max(1) << 20);
-    start(&config, false).map(|(trees, _)| trees).map_err(|failure| OpenError::Hopeless(failure.to_string()))
+    let config = sled::Config::new().path(&dir).temporary(true).cache_capacity(settings.cache_mb.max(1) << 20);
+    let (trees, _) = start(&config, false).map_err(|failure| OpenError::Hopeless(failure.to_string()))?;
+    Ok((trees, dir))
 }
 
 /// Starts sled, and migrates what it finds; `was_there`: there is a database's file.
@@ -655,6 +671,21 @@ pub(crate) mod tests {
         assert_eq!(state(), OpenState::Opened);
         std::fs::create_dir(&room).unwrap();
         assert_eq!(state(), OpenState::Opened);
+    }
+
+    #[test]
+    fn a_store_in_memory_goes_by_the_room_of_its_own_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("none");
+        std::fs::write(&path, "a file in its place").unwrap();
+        let (store, report) = Store::open(&path, &config::Store::default(), 0).unwrap();
+        assert!(matches!(report.state, OpenState::Memory { .. }));
+        let first = store.shared.room.dir();
+        assert!(first.join("db").exists());
+        store.note_failure(&StoreError::Down("no space".into()));
+        assert!(store.revive(1));
+        let second = store.shared.room.dir();
+        assert!(second != first && second.join("db").exists());
     }
 
     #[test]

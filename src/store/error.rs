@@ -62,7 +62,7 @@ pub enum StoreError {
     #[error("the database is not available: {0}")]
     Down(String),
     /// The disk is as good as full: nothing was tried.
-    #[error("the disk with the data directory is full")]
+    #[error("the disk with the decision log is full")]
     Full,
     /// A record could not be encoded.
     #[error("a record cannot be encoded: {0}")]

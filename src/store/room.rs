@@ -12,6 +12,8 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use parking_lot::Mutex;
+
 use super::data_dir::{make_private, private};
 
 /// Room that an open log may need at any time, since sled tidies up unasked.
@@ -25,14 +27,15 @@ type Free = dyn Fn(&Path) -> Option<u64> + Send + Sync;
 
 /// The room for a decision log.
 pub(super) struct Room {
-    dir: PathBuf,
+    /// A directory on the disk. A store in memory that is begun anew has another.
+    dir: Mutex<PathBuf>,
     free: Box<Free>,
     /// The most room that new records did not find, in bytes, since there was enough last.
     missed: AtomicU64,
 }
 
 impl Room {
-    /// Of the disk with the data directory `dir`.
+    /// Of the disk with the directory `dir`.
     pub fn of_disk(dir: &Path) -> Self {
         Self::told_by(dir, free_on_disk)
     }
@@ -44,7 +47,18 @@ impl Room {
 
     /// As `free` says.
     pub fn told_by(dir: &Path, free: impl Fn(&Path) -> Option<u64> + Send + Sync + 'static) -> Self {
-        Self { dir: dir.to_owned(), free: Box::new(free), missed: AtomicU64::new(0) }
+        Self { dir: Mutex::new(dir.to_owned()), free: Box::new(free), missed: AtomicU64::new(0) }
+    }
+
+    /// The directory.
+    #[cfg(test)]
+    pub fn dir(&self) -> PathBuf {
+        self.dir.lock().clone()
+    }
+
+    /// Notes that the log is in the directory `dir` now.
+    pub fn move_to(&self, dir: PathBuf) {
+        *self.dir.lock() = dir;
     }
 
     /// Whether there is room to write `bytes`.
@@ -72,7 +86,9 @@ impl Room {
     }
 
     fn is_free(&self, bytes: u64) -> bool {
-        (self.free)(&self.dir).is_none_or(|free| free >= bytes)
+        // Not asked under the lock: a disk that hangs does not answer.
+        let dir = self.dir.lock().clone();
+        (self.free)(&dir).is_none_or(|free| free >= bytes)
     }
 }
 
