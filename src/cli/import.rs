@@ -11,8 +11,7 @@ use jiff::Timestamp;
 use super::load::ConfigArgs;
 use super::progress::Count;
 use crate::store::{
-    Entry, ExchangeError, FeedbackRecord, HandOver, MOST_FEEDBACK, OpenError, OpenState, Store, StoreError, Stored,
-    read_entries,
+    Entry, ExchangeError, HandOver, MOST_FEEDBACK, OpenError, OpenState, Store, StoreError, Stored, read_entries,
 };
 use crate::train::dataset::foreign::{Called, Imported, import};
 
@@ -50,8 +49,8 @@ pub(super) fn run(args: &ImportArgs) -> anyhow::Result<ExitCode> {
 const MEANT_DATASET: &str = "to make a data set of another program's file, add --dataset DIR";
 /// Entries written to the store at once.
 const BATCH_ENTRIES: usize = 500;
-/// Bytes of entries from which they are written to the store: a multiple must be free on the disk.
-const BATCH_BYTES: usize = 1 << 20;
+/// Bytes of entries from which they are written to the store: a multiple must be free on the disk, 8 MiB for these.
+const BATCH_BYTES: usize = 256 << 10;
 
 fn into_log(args: &ImportArgs) -> anyhow::Result<ExitCode> {
     // Checked first, so that no decision log is created for files that are no exports.
@@ -95,7 +94,7 @@ fn into_log(args: &ImportArgs) -> anyhow::Result<ExitCode> {
             Err(error) => Some(error),
         };
         let read = read_entries(file, |entry| {
-            bytes += entry.decision.bytes() + entry.feedback.iter().map(FeedbackRecord::bytes).sum::<usize>();
+            bytes += entry.bytes();
             batch.push(entry);
             count.another();
             if batch.len() >= BATCH_ENTRIES || bytes >= BATCH_BYTES {
@@ -104,11 +103,13 @@ fn into_log(args: &ImportArgs) -> anyhow::Result<ExitCode> {
             }
             failed.is_none()
         });
-        if let Some(error) = failed.or_else(|| put(&mut batch)) {
-            return Err(error.into());
+        let failed = failed.or_else(|| put(&mut batch));
+        let (new, known) = (done.new, done.known);
+        let so_far = || format!("{new} entries are imported and {known} were there already, none after these");
+        if let Some(error) = failed {
+            return Err(error).with_context(so_far);
         }
-        let new = done.new;
-        super::warn_cut(file, read.with_context(|| format!("{new} entries are imported, none after these"))?);
+        super::warn_cut(file, read.with_context(so_far)?);
     }
     // Retention goes by the saved size.
     store.save_log_size()?;

@@ -449,6 +449,13 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// Bytes that it takes, roughly.
+    pub fn bytes(&self) -> usize {
+        self.decision.bytes()
+            + self.outcome.as_ref().map_or(0, OutcomeRecord::bytes)
+            + self.feedback.iter().map(FeedbackRecord::bytes).sum::<usize>()
+    }
+
     /// The verdict of all feedback, in [0, 1]; `None` where there is none: missing is missing, not zero.
     ///
     /// Each source counts with its last feedback (a person may change their mind); different sources are averaged.
