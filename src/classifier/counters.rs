@@ -15,7 +15,9 @@ const RECENT: usize = 512;
 /// Counters that only grow, and the last times.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
-    read: AtomicU64,
+    /// Readings of whole prompts. Each kind has a counter of its own: a difference of two, which are not read at the
+    /// same moment, could fall.
+    whole: AtomicU64,
     shortened: AtomicU64,
     cached: AtomicU64,
     abandoned: AtomicU64,
@@ -73,8 +75,7 @@ pub struct Counts {
 
 impl Counters {
     pub(super) fn read(&self, shortened: bool) {
-        add(&self.read, 1);
-        add(&self.shortened, u64::from(shortened));
+        add(if shortened { &self.shortened } else { &self.whole }, 1);
     }
 
     pub(super) fn cached(&self) {
@@ -136,9 +137,10 @@ impl Counters {
             recent.get(at.min(recent.len().saturating_sub(1))).copied().unwrap_or(0)
         };
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let shortened = get(&self.shortened);
         Counts {
-            read: get(&self.read),
-            shortened: get(&self.shortened),
+            read: get(&self.whole) + shortened,
+            shortened,
             cached: get(&self.cached),
             abandoned: get(&self.abandoned),
             batches: get(&self.batches),
@@ -162,6 +164,20 @@ fn add(counter: &AtomicU64, n: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn readings_of_whole_prompts_are_never_taken_back() {
+        let counters = Counters::default();
+        std::thread::scope(|scope| {
+            let counting = scope.spawn(|| (0..200_000).for_each(|_| counters.read(true)));
+            while !counting.is_finished() {
+                let now = counters.now();
+                assert_eq!(now.read, now.shortened, "none was of a whole prompt");
+            }
+        });
+        counters.read(false);
+        assert_eq!((counters.now().read, counters.now().shortened), (200_001, 200_000));
+    }
 
     #[test]
     fn percentiles_are_of_the_last_ones() {
