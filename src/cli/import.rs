@@ -81,12 +81,28 @@ fn into_log(args: &ImportArgs) -> anyhow::Result<ExitCode> {
         bail!("{} cannot be written: {reason}", dir.display());
     }
     handed.so_far();
+    let done = read_into(&store, &args.files)?;
+    // Retention goes by the saved size.
+    store.save_log_size()?;
+    store.flush()?;
+    println!("{} entries imported, {} were there already", done.new, done.known);
+    if done.left_out > 0 {
+        println!(
+            "{} feedbacks left out: they are beyond the {MOST_FEEDBACK} that a decision may have, or have a value or an id that the gateway refuses, too",
+            done.left_out
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Reads exports into the log.
+fn read_into(store: &Store, files: &[PathBuf]) -> anyhow::Result<Done> {
     let mut count = Count::of("entries read");
     let mut done = Done::default();
-    for file in &args.files {
+    for file in files {
         let mut batch: Vec<Entry> = Vec::with_capacity(BATCH_ENTRIES);
         let (mut failed, mut bytes): (Option<StoreError>, usize) = (None, 0);
-        let mut put = |batch: &mut Vec<Entry>| match append(&store, std::mem::take(batch)) {
+        let mut put = |batch: &mut Vec<Entry>| match append(store, std::mem::take(batch)) {
             Ok(more) => {
                 done.add(&more);
                 None
@@ -111,18 +127,8 @@ fn into_log(args: &ImportArgs) -> anyhow::Result<ExitCode> {
         }
         super::warn_cut(file, read.with_context(so_far)?);
     }
-    // Retention goes by the saved size.
-    store.save_log_size()?;
-    store.flush()?;
     count.end();
-    println!("{} entries imported, {} were there already", done.new, done.known);
-    if done.left_out > 0 {
-        println!(
-            "{} feedbacks left out: they are beyond the {MOST_FEEDBACK} that a decision may have, or have a value or an id that the gateway refuses, too",
-            done.left_out
-        );
-    }
-    Ok(ExitCode::SUCCESS)
+    Ok(done)
 }
 
 /// What an import did.
@@ -211,9 +217,34 @@ fn names_a_file(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicU64;
+
     use serde_json::json;
 
     use super::*;
+    use crate::store::on_disk_with;
+
+    #[test]
+    fn on_a_disk_with_little_room_what_fits_is_imported_and_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = on_disk_with(dir.path(), &Arc::new(AtomicU64::new(12 << 20)));
+        let export = |name: &str, prompts: &[usize]| {
+            let entry = |length: &usize| {
+                let id = uuid::Uuid::now_v7();
+                json!({ "decision": { "id": id, "at_ms": 1, "chosen": "a", "prompt": "x".repeat(*length) } })
+                    .to_string()
+            };
+            let path = dir.path().join(name);
+            std::fs::write(&path, prompts.iter().map(entry).collect::<Vec<_>>().join("\n")).unwrap();
+            path
+        };
+        let files = [export("many.jsonl", &[64 << 10; 20]), export("large.jsonl", &[5, 1 << 20, 5])];
+        assert_eq!(read_into(&store, &files[..1]).unwrap(), Done { new: 20, known: 0, left_out: 0 });
+        let error = format!("{:#}", read_into(&store, &files).unwrap_err());
+        assert!(error.starts_with("0 entries are imported and 20 were there already, none after these: "), "{error}");
+        assert!(error.ends_with("is full"), "{error}");
+    }
 
     #[test]
     fn feedback_that_the_log_does_not_take_is_counted() {
