@@ -362,3 +362,56 @@ fn usage_that_anthropics_stream_tells_on_the_way_is_no_end() {
     let gist = gist(&events);
     assert_eq!((gist.finish, gist.usage.output_tokens), (Some(FinishReason::Length), 6));
 }
+
+/// The texts of an answer: what it says, thinks and calls with.
+fn words(parts: &[Part]) -> String {
+    let texts = parts.iter().map(|part| match part {
+        Part::Text { text, .. } | Part::Thinking { text, .. } => text.clone(),
+        Part::ToolCall { arguments, .. } => arguments.clone(),
+        other => format!("{other:?}"),
+    });
+    texts.collect()
+}
+
+#[test]
+fn half_a_character_is_no_end_of_an_answer() {
+    // The half as an escape, and as bytes that are no UTF-8.
+    for half in [&br"\ud83d"[..], br"\uDE00", b"\xf0\x9f", b"\xff"] {
+        let with = |json: &str| {
+            let (before, after) = json.split_once('~').unwrap();
+            [before.as_bytes(), half, after.as_bytes()].concat()
+        };
+        let said = json!({ "content": "hi ~!" });
+        let call = json!({ "id": "a", "function": { "name": "f", "arguments": "hi ~!" } });
+        let counts = json!({ "prompt_tokens": 3, "completion_tokens": 2 });
+        let text = json!({ "type": "text", "text": "hi ~!" });
+        for (dialect, whole) in [
+            (Dialect::OpenAi, json!({ "choices": [{ "message": said }], "usage": counts })),
+            (Dialect::OpenAi, json!({ "choices": [{ "message": { "tool_calls": [call] } }], "usage": counts })),
+            (Dialect::Anthropic, json!({ "content": [text], "usage": { "input_tokens": 3, "output_tokens": 2 } })),
+            (Dialect::Ollama, json!({ "message": said, "done": true, "prompt_eval_count": 3, "eval_count": 2 })),
+        ] {
+            let answer = decode_response(dialect, &with(&whole.to_string())).unwrap();
+            assert_eq!(words(&answer.parts), "hi \u{fffd}!", "{whole}");
+            assert_eq!(answer.usage.unwrap().output_tokens, 2, "{whole}");
+        }
+        let delta = json!({ "type": "text_delta", "text": "hi ~!" });
+        let stop = json!({ "choices": [{ "delta": {}, "finish_reason": "stop" }] });
+        let end = json!({ "type": "message_delta", "delta": { "stop_reason": "end_turn" } });
+        for (dialect, pieces) in [
+            (Dialect::OpenAi, [json!({ "choices": [{ "delta": said }] }), stop]),
+            (Dialect::Anthropic, [json!({ "type": "content_block_delta", "index": 0, "delta": delta }), end]),
+            (Dialect::Ollama, [json!({ "message": said }), json!({ "done": true, "done_reason": "stop" })]),
+        ] {
+            let frame = |piece: &Value| match dialect {
+                Dialect::Ollama => format!("{piece}\n"),
+                _ => format!("data: {piece}\n\n"),
+            };
+            let gist = gist(&decode_in(dialect, &[&with(&frame(&pieces[0])), frame(&pieces[1]).as_bytes()]));
+            assert_eq!((gist.text.as_str(), gist.finish), ("hi \u{fffd}!", Some(FinishReason::Stop)), "{pieces:?}");
+        }
+        let error = with(r#"{"error":{"message":"busy ~!"}}"#);
+        assert!(reports_error(&error));
+        assert_eq!(decode_response(Dialect::OpenAi, &error).unwrap_err().message, "busy \u{fffd}!");
+    }
+}

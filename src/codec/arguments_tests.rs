@@ -100,7 +100,8 @@ fn arguments_that_are_no_object_become_one() {
         ("[1]", json!({ "value": [1] })),
         ("\"x\"", json!({ "value": "x" })),
         ("{\"x\": ", json!({ "arguments": "{\"x\": " })),
-        ("{\"x\": \"\\ud83d\"}", json!({ "arguments": "{\"x\": \"\\ud83d\"}" })),
+        ("{\"x\": \"\\ud83d\"}", json!({ "x": "\u{fffd}" })),
+        ("{\"x\": \"\\ud83d\"", json!({ "arguments": "{\"x\": \"\\ud83d\"" })),
         ("{}, \"model\": \"other\"", json!({ "arguments": "{}, \"model\": \"other\"" })),
     ] {
         let sent: Value = serde_json::from_str(&body(Dialect::Anthropic, &called(arguments))).unwrap();

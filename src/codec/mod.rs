@@ -10,6 +10,7 @@
 //! names it if its loss changes the meaning (see [`obstacles`]), and is listed in [`Encoded::dropped`] if not.
 
 mod anthropic_messages;
+mod characters;
 mod documents;
 mod embeddings;
 mod errors;
@@ -311,31 +312,35 @@ fn without_bom(body: &[u8]) -> &[u8] {
     body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body)
 }
 
+/// A body that a backend sent, as JSON.
+fn parse(body: &[u8]) -> Option<Value> {
+    characters::read(without_bom(body), |body| serde_json::from_slice(body)).ok()
+}
+
 /// Reads a backend's answer.
 ///
 /// # Errors
 ///
 /// `Upstream` when the answer cannot be read; the error that it reports, where one came with a status of 200.
 pub fn decode_response(dialect: Dialect, body: &[u8]) -> Result<ChatResponse, ApiError> {
-    let body = without_bom(body);
-    match dialect {
+    characters::read(without_bom(body), |body| match dialect {
         Dialect::OpenAi => openai_chat::response::decode(body),
         Dialect::Anthropic => anthropic_messages::response::decode(body),
         Dialect::Ollama => ollama_chat::response::decode(body),
         Dialect::Native | Dialect::Responses => Err(unreadable()),
-    }
+    })
 }
 
 /// Whether the body of an answer with a status of 200 reports an error.
 pub fn reports_error(body: &[u8]) -> bool {
-    serde_json::from_slice(without_bom(body)).is_ok_and(|value| errors::holds_error(&value))
+    parse(body).is_some_and(|value| errors::holds_error(&value))
 }
 
 /// Stands for an answer that [`decode_response`] could not read but that has the outer shape of one. A client of the
 /// backend's own dialect gets the bytes themselves and may understand them. `None` = no such shape, or the body tells
 /// an error.
 pub fn opaque_response(dialect: Dialect, body: &[u8]) -> Option<ChatResponse> {
-    let value: serde_json::Value = serde_json::from_slice(without_bom(body)).ok()?;
+    let value = parse(body)?;
     let said = match dialect {
         Dialect::OpenAi if is_broken_off(&value["choices"][0]) => return None,
         Dialect::OpenAi => &value["choices"],

@@ -14,8 +14,8 @@ use serde_json::{Map, Value};
 
 use super::errors::{holds_error, shorten};
 use super::lines::{BYTE_ORDER_MARK, Events};
+use super::parse;
 use super::whole_events::first_end;
-use super::without_bom;
 use crate::protocol::ApiError;
 
 /// What replaces a secret.
@@ -96,8 +96,8 @@ impl Secrets {
         if !self.stand_in(&answer) {
             return answer;
         }
-        match serde_json::from_slice::<Value>(without_bom(&answer)) {
-            Ok(said) if !is_of_an_answer(&said) => {
+        match parse(&answer) {
+            Some(said) if !is_of_an_answer(&said) => {
                 let mut told = said.clone();
                 self.hide_in_value(&mut told);
                 if told == said { answer } else { Bytes::from(told.to_string()) }
@@ -111,9 +111,8 @@ impl Secrets {
         let event = event.strip_prefix(BYTE_ORDER_MARK).unwrap_or(event);
         let mut said: Option<Value> = None;
         let mut reader = Events::default();
-        let each = |data: &[u8]| said = serde_json::from_slice(data).ok();
-        reader.push(event, each).ok()?;
-        reader.finish(|data| said = serde_json::from_slice(data).ok());
+        reader.push(event, |data| said = parse(data)).ok()?;
+        reader.finish(|data| said = parse(data));
         let hidden = match said {
             // Plain text of a vendor or a proxy.
             None => self.hidden_line(event).into_owned(),

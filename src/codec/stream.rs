@@ -7,7 +7,8 @@ use bytes::BytesMut;
 
 use super::lines::{Events, JsonLines, TooLong};
 use super::{
-    AnswerMeta, ForcedCall, NativeMeta, anthropic_messages, native, ollama_chat, openai_chat, openai_responses,
+    AnswerMeta, ForcedCall, NativeMeta, anthropic_messages, characters, native, ollama_chat, openai_chat,
+    openai_responses,
 };
 use crate::protocol::{ApiError, Dialect, ErrorKind, StreamEvent, ToolCallDelta};
 
@@ -157,11 +158,12 @@ impl DecoderState {
             return;
         }
         let from = out.len();
-        let decoded = match &mut self.dialect {
+        // A frame that cannot be read leaves nothing of the answer behind, and is read once more.
+        let decoded = characters::read(data, |data| match &mut self.dialect {
             DialectDecoder::OpenAi(decoder) => decoder.decode(data, out),
             DialectDecoder::Anthropic(decoder) => decoder.decode(data, out),
             DialectDecoder::Ollama(decoder) => decoder.decode(data, out),
-        };
+        });
         if decoded.is_err() && self.lenient {
             return;
         }

@@ -3,6 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::super::characters;
 use super::super::documents::Pdf;
 use super::super::json::{Object, missing, wrong_type};
 use super::super::raw;
@@ -156,7 +157,10 @@ fn marked(mut block: Value, cache_control: Option<&Value>) -> Value {
 pub(crate) fn input(arguments: &str) -> Value {
     Value::String(match arguments.trim() {
         "" | "null" => "{}".into(),
-        said if !raw::is_sound(said) => json!({ "arguments": arguments }).to_string(),
+        said if !raw::is_sound(said) => match characters::whole(said.as_bytes()).map(String::from_utf8) {
+            Some(Ok(whole)) if raw::is_sound(&whole) => return input(&whole),
+            _ => json!({ "arguments": arguments }).to_string(),
+        },
         said if said.starts_with('{') => said.to_owned(),
         said => format!("{{\"value\":{said}}}"),
     })

@@ -1,0 +1,64 @@
+//! Half characters in what a vendor writes. Some JSON writers write a character beyond the first 65,536 as two escapes,
+//! and a text that was cut between them, or whose halves come in two pieces of a stream, holds one alone (`\ud83d`); the
+//! same happens to the bytes of a character, where they are no UTF-8 then. No parser takes either, and an answer that is
+//! good and paid for must not be lost for that: a half is read as U+FFFD, as browsers do.
+
+/// Reads JSON; where that fails, once more with U+FFFD in the place of each half of a character.
+pub(super) fn read<T, E>(json: &[u8], mut read: impl FnMut(&[u8]) -> Result<T, E>) -> Result<T, E> {
+    read(json).or_else(|error| whole(json).map_or(Err(error), |json| read(&json)))
+}
+
+/// The JSON with U+FFFD in the place of each half of a character; `None` = it has no half.
+pub(super) fn whole(json: &[u8]) -> Option<Vec<u8>> {
+    let mut whole = String::from_utf8_lossy(json).into_owned().into_bytes();
+    let mut is_mended = whole != json;
+    let mut at = 0;
+    while let Some(found) = whole[at..].iter().position(|byte| *byte == b'\\') {
+        at += found;
+        at += match (unit(&whole[at..]), whole.get(at + 6..).and_then(unit)) {
+            (Some(0xd800..0xdc00), Some(0xdc00..0xe000)) => 12,
+            (Some(0xd800..0xe000), _) => {
+                whole[at..at + 6].copy_from_slice(b"\\ufffd");
+                is_mended = true;
+                6
+            }
+            // No less than an escape: what follows a backslash that is escaped is none.
+            _ => 2.min(whole.len() - at),
+        };
+    }
+    is_mended.then_some(whole)
+}
+
+/// The UTF-16 unit that an escape at the beginning of the bytes stands for.
+fn unit(bytes: &[u8]) -> Option<u32> {
+    let digits = std::str::from_utf8(bytes.strip_prefix(b"\\u")?.get(..4)?).ok()?;
+    digits.bytes().all(|digit| digit.is_ascii_hexdigit()).then(|| u32::from_str_radix(digits, 16).ok())?
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn halves_of_characters_are_replaced_and_nothing_else() {
+        let mended = |json: &[u8]| {
+            let read: Value = read(json, |json| serde_json::from_slice(json)).unwrap();
+            read.as_str().unwrap().to_owned()
+        };
+        for (json, text) in [
+            (&br#""a \ud83d b""#[..], "a \u{fffd} b"),
+            (br#""\uDE00\ud83d\uD83D\ude00\ud83d""#, "\u{fffd}\u{fffd}\u{1f600}\u{fffd}"),
+            (br#""\ud83d\u0041\\ud83d\\\ud83d""#, "\u{fffd}A\\ud83d\\\u{fffd}"),
+            (b"\"\xf0\x9f\x98\"", "\u{fffd}"),
+            (b"\"\\ud83d\xff\"", "\u{fffd}\u{fffd}"),
+        ] {
+            assert_eq!(mended(json), text);
+        }
+        for sound in [&br#""\ud83d\ude00 \\ud83d""#[..], b"\"\xf0\x9f\x98\x80\"", b"{}", b"\\", b"\\u", b"\\ud8", b""]
+        {
+            assert_eq!(whole(sound), None, "{sound:?}");
+        }
+    }
+}
