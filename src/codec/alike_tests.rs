@@ -415,3 +415,40 @@ fn half_a_character_is_no_end_of_an_answer() {
         assert_eq!(decode_response(Dialect::OpenAi, &error).unwrap_err().message, "busy \u{fffd}!");
     }
 }
+
+#[test]
+fn a_finish_reason_may_come_before_a_calls_arguments() {
+    let with_reason = |mut piece: Value, reason: &str| {
+        piece["choices"][0]["finish_reason"] = json!(reason);
+        piece
+    };
+    let begun = || with_reason(piece(0, "a", "f", json!("")), "tool_calls");
+    let arguments = ["{\"x\"", ":1}"].map(|arguments| piece(0, "", "", json!(arguments)));
+    let on_each = arguments.clone().map(|piece| with_reason(piece, "tool_calls"));
+    for rest in [&arguments, &on_each] {
+        let stream = sse(&[&[begun()], &rest[..]].concat());
+        assert_eq!(blocks(&stream), [("f".to_owned(), json!({ "x": 1 }))], "{rest:?}");
+        assert_eq!(gist(&decode_in(Dialect::OpenAi, &[&stream])).finish, Some(FinishReason::ToolCalls));
+    }
+    // A reason that says nothing of calls stands for them, too.
+    let told_before = with_reason(json!({ "choices": [{ "delta": { "content": "Well:" } }] }), "stop");
+    let stream = sse(&[&[told_before, piece(0, "a", "f", json!(""))], &arguments[..]].concat());
+    assert_eq!(gist(&decode_in(Dialect::OpenAi, &[&stream])).finish, Some(FinishReason::ToolCalls));
+}
+
+#[test]
+fn what_follows_a_finish_reason_takes_it_back() {
+    let said = |text: &str, reason: Value| {
+        format!("data: {}\n\n", json!({ "choices": [{ "delta": { "content": text }, "finish_reason": reason }] }))
+    };
+    let stream = [said("half", json!("length")), said(" an answer", json!(null))].concat();
+    let mut decoder = StreamDecoder::new(Dialect::OpenAi);
+    let mut events = Vec::new();
+    decoder.push(stream.as_bytes(), &mut events);
+    assert!(!decoder.has_said_all());
+    decoder.finish(&mut events);
+    assert_eq!(gist(&events).error, Some(ErrorKind::Connection));
+    // At its own end the reason stands.
+    let whole = gist(&decode_in(Dialect::OpenAi, &[stream.as_bytes(), b"data: [DONE]\n\n"]));
+    assert_eq!((whole.text.as_str(), whole.finish), ("half an answer", Some(FinishReason::Length)));
+}

@@ -119,15 +119,17 @@ impl StreamDecoder {
         if self.state.end != End::Open {
             return;
         }
-        let last = match &mut self.state.dialect {
-            DialectDecoder::OpenAi(decoder) => decoder.end(),
-            DialectDecoder::Anthropic(decoder) => decoder.end(),
-            DialectDecoder::Ollama(_) => None,
-        };
-        let cut = || StreamEvent::Error(ApiError::new(ErrorKind::Connection, "its stream was cut off"));
-        let last = last.unwrap_or_else(cut);
-        self.state.end = if matches!(last, StreamEvent::Error(_)) { End::Broken } else { End::Finished };
-        out.push(last);
+        if !self.has_said_all() {
+            self.state.end = End::Broken;
+            out.push(StreamEvent::Error(ApiError::new(ErrorKind::Connection, "its stream was cut off")));
+            return;
+        }
+        match &mut self.state.dialect {
+            DialectDecoder::OpenAi(decoder) => decoder.end(out),
+            DialectDecoder::Anthropic(decoder) => decoder.end(out),
+            DialectDecoder::Ollama(_) => {}
+        }
+        self.state.end = End::Finished;
     }
 
     /// Whether the whole answer is here while the stream goes on: its usage may be to come.

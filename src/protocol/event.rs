@@ -78,6 +78,8 @@ impl StreamEvent {
         match self {
             Self::Text(text) | Self::Thinking(text) | Self::Refusal(text) => text.len(),
             Self::RedactedThinking(data) => data.len(),
+            // What a decoder writes for a call without arguments, behind the count that the vendor gave.
+            Self::ToolCall(ToolCallDelta { start: None, arguments, .. }) if arguments == "{}" => 0,
             Self::ToolCall(call) => call.start.as_ref().map_or(0, |(_, name)| name.len()) + call.arguments.len(),
             Self::Start { .. }
             | Self::ThinkingSignature(_)

@@ -115,10 +115,7 @@ impl Decoder {
                 }
                 out.extend(usage.map(|counts| StreamEvent::Usage(counts.into())));
             }
-            Wire::MessageStop {} => {
-                let (reason, stop_sequence) = self.ending.take().unwrap_or((FinishReason::Other, None));
-                out.push(StreamEvent::Finish { reason, stop_sequence });
-            }
+            Wire::MessageStop {} => self.end(out),
             Wire::Error { error } => {
                 out.push(StreamEvent::Error(errors::in_band(&json!({ "error": error })).ok_or(())?));
             }
@@ -184,10 +181,10 @@ impl Decoder {
         }
     }
 
-    /// Ends a stream without `message_stop`: the answer is complete where its reason came.
-    pub(crate) fn end(&mut self) -> Option<StreamEvent> {
-        let (reason, stop_sequence) = self.ending.take()?;
-        Some(StreamEvent::Finish { reason, stop_sequence })
+    /// Ends the answer, at `message_stop` or at the end of a body without it.
+    pub(crate) fn end(&mut self, out: &mut Vec<StreamEvent>) {
+        let (reason, stop_sequence) = self.ending.take().unwrap_or((FinishReason::Other, None));
+        out.push(StreamEvent::Finish { reason, stop_sequence });
     }
 }
 

@@ -78,8 +78,11 @@ struct Function {
 #[derive(Debug, Default)]
 pub(crate) struct Decoder {
     started: bool,
-    /// The finish reason that came; the event waits for `[DONE]`, since usage comes in between.
-    finish: Option<FinishReason>,
+    /// The newest finish reason; the event waits for `[DONE]`, since usage comes in between, and some servers name a
+    /// reason in each piece, or before a call's arguments.
+    finish: Option<String>,
+    /// Whether a reason came, and nothing of the answer since.
+    said_all: bool,
     /// The ids of all calls, in order.
     calls: Vec<String>,
     /// For each of them whether its arguments are still empty.
@@ -94,10 +97,7 @@ impl Decoder {
     /// Appends the events in the data of one server-sent event; `Err` = the data cannot be read.
     pub(crate) fn decode(&mut self, data: &[u8], out: &mut Vec<StreamEvent>) -> Result<(), ()> {
         if data.trim_ascii() == b"[DONE]" {
-            let unsaid = if self.calls.is_empty() { FinishReason::Other } else { FinishReason::ToolCalls };
-            let reason = self.finish.unwrap_or(unsaid);
-            self.fill(reason, out);
-            out.push(StreamEvent::Finish { reason, stop_sequence: None });
+            self.end(out);
             return Ok(());
         }
         let chunk: Chunk = serde_json::from_slice(data).map_err(|_| ())?;
@@ -118,12 +118,13 @@ impl Decoder {
         let mut broken = None;
         if let Some(choice) = chunk.choices.into_iter().flatten().next() {
             usage = usage.or(choice.usage);
+            let from = out.len();
             self.delta(choice.delta.unwrap_or_default(), out);
+            self.said_all &= out.len() == from;
             broken = broken_off(choice.finish_reason.as_deref(), choice.error.as_ref());
             if let Some(reason) = real_reason(choice.finish_reason).filter(|_| broken.is_none()) {
-                let reason = finish_of(&reason, !self.calls.is_empty(), self.refuses);
                 self.finish = Some(reason);
-                self.fill(reason, out);
+                self.said_all = true;
             }
         }
         out.extend(usage.map(|counts| StreamEvent::Usage(counts.into())));
@@ -170,27 +171,24 @@ impl Decoder {
         }
     }
 
-    /// Gives calls that ended without arguments an empty object, as other dialects require. In an answer that was cut off
-    /// they may have been to come.
-    fn fill(&mut self, reason: FinishReason, out: &mut Vec<StreamEvent>) {
-        if reason == FinishReason::Length {
-            return;
-        }
-        for (index, empty) in self.empty.iter_mut().enumerate() {
-            if std::mem::take(empty) {
-                out.push(StreamEvent::ToolCall(ToolCallDelta { index, start: None, arguments: "{}".into() }));
-            }
-        }
-    }
-
-    /// Whether a finish reason came: nothing of the answer follows, at most its usage.
+    /// Whether a finish reason came, and nothing of the answer since: at most its usage follows.
     pub(crate) fn has_said_all(&self) -> bool {
-        self.finish.is_some()
+        self.said_all
     }
 
-    /// Ends a body without `[DONE]`: the answer is complete where a finish reason came.
-    pub(crate) fn end(&mut self) -> Option<StreamEvent> {
-        self.finish.map(|reason| StreamEvent::Finish { reason, stop_sequence: None })
+    /// Ends the answer, at `[DONE]` or at the end of a body without it. Calls without arguments get an empty object, as
+    /// other dialects require. In an answer that was cut off they may have been to come.
+    pub(crate) fn end(&mut self, out: &mut Vec<StreamEvent>) {
+        let any_call = !self.calls.is_empty();
+        let unsaid = if any_call { FinishReason::ToolCalls } else { FinishReason::Other };
+        let reason = self.finish.take().map_or(unsaid, |reason| finish_of(&reason, any_call, self.refuses));
+        if reason != FinishReason::Length {
+            let empty = self.empty.iter().enumerate().filter(|(_, empty)| **empty);
+            out.extend(empty.map(|(index, _)| {
+                StreamEvent::ToolCall(ToolCallDelta { index, start: None, arguments: "{}".into() })
+            }));
+        }
+        out.push(StreamEvent::Finish { reason, stop_sequence: None });
     }
 }
 
