@@ -452,3 +452,39 @@ fn what_follows_a_finish_reason_takes_it_back() {
     let whole = gist(&decode_in(Dialect::OpenAi, &[stream.as_bytes(), b"data: [DONE]\n\n"]));
     assert_eq!((whole.text.as_str(), whole.finish), ("half an answer", Some(FinishReason::Length)));
 }
+
+/// An event of Anthropic's stream.
+fn event(event: Value) -> String {
+    format!("event: {}\ndata: {event}\n\n", event["type"].as_str().unwrap())
+}
+
+#[test]
+fn usage_with_a_reason_that_says_nothing_is_no_end() {
+    let text = |text: &str| {
+        let delta = json!({ "type": "text_delta", "text": text });
+        event(json!({ "type": "content_block_delta", "index": 0, "delta": delta }))
+    };
+    let call = |input: Value| {
+        let block = json!({ "type": "tool_use", "id": "a", "name": "f", "input": input });
+        event(json!({ "type": "content_block_start", "index": 1, "content_block": block }))
+    };
+    let piece = json!({ "type": "input_json_delta", "partial_json": "{\"x\":1}" });
+    let piece = event(json!({ "type": "content_block_delta", "index": 1, "delta": piece }));
+    let told = |reason: Value| {
+        event(json!({ "type": "message_delta", "delta": { "stop_reason": reason }, "usage": { "output_tokens": 3 } }))
+    };
+    // A real one is taken back by what follows.
+    for reason in [json!(""), json!("null"), json!(null), json!("end_turn")] {
+        let half = [text("half an "), call(json!({})), told(reason.clone()), piece.clone(), text("answer")].concat();
+        let cut = gist(&decode_in(Dialect::Anthropic, &[half.as_bytes()]));
+        assert_eq!((cut.finish, cut.error), (None, Some(ErrorKind::Connection)), "{reason}");
+        let end = [told(json!("tool_use")), event(json!({ "type": "message_stop" }))].concat();
+        let whole = decode_in(Dialect::Anthropic, &[half.as_bytes(), end.as_bytes()]);
+        assert_eq!(gist(&whole).finish, Some(FinishReason::ToolCalls), "{reason}");
+        let arguments = whole.iter().filter_map(|event| match event {
+            StreamEvent::ToolCall(call) => Some(call.arguments.as_str()),
+            _ => None,
+        });
+        assert_eq!(arguments.collect::<String>(), "{\"x\":1}", "{reason}");
+    }
+}

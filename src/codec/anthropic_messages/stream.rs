@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::super::json::extend;
 use super::super::lines::write_event;
+use super::super::openai_chat::real_reason;
 use super::super::sequencer::Sequencer;
 use super::super::{AnswerMeta, errors};
 use super::blocks::is_blank;
@@ -89,13 +90,16 @@ pub(crate) struct Decoder {
     given: Vec<Option<String>>,
     /// The tool call of each block, by the block's index.
     calls: HashMap<usize, usize>,
+    /// The newest reason of its end.
     ending: Option<(FinishReason, Option<String>)>,
+    /// Whether a reason came, and nothing of the answer since.
+    said_all: bool,
 }
 
 impl Decoder {
-    /// Whether the reason of its end came: nothing of the answer follows.
+    /// Whether the reason of its end came, and nothing of the answer since.
     pub(crate) fn has_said_all(&self) -> bool {
-        self.ending.is_some()
+        self.said_all
     }
 
     /// Appends the events in the data of one server-sent event; `Err` = the data cannot be read.
@@ -105,13 +109,19 @@ impl Decoder {
                 out.push(StreamEvent::Start { id: message.id, model: message.model });
                 out.extend(message.usage.map(|counts| StreamEvent::Usage(counts.into())));
             }
-            Wire::ContentBlockStart { index, content_block } => self.open(index, &content_block, out),
-            Wire::ContentBlockDelta { index, delta } => self.delta(index, delta, out),
+            Wire::ContentBlockStart { index, content_block } => {
+                self.said_all = false;
+                self.open(index, &content_block, out);
+            }
+            Wire::ContentBlockDelta { index, delta } => {
+                self.said_all = false;
+                self.delta(index, delta, out);
+            }
             Wire::MessageDelta { delta, usage } => {
                 // Without a reason it tells no more than the usage up to here.
-                if let Some(reason) = &delta.stop_reason {
-                    (0..self.given.len()).for_each(|call| self.complete(call, out));
-                    self.ending = Some((finish_of(reason), delta.stop_sequence));
+                if let Some(reason) = real_reason(delta.stop_reason) {
+                    self.ending = Some((finish_of(&reason), delta.stop_sequence));
+                    self.said_all = true;
                 }
                 out.extend(usage.map(|counts| StreamEvent::Usage(counts.into())));
             }
@@ -183,6 +193,7 @@ impl Decoder {
 
     /// Ends the answer, at `message_stop` or at the end of a body without it.
     pub(crate) fn end(&mut self, out: &mut Vec<StreamEvent>) {
+        (0..self.given.len()).for_each(|call| self.complete(call, out));
         let (reason, stop_sequence) = self.ending.take().unwrap_or((FinishReason::Other, None));
         out.push(StreamEvent::Finish { reason, stop_sequence });
     }

@@ -116,7 +116,7 @@ fn text_of(content: Value) -> String {
 }
 
 /// A finish reason that says something: while the answer goes on, some servers write "" or "null".
-fn real_reason(reason: Option<String>) -> Option<String> {
+pub(super) fn real_reason(reason: Option<String>) -> Option<String> {
     reason.filter(|reason| !matches!(reason.as_str(), "" | "null"))
 }
 
