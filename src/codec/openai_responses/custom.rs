@@ -37,6 +37,8 @@ pub(super) fn arguments(input: &str) -> String {
 pub(super) fn input(arguments: &str) -> String {
     match serde_json::from_str(arguments) {
         Ok(Value::String(text)) => text,
+        // Called without a text.
+        Ok(Value::Object(fields)) if fields.is_empty() => String::new(),
         Ok(Value::Object(mut fields)) if fields.get(INPUT).is_some_and(Value::is_string) => {
             fields.remove(INPUT).and_then(|text| Some(text.as_str()?.to_owned())).unwrap_or_default()
         }
