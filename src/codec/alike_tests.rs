@@ -488,3 +488,15 @@ fn usage_with_a_reason_that_says_nothing_is_no_end() {
         assert_eq!(arguments.collect::<String>(), "{\"x\":1}", "{reason}");
     }
 }
+
+#[test]
+fn a_call_has_what_it_began_with_where_nothing_says_that_it_ended() {
+    let block = json!({ "type": "tool_use", "id": "a", "name": "f", "input": { "x": 1.5 } });
+    let begun = event(json!({ "type": "content_block_start", "index": 0, "content_block": block }));
+    let stop = event(json!({ "type": "message_stop" }));
+    let told = gist(&decode_in(Dialect::Anthropic, &[begun.as_bytes(), stop.as_bytes()]));
+    assert_eq!(told.finish, Some(FinishReason::ToolCalls));
+    assert_eq!(told.calls, [("f".to_owned(), json!({ "x": 1.5 }))]);
+    let whole = decode_response(Dialect::Anthropic, json!({ "content": [block] }).to_string().as_bytes()).unwrap();
+    assert_eq!(whole.finish_reason, FinishReason::ToolCalls);
+}

@@ -383,7 +383,7 @@ pub(super) fn decode_in(dialect: Dialect, pieces: &[&[u8]]) -> Vec<StreamEvent> 
 pub(super) struct Gist {
     pub(super) text: String,
     thinking: String,
-    calls: Vec<(String, Value)>,
+    pub(super) calls: Vec<(String, Value)>,
     pub(super) usage: Usage,
     pub(super) finish: Option<FinishReason>,
     pub(super) error: Option<ErrorKind>,

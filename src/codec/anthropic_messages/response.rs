@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
+use super::super::openai_chat::real_reason;
 use super::super::{AnswerMeta, documents, parse_answer, raw, unreadable};
 use super::blocks::is_blank;
 use super::ids::Told;
@@ -30,12 +31,14 @@ struct Wire {
 pub(crate) fn decode(body: &[u8]) -> Result<ChatResponse, ApiError> {
     let wire: Wire = parse_answer(body)?;
     let parts = wire.content.iter().map(|block| part(block)).collect::<Result<Vec<_>, _>>()?;
+    let any_call = parts.iter().any(|part| matches!(part, Part::ToolCall { .. }));
+    let unsaid = if any_call { FinishReason::ToolCalls } else { FinishReason::Other };
     Ok(ChatResponse {
         id: wire.id,
         model: wire.model,
         // A text with citations becomes plain text, which every dialect has.
         parts: parts.into_iter().map(documents::plain).collect(),
-        finish_reason: wire.stop_reason.as_deref().map_or(FinishReason::Other, finish_of),
+        finish_reason: real_reason(wire.stop_reason).map_or(unsaid, |reason| finish_of(&reason)),
         stop_sequence: wire.stop_sequence,
         usage: wire.usage.map(Into::into),
     })

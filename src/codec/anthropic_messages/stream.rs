@@ -194,7 +194,8 @@ impl Decoder {
     /// Ends the answer, at `message_stop` or at the end of a body without it.
     pub(crate) fn end(&mut self, out: &mut Vec<StreamEvent>) {
         (0..self.given.len()).for_each(|call| self.complete(call, out));
-        let (reason, stop_sequence) = self.ending.take().unwrap_or((FinishReason::Other, None));
+        let unsaid = if self.given.is_empty() { FinishReason::Other } else { FinishReason::ToolCalls };
+        let (reason, stop_sequence) = self.ending.take().unwrap_or((unsaid, None));
         out.push(StreamEvent::Finish { reason, stop_sequence });
     }
 }
