@@ -500,3 +500,33 @@ fn a_call_has_what_it_began_with_where_nothing_says_that_it_ended() {
     let whole = decode_response(Dialect::Anthropic, json!({ "content": [block] }).to_string().as_bytes()).unwrap();
     assert_eq!(whole.finish_reason, FinishReason::ToolCalls);
 }
+
+#[test]
+fn what_a_whole_answer_leaves_out_or_writes_otherwise_is_no_end_of_it() {
+    let read = |dialect, answer: Value| {
+        let mut answer = decode_response(dialect, answer.to_string().as_bytes()).unwrap();
+        name_calls(&mut answer, 7);
+        answer.parts
+    };
+    let call = |id: &str| Part::ToolCall { id: id.into(), name: "f".into(), arguments: "{}".into() };
+    let tool_use = |id: Value| json!({ "type": "tool_use", "id": id, "name": "f", "input": {} });
+    let unnamed = json!({ "type": "tool_use", "name": "f", "input": {} });
+    for (content, parts) in [
+        (json!("hi"), vec![Part::text("hi")]),
+        (json!(null), vec![]),
+        (json!([{ "type": "text" }, unnamed]), vec![Part::text(""), call("call_7_0")]),
+        (json!([{ "type": "thinking" }]), vec![Part::Thinking { text: String::new(), signature: None }]),
+        (json!([tool_use(json!(null)), tool_use(json!(5))]), vec![call("call_7_0"), call("5")]),
+    ] {
+        let answer = json!({ "id": null, "model": null, "content": content, "stop_reason": "end_turn" });
+        assert_eq!(read(Dialect::Anthropic, answer), parts, "{content}");
+    }
+    let begun = event(json!({ "type": "message_start", "message": { "id": null, "model": null } }));
+    let events = decode_in(Dialect::Anthropic, &[begun.as_bytes()]);
+    assert!(matches!(events.first(), Some(StreamEvent::Start { .. })), "{events:?}");
+    let turn = json!({ "content": null, "tool_calls": [{ "function": { "name": "f", "arguments": {} } }] });
+    let answer = json!({ "model": null, "message": turn, "done": true });
+    assert_eq!(read(Dialect::Ollama, answer.clone()), [call("call_7_0")]);
+    let told = gist(&decode_in(Dialect::Ollama, &[format!("{answer}\n").as_bytes()]));
+    assert_eq!((told.calls.len(), told.finish), (1, Some(FinishReason::ToolCalls)));
+}

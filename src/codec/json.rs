@@ -18,6 +18,15 @@ pub(super) fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option
     Ok(number.map(|number: f64| number as u64))
 }
 
+/// Reads a text in whatever form look-alikes write it: null for none, or a number for an id.
+pub(super) fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    Ok(match Value::deserialize(deserializer)? {
+        Value::String(text) => text,
+        Value::Number(number) => number.to_string(),
+        _ => String::new(),
+    })
+}
+
 /// A JSON object that is taken apart; the fields left in the end are the unknown ones.
 #[derive(Debug)]
 pub(super) struct Object {

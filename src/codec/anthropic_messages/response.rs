@@ -14,11 +14,11 @@ use crate::protocol::{ApiError, ChatResponse, FinishReason, Part};
 
 #[derive(Deserialize)]
 struct Wire {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::super::json::text")]
     id: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::super::json::text")]
     model: String,
-    content: Vec<Box<RawValue>>,
+    content: Box<RawValue>,
     #[serde(default)]
     stop_reason: Option<String>,
     #[serde(default)]
@@ -30,7 +30,7 @@ struct Wire {
 /// Reads an answer.
 pub(crate) fn decode(body: &[u8]) -> Result<ChatResponse, ApiError> {
     let wire: Wire = parse_answer(body)?;
-    let parts = wire.content.iter().map(|block| part(block)).collect::<Result<Vec<_>, _>>()?;
+    let parts = parts(&wire.content)?;
     let any_call = parts.iter().any(|part| matches!(part, Part::ToolCall { .. }));
     let unsaid = if any_call { FinishReason::ToolCalls } else { FinishReason::Other };
     Ok(ChatResponse {
@@ -44,11 +44,21 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatResponse, ApiError> {
     })
 }
 
+/// Reads `content`: blocks, or, of some look-alikes, a text or null.
+fn parts(content: &RawValue) -> Result<Vec<Part>, ApiError> {
+    if let Ok(text) = serde_json::from_str::<String>(content.get()) {
+        return Ok(vec![Part::text(text)]);
+    }
+    let blocks: Option<Vec<&RawValue>> = serde_json::from_str(content.get()).map_err(|_| unreadable())?;
+    blocks.unwrap_or_default().into_iter().map(part).collect()
+}
+
 fn part(block: &RawValue) -> Result<Part, ApiError> {
     #[derive(Deserialize)]
     struct Call {
         #[serde(rename = "type")]
         kind: String,
+        #[serde(default, deserialize_with = "super::super::json::text")]
         id: String,
         name: String,
         #[serde(default, deserialize_with = "super::super::raw::text")]
@@ -59,7 +69,13 @@ fn part(block: &RawValue) -> Result<Part, ApiError> {
             Ok(Part::ToolCall { id, name, arguments: input.unwrap_or_else(|| "{}".into()) })
         }
         _ => {
-            let block = serde_json::from_str(block.get()).map_err(|_| unreadable())?;
+            let mut block: Value = serde_json::from_str(block.get()).map_err(|_| unreadable())?;
+            // Some look-alikes leave out what is empty.
+            for kind in ["text", "thinking"] {
+                if block["type"] == kind && !block[kind].is_string() {
+                    block[kind] = json!("");
+                }
+            }
             blocks::decode_block(block, String::new(), &mut Map::new()).map_err(|_| unreadable())
         }
     }

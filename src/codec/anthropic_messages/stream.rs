@@ -52,9 +52,9 @@ enum Wire {
 
 #[derive(Deserialize)]
 struct Start {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::super::json::text")]
     id: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::super::json::text")]
     model: String,
     #[serde(default)]
     usage: Option<WireUsage>,

@@ -15,7 +15,7 @@ use crate::protocol::{FinishReason, Usage};
 /// A whole reply, or one line of a streamed one.
 #[derive(Debug, Deserialize)]
 pub(super) struct Wire {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::json::text")]
     pub(super) model: String,
     #[serde(default)]
     pub(super) message: Option<Turn>,
@@ -34,7 +34,7 @@ pub(super) struct Wire {
 /// The assistant's turn.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Turn {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::json::text")]
     pub(super) content: String,
     #[serde(default)]
     pub(super) thinking: Option<String>,
