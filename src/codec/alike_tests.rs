@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::tests::{decode_in, gist, meta};
 use super::*;
-use crate::protocol::{ErrorKind, StreamEvent};
+use crate::protocol::{ErrorKind, StreamEvent, ToolCallDelta};
 
 fn sse(chunks: &[Value]) -> Vec<u8> {
     let mut stream: String = chunks.iter().map(|chunk| format!("data: {chunk}\n\n")).collect();
@@ -529,4 +529,57 @@ fn what_a_whole_answer_leaves_out_or_writes_otherwise_is_no_end_of_it() {
     assert_eq!(read(Dialect::Ollama, answer.clone()), [call("call_7_0")]);
     let told = gist(&decode_in(Dialect::Ollama, &[format!("{answer}\n").as_bytes()]));
     assert_eq!((told.calls.len(), told.finish), (1, Some(FinishReason::ToolCalls)));
+}
+
+#[test]
+fn a_call_may_be_named_after_it_has_begun() {
+    let begun =
+        json!({ "choices": [{ "delta": { "tool_calls": [{ "index": 0, "id": "a", "type": "function" }] } }] });
+    let null = piece(0, "a", "", json!(null));
+    let rest = [piece(0, "", "f", json!("{\"x\"")), piece(0, "", "", json!(":1}"))];
+    for first in [begun.clone(), null] {
+        let stream = sse(&[&[first], &rest[..]].concat());
+        assert_eq!(blocks(&stream), [("f".to_owned(), json!({ "x": 1 }))]);
+        let starts = decode_in(Dialect::OpenAi, &[&stream]).into_iter().filter_map(|event| match event {
+            StreamEvent::ToolCall(call) => call.start,
+            _ => None,
+        });
+        assert_eq!(starts.collect::<Vec<_>>(), [("a".to_owned(), "f".to_owned())]);
+    }
+    // Without a name it is told in the end, also where that is the body's.
+    let reason = |word: &str| json!({ "choices": [{ "delta": {}, "finish_reason": word }] });
+    for (word, arguments) in [("tool_calls", "{}"), ("length", "")] {
+        let stream = [begun.clone(), reason(word)].map(|chunk| format!("data: {chunk}\n\n")).concat();
+        let told = decode_in(Dialect::OpenAi, &[stream.as_bytes()]);
+        let call = ToolCallDelta { index: 0, start: Some(("a".into(), String::new())), arguments: arguments.into() };
+        assert!(told.contains(&StreamEvent::ToolCall(call)), "{told:?}");
+    }
+}
+
+#[test]
+fn whole_calls_of_one_index_are_several() {
+    let expected = [("f".to_owned(), json!({ "x": "}" })), ("f".to_owned(), json!({ "x": 2 }))];
+    for id in ["", "a"] {
+        let whole = [piece(0, id, "f", json!("{\"x\":\"}\"}")), piece(0, id, "f", json!("{\"x\":2}"))];
+        assert_eq!(blocks(&sse(&whole)), expected);
+        let in_pieces = [
+            piece(0, id, "f", json!("{\"x\":\"}")),
+            piece(0, id, "f", json!("\"} ")),
+            piece(0, id, "f", json!("{")),
+            piece(0, id, "f", json!("\"x\":2}")),
+        ];
+        assert_eq!(blocks(&sse(&in_pieces)), expected);
+    }
+}
+
+#[test]
+fn a_stream_of_messages_in_place_of_deltas_is_read() {
+    let chunk = |choice: Value| format!("data: {}\n\n", json!({ "choices": [choice] }));
+    let end = chunk(json!({ "finish_reason": "stop" }));
+    let told = |stream: &[String]| gist(&decode_in(Dialect::OpenAi, &[stream.concat().as_bytes()])).text;
+    assert_eq!(told(&[chunk(json!({ "message": { "content": "word" } })), end.clone()]), "word");
+    // Beside deltas they are all of it so far.
+    let beside = |delta: Value, message: &str| chunk(json!({ "delta": delta, "message": { "content": message } }));
+    let stream = [beside(json!({ "content": "a" }), "a"), beside(json!({ "content": "b" }), "ab")];
+    assert_eq!(told(&[&stream[..], &[beside(json!(null), "ab"), end]].concat()), "ab");
 }

@@ -114,16 +114,41 @@ impl Sequencer {
     }
 }
 
+/// Where in a JSON text one is.
+#[derive(Debug, Default)]
+pub(super) struct Nesting {
+    /// Open braces and brackets.
+    depth: usize,
+    in_text: bool,
+    is_escaped: bool,
+}
+
+impl Nesting {
+    /// Goes on by a byte; whether it closes the last open brace or bracket.
+    pub(super) fn closes(&mut self, byte: u8) -> bool {
+        match byte {
+            _ if self.is_escaped => self.is_escaped = false,
+            b'\\' if self.in_text => self.is_escaped = true,
+            b'"' => self.in_text = !self.in_text,
+            _ if self.in_text => {}
+            b'{' | b'[' => self.depth += 1,
+            b'}' | b']' => {
+                self.depth = self.depth.saturating_sub(1);
+                return self.depth == 0;
+            }
+            _ => {}
+        }
+        false
+    }
+}
+
 /// A call's arguments as they come in. Whether they are whole is checked only where the last open brace closes, so that
 /// they are not parsed anew for every piece.
 #[derive(Debug, Default)]
 struct Arguments {
     /// The arguments, until they are whole.
     text: String,
-    /// Open braces and brackets.
-    depth: usize,
-    in_text: bool,
-    is_escaped: bool,
+    nesting: Nesting,
     /// Whether the arguments are whole JSON; `None` = not known yet, `Some(false)` = they never will be.
     ended: Option<bool>,
 }
@@ -142,7 +167,7 @@ impl Arguments {
                 if !matches!(byte, b' ' | b'\t' | b'\n' | b'\r') {
                     self.ended = Some(false);
                 }
-            } else if self.closes(byte) {
+            } else if self.nesting.closes(byte) {
                 self.text.push_str(&piece[..=at]);
                 self.ended = Some(is_whole(&std::mem::take(&mut self.text)));
             }
@@ -150,23 +175,6 @@ impl Arguments {
         if self.ended.is_none() {
             self.text.push_str(piece);
         }
-    }
-
-    /// Whether `byte` closes the last open brace or bracket.
-    fn closes(&mut self, byte: u8) -> bool {
-        match byte {
-            _ if self.is_escaped => self.is_escaped = false,
-            b'\\' if self.in_text => self.is_escaped = true,
-            b'"' => self.in_text = !self.in_text,
-            _ if self.in_text => {}
-            b'{' | b'[' => self.depth += 1,
-            b'}' | b']' => {
-                self.depth = self.depth.saturating_sub(1);
-                return self.depth == 0;
-            }
-            _ => {}
-        }
-        false
     }
 }
 

@@ -124,11 +124,13 @@ impl StreamDecoder {
             out.push(StreamEvent::Error(ApiError::new(ErrorKind::Connection, "its stream was cut off")));
             return;
         }
+        let from = out.len();
         match &mut self.state.dialect {
             DialectDecoder::OpenAi(decoder) => decoder.end(out),
             DialectDecoder::Anthropic(decoder) => decoder.end(out),
             DialectDecoder::Ollama(_) => {}
         }
+        self.state.name_calls(&mut out[from..]);
         self.state.end = End::Finished;
     }
 
@@ -182,25 +184,22 @@ impl DecoderState {
                 return;
             }
         }
-        let mut last = None;
-        for (at, event) in out[from..].iter_mut().enumerate() {
-            match event {
-                StreamEvent::ToolCall(ToolCallDelta { index, start: Some((id, _)), .. }) => {
-                    super::name_call(id, self.at_ms, *index);
-                }
-                StreamEvent::Finish { .. } | StreamEvent::Error(_) => {
-                    last = Some(at);
-                    break;
-                }
-                _ => {}
-            }
-        }
-        if let Some(last) = last {
+        self.name_calls(&mut out[from..]);
+        let is_last = |event: &StreamEvent| matches!(event, StreamEvent::Finish { .. } | StreamEvent::Error(_));
+        if let Some(last) = out[from..].iter().position(is_last) {
             out.truncate(from + last + 1);
             self.end = match out.last() {
                 Some(StreamEvent::Error(_)) => End::Refused,
                 _ => End::Finished,
             };
+        }
+    }
+
+    fn name_calls(&self, events: &mut [StreamEvent]) {
+        for event in events {
+            if let StreamEvent::ToolCall(ToolCallDelta { index, start: Some((id, _)), .. }) = event {
+                super::name_call(id, self.at_ms, *index);
+            }
         }
     }
 }

@@ -4,8 +4,10 @@ use std::collections::HashMap;
 
 use bytes::BytesMut;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use super::super::sequencer::Nesting;
 use super::super::{AnswerMeta, errors};
 use super::{WireUsage, broken_off, finish_of, finish_text, real_reason, text_of, usage};
 use crate::protocol::{FinishReason, StreamEvent, ToolCallDelta, Usage};
@@ -28,6 +30,9 @@ struct Chunk {
 struct Choice {
     #[serde(default)]
     delta: Option<Delta>,
+    /// What some servers write in a piece's place, or beside it: then it is all of the answer so far.
+    #[serde(default)]
+    message: Option<Box<RawValue>>,
     #[serde(default)]
     finish_reason: Option<String>,
     /// Where Kimi reports usage.
@@ -74,6 +79,19 @@ struct Function {
     arguments: Option<String>,
 }
 
+/// A call of the answer.
+#[derive(Debug, Default)]
+struct Begun {
+    id: String,
+    /// Whether its start went out: it waits for the call's name, or its arguments.
+    is_told: bool,
+    /// Whether arguments came.
+    has_arguments: bool,
+    nesting: Nesting,
+    /// Whether the arguments are a whole object.
+    is_whole: bool,
+}
+
 /// Reads the chunks of a stream.
 #[derive(Debug, Default)]
 pub(crate) struct Decoder {
@@ -83,14 +101,14 @@ pub(crate) struct Decoder {
     finish: Option<String>,
     /// Whether a reason came, and nothing of the answer since.
     said_all: bool,
-    /// The ids of all calls, in order.
-    calls: Vec<String>,
-    /// For each of them whether its arguments are still empty.
-    empty: Vec<bool>,
+    /// All calls, in order.
+    calls: Vec<Begun>,
     /// The newest call of each index on the wire, as an index into `calls`.
     newest: HashMap<usize, usize>,
     /// Whether the model refuses to answer.
     refuses: bool,
+    /// Whether the answer comes in deltas.
+    has_deltas: bool,
 }
 
 impl Decoder {
@@ -119,7 +137,10 @@ impl Decoder {
         if let Some(choice) = chunk.choices.into_iter().flatten().next() {
             usage = usage.or(choice.usage);
             let from = out.len();
-            self.delta(choice.delta.unwrap_or_default(), out);
+            self.has_deltas |= choice.delta.is_some();
+            let message = choice.message.filter(|_| !self.has_deltas);
+            let message = message.map(|turn| serde_json::from_str(turn.get())).transpose().map_err(|_| ())?;
+            self.delta(choice.delta.or(message).unwrap_or_default(), out);
             self.said_all &= out.len() == from;
             broken = broken_off(choice.finish_reason.as_deref(), choice.error.as_ref());
             if let Some(reason) = real_reason(choice.finish_reason).filter(|_| broken.is_none()) {
@@ -152,22 +173,29 @@ impl Decoder {
         // Some look-alikes leave the index out; then a name begins a new call.
         let begins = !name.is_empty();
         let wire = call.index.unwrap_or(if begins { self.calls.len() } else { self.calls.len().saturating_sub(1) });
-        // Others give all calls the same index; then a name with a new id begins a new call.
-        let another = |known: &str| begins && !id.is_empty() && !known.is_empty() && known != id;
-        match self.newest.get(&wire).copied().filter(|at| !another(&self.calls[*at])) {
-            Some(index) => {
-                self.empty[index] &= arguments.is_empty();
-                if !arguments.is_empty() {
-                    out.push(StreamEvent::ToolCall(ToolCallDelta { index, start: None, arguments }));
-                }
-            }
-            None => {
-                let index = self.calls.len();
-                self.calls.push(id.clone());
-                self.empty.push(arguments.is_empty());
-                self.newest.insert(wire, index);
-                out.push(StreamEvent::ToolCall(ToolCallDelta { index, start: Some((id, name)), arguments }));
-            }
+        // Others give all calls the same index; then a name with a new id begins a new call, or with an object behind one
+        // that is whole.
+        let another = |known: &Begun| {
+            let is_new = !id.is_empty() && !known.id.is_empty() && known.id != id;
+            begins && (is_new || known.is_whole && arguments.trim_start().starts_with('{'))
+        };
+        let known = self.newest.get(&wire).copied().filter(|at| !another(&self.calls[*at]));
+        let index = known.unwrap_or(self.calls.len());
+        if known.is_none() {
+            self.newest.insert(wire, index);
+            self.calls.push(Begun { id, ..Begun::default() });
+        }
+        let call = &mut self.calls[index];
+        call.has_arguments |= !arguments.is_empty();
+        for byte in arguments.bytes() {
+            call.is_whole = call.nesting.closes(byte) || call.is_whole && byte.is_ascii_whitespace();
+        }
+        // Some name a call after its first piece.
+        let is_due = !call.is_told && (!name.is_empty() || !arguments.is_empty());
+        call.is_told |= is_due;
+        if is_due || !arguments.is_empty() {
+            let start = is_due.then(|| (call.id.clone(), name));
+            out.push(StreamEvent::ToolCall(ToolCallDelta { index, start, arguments }));
         }
     }
 
@@ -182,11 +210,13 @@ impl Decoder {
         let any_call = !self.calls.is_empty();
         let unsaid = if any_call { FinishReason::ToolCalls } else { FinishReason::Other };
         let reason = self.finish.take().map_or(unsaid, |reason| finish_of(&reason, any_call, self.refuses));
-        if reason != FinishReason::Length {
-            let empty = self.empty.iter().enumerate().filter(|(_, empty)| **empty);
-            out.extend(empty.map(|(index, _)| {
-                StreamEvent::ToolCall(ToolCallDelta { index, start: None, arguments: "{}".into() })
-            }));
+        for (index, call) in self.calls.iter_mut().enumerate() {
+            let start = (!call.is_told).then(|| (std::mem::take(&mut call.id), String::new()));
+            let is_empty = !call.has_arguments && reason != FinishReason::Length;
+            if start.is_some() || is_empty {
+                let arguments = if is_empty { "{}".to_owned() } else { String::new() };
+                out.push(StreamEvent::ToolCall(ToolCallDelta { index, start, arguments }));
+            }
         }
         out.push(StreamEvent::Finish { reason, stop_sequence: None });
     }
