@@ -110,6 +110,8 @@ impl StreamDecoder {
 
     /// Ends the body: a stream without its own end was cut off.
     pub fn finish(&mut self, out: &mut Vec<StreamEvent>) {
+        // Behind the answer, half a frame is no loss.
+        self.state.lenient |= self.has_said_all();
         let Self { frames, state } = self;
         let each = |data: &[u8]| state.on_frame(data, out);
         match frames {
@@ -143,6 +145,16 @@ impl StreamDecoder {
             DialectDecoder::Ollama(_) => false,
         };
         said_all && self.state.end == End::Open
+    }
+
+    /// Whether that is so for certain: where the stream breaks off now, it is complete.
+    pub fn is_at_end(&self) -> bool {
+        self.has_said_all()
+            && match &self.state.dialect {
+                DialectDecoder::OpenAi(decoder) => decoder.is_at_end(),
+                // Names its reason apart from the answer.
+                DialectDecoder::Anthropic(_) | DialectDecoder::Ollama(_) => true,
+            }
     }
 
     /// Whether the upstream reported an error in its stream, so that a client of the same dialect has seen it.

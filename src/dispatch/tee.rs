@@ -2,11 +2,11 @@
 //!
 //! Where client and upstream speak the same dialect the bytes pass through unchanged and are decoded on the side;
 //! else each event is encoded anew. Either way the stream ends in one of four ways: the upstream says that it is
-//! complete; it breaks off, or the gateway shuts down, and the client gets an error event in its dialect; or the
-//! client goes away, which drops the [`Tee`] and with it the call, unless all of the answer is here: then its usage is
-//! waited for, for a second, and it counts as complete. The answer as far as it came is priced in all four. Where the
-//! answer has to be kept (the last event of OpenAI's Responses repeats all of it), it breaks off when it grows larger
-//! than a whole answer may be.
+//! complete (or breaks off, or falls silent, once it has said all of the answer); it breaks off before that,
+//! or the gateway shuts down, and the client gets an error event in its dialect; or the client goes away, which drops
+//! the [`Tee`] and with it the call, unless all of the answer is here: then its usage is waited for, for a second, and
+//! it counts as complete. The answer as far as it came is priced in all four. Where the answer has to be kept (the last
+//! event of OpenAI's Responses repeats all of it), it breaks off when it grows larger than a whole answer may be.
 //!
 //! During a long silence (the model thinks) the client gets a sign of life in its dialect: else a proxy on the way,
 //! or the client itself, would take the connection for dead.
@@ -175,8 +175,14 @@ impl Tee {
             self.decoder.finish(&mut events);
             return Input::Pieces(events, Vec::new());
         };
+        let has_begun = self.report.as_mut().is_some_and(|report| report.outcome_mut().first_token.is_some());
+        let is_counted = has_begun && self.uncounted_bytes == 0 && self.decoder.is_at_end();
         // Set only when the client asks for more: a slow client is not the vendor's silence.
-        let due = *self.due.get_or_insert_with(|| self.deadlines.next_piece());
+        let due = *self.due.get_or_insert_with(|| match is_counted {
+            // Nothing but the stream's own end is to come, and some servers leave that out.
+            true => self.deadlines.next_piece().min(Instant::now() + LAST_BYTES_TIMEOUT),
+            false => self.deadlines.next_piece(),
+        });
         let sign = *self.sign_due.get_or_insert_with(|| Instant::now() + self.deadlines.sign_of_life);
         let chunk = tokio::select! {
             biased;
@@ -191,6 +197,13 @@ impl Tee {
             }
             Ok(None) => self.decoder.finish(&mut events),
             Err(CallError::Timeout) if sign < due => return Input::Silence,
+            Err(_) if self.decoder.is_at_end() => {
+                if let Output::Passthrough(whole) = &mut self.output {
+                    // Half an event is none.
+                    whole.finish();
+                }
+                self.decoder.finish(&mut events);
+            }
             Err(error) => {
                 let error = error.attributed_to(&self.permit.deployment().name);
                 events.push(StreamEvent::Error(error));

@@ -126,6 +126,37 @@ async fn who_leaves_with_all_of_the_answer_pays_for_what_the_vendor_counts_after
 }
 
 #[tokio::test]
+async fn a_stream_that_has_said_all_is_complete_however_its_connection_ends() {
+    let usage = json!({ "choices": [], "usage": { "prompt_tokens": 5, "completion_tokens": 9 } });
+    let finish = json!({ "choices": [{ "index": 0, "delta": {}, "finish_reason": "stop" }] });
+    for breaks in [true, false] {
+        let end = format!("data: {finish}\n\ndata: {usage}\n\ndata: [DO");
+        let mock = Mock::start(move |body| {
+            let mut script = if body.contains("\"thinker\"") { claude(0, 0) } else { gpt(0, 1, 0) };
+            script.pieces.pop();
+            if body.contains("\"quick\"") {
+                script.pieces.push((0, end.clone()));
+            }
+            Script { breaks, end_ms: if breaks { 0 } else { 60_000 }, ..script }
+        })
+        .await;
+        let gateway = start(&mock, "idle_timeout_ms = 30000").await;
+        for (path, model) in CLIENTS.into_iter().flat_map(|path| [(path, "thinker"), (path, "quick")]) {
+            let begun = Instant::now();
+            let stream = gateway.post(path, streamed(path, model)).await.text().await.unwrap();
+            assert_eq!(streamed_text(path, &stream), "word", "{path} {model}: {stream}");
+            assert!(!stream.contains("error\":{"), "{path} {model}: {stream}");
+            assert!(begun.elapsed() < Duration::from_secs(20), "{path} {model}");
+        }
+        settle(|| gateway.app.gateway.metrics.in_flight() == 0, "in flight").await;
+        let metrics = gateway.admin("/metrics").await;
+        assert!(["connection", "timeout"].iter().all(|status| !metrics.contains(status)), "{metrics}");
+        assert!((cost(&gateway).await - 4.0 * (5009.0 + 14.0) / 1e3).abs() < 1e-6, "{metrics}");
+        gateway.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn a_client_hears_of_a_model_that_thinks_unheard() {
     let mock = Mock::start(|_| gpt(1500, 2, 0)).await;
     let settings = "thinking_timeout_ms = 5000\nsign_of_life_ms = 200";

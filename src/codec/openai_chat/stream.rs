@@ -101,6 +101,8 @@ pub(crate) struct Decoder {
     finish: Option<String>,
     /// Whether a reason came, and nothing of the answer since.
     said_all: bool,
+    /// Whether the newest piece held nothing of the answer, too: some servers name a reason in each.
+    is_at_end: bool,
     /// All calls, in order.
     calls: Vec<Begun>,
     /// The newest call of each index on the wire, as an index into `calls`.
@@ -134,9 +136,9 @@ impl Decoder {
         }
         let mut usage = chunk.usage;
         let mut broken = None;
+        let from = out.len();
         if let Some(choice) = chunk.choices.into_iter().flatten().next() {
             usage = usage.or(choice.usage);
-            let from = out.len();
             self.has_deltas |= choice.delta.is_some();
             let message = choice.message.filter(|_| !self.has_deltas);
             let message = message.map(|turn| serde_json::from_str(turn.get())).transpose().map_err(|_| ())?;
@@ -148,6 +150,7 @@ impl Decoder {
                 self.said_all = true;
             }
         }
+        self.is_at_end = self.said_all && out.len() == from;
         out.extend(usage.map(|counts| StreamEvent::Usage(counts.into())));
         out.extend(broken.map(StreamEvent::Error));
         Ok(())
@@ -202,6 +205,11 @@ impl Decoder {
     /// Whether a finish reason came, and nothing of the answer since: at most its usage follows.
     pub(crate) fn has_said_all(&self) -> bool {
         self.said_all
+    }
+
+    /// Whether nothing but usage and the stream's end is to come, for certain.
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.is_at_end
     }
 
     /// Ends the answer, at `[DONE]` or at the end of a body without it. Calls without arguments get an empty object, as

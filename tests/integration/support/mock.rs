@@ -20,18 +20,20 @@ pub struct Script {
     pub pieces: Vec<(u64, String)>,
     /// Before the body's end.
     pub end_ms: u64,
+    /// Whether the connection breaks in place of the body's end.
+    pub breaks: bool,
 }
 
 impl Script {
     /// Server-sent events.
     pub fn events(pieces: Vec<(u64, String)>) -> Self {
-        Self { head_ms: 0, status: 200, media_type: "text/event-stream", pieces, end_ms: 0 }
+        Self { head_ms: 0, status: 200, media_type: "text/event-stream", pieces, end_ms: 0, breaks: false }
     }
 
     /// A whole answer.
     pub fn whole(body: impl Into<String>) -> Self {
         let pieces = vec![(0, body.into())];
-        Self { head_ms: 0, status: 200, media_type: "application/json", pieces, end_ms: 0 }
+        Self { head_ms: 0, status: 200, media_type: "application/json", pieces, end_ms: 0, breaks: false }
     }
 }
 
@@ -99,7 +101,7 @@ async fn serve(
             }
         };
         calls.fetch_add(1, Ordering::Relaxed);
-        let Script { head_ms, status, media_type, pieces, end_ms } = script(&body);
+        let Script { head_ms, status, media_type, pieces, end_ms, breaks } = script(&body);
         pause(head_ms).await;
         let head =
             format!("HTTP/1.1 {status} Said\r\ncontent-type: {media_type}\r\ntransfer-encoding: chunked\r\n\r\n");
@@ -109,6 +111,9 @@ async fn serve(
             stream.write_all(format!("{:x}\r\n{piece}\r\n", piece.len()).as_bytes()).await?;
         }
         pause(end_ms).await;
+        if breaks {
+            return Ok(());
+        }
         stream.write_all(b"0\r\n\r\n").await?;
     }
 }
