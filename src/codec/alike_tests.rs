@@ -583,3 +583,16 @@ fn a_stream_of_messages_in_place_of_deltas_is_read() {
     let stream = [beside(json!({ "content": "a" }), "a"), beside(json!({ "content": "b" }), "ab")];
     assert_eq!(told(&[&stream[..], &[beside(json!(null), "ab"), end]].concat()), "ab");
 }
+
+#[test]
+fn an_answer_of_nothing_is_an_empty_text_to_who_sends_it_back() {
+    let content = |content: Value| {
+        let answer = json!({ "content": content, "stop_reason": "end_turn" });
+        let answer = decode_response(Dialect::Anthropic, answer.to_string().as_bytes()).unwrap();
+        let told: Value = serde_json::from_slice(&encode_response(Dialect::OpenAi, &answer, &meta())).unwrap();
+        told["choices"][0]["message"]["content"].clone()
+    };
+    assert_eq!(content(json!([])), "");
+    assert_eq!(content(json!([{ "type": "thinking", "thinking": "hm", "signature": "s" }])), "");
+    assert_eq!(content(json!([{ "type": "tool_use", "id": "a", "name": "f", "input": {} }])), json!(null));
+}

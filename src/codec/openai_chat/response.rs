@@ -136,6 +136,8 @@ pub(crate) fn turn(response: &ChatResponse) -> Value {
         _ => None,
     });
     let calls: Vec<Value> = response.parts.iter().filter_map(messages::encode_call).collect();
+    // Beside neither, a vendor refuses null where the turn is sent back.
+    let text = text.or_else(|| (calls.is_empty() && refusal.is_none()).then(String::new));
     let mut turn = json!({ "role": "assistant", "content": text, "refusal": refusal });
     if let Some(reasoning) = reasoning {
         turn["reasoning_content"] = json!(reasoning);
