@@ -596,3 +596,18 @@ fn an_answer_of_nothing_is_an_empty_text_to_who_sends_it_back() {
     assert_eq!(content(json!([{ "type": "thinking", "thinking": "hm", "signature": "s" }])), "");
     assert_eq!(content(json!([{ "type": "tool_use", "id": "a", "name": "f", "input": {} }])), json!(null));
 }
+
+#[test]
+fn who_says_that_it_calls_and_does_not_has_ended() {
+    for word in ["tool_calls", "function_call"] {
+        for calls in [json!(null), json!([])] {
+            let message = json!({ "content": "word", "tool_calls": calls });
+            let choice = json!({ "message": message, "finish_reason": word });
+            let whole = json!({ "choices": [choice] }).to_string();
+            assert_eq!(decode_response(Dialect::OpenAi, whole.as_bytes()).unwrap().finish_reason, FinishReason::Stop);
+            let chunk = json!({ "choices": [{ "delta": message, "finish_reason": word }] });
+            assert_eq!(gist(&decode_in(Dialect::OpenAi, &[&sse(&[chunk])])).finish, Some(FinishReason::Stop));
+        }
+        assert_eq!(finish_of(word), Some(FinishReason::ToolCalls), "said of an answer that was given elsewhere");
+    }
+}

@@ -301,7 +301,8 @@ pub(crate) fn usage_of(value: &Value) -> Option<Usage> {
 /// The finish reason of a vendor's word, or of a canonical one; `None` = unknown.
 pub(crate) fn finish_of(word: &str) -> Option<FinishReason> {
     let of_vendors = || {
-        let said = [anthropic_messages::finish_of(word), openai_chat::finish_of(word, false, false)];
+        let said =
+            [anthropic_messages::finish_of(word), openai_chat::finish_of(word, word == "function_call", false)];
         said.into_iter().find(|reason| *reason != FinishReason::Other)
     };
     FinishReason::deserialize(Value::from(word)).ok().or_else(of_vendors)

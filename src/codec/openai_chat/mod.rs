@@ -137,16 +137,15 @@ pub(super) fn broken_off(reason: Option<&str>, error: Option<&Value>) -> Option<
     Some(ApiError::new(kind, format!("it broke off its answer ({})", errors::shorten(reason))))
 }
 
-/// The finish reason of a vendor's word. Vendors say "stop" also after a call that was forced, hence `any_call`, and
-/// after a refusal, hence `refuses`.
+/// The finish reason of a vendor's word. Vendors say "stop" also after a call that was forced, and look-alikes
+/// "tool_calls" where there is none, hence `any_call`; and "stop" also after a refusal, hence `refuses`.
 pub(super) fn finish_of(text: &str, any_call: bool, refuses: bool) -> FinishReason {
     match text {
-        "stop" | "eos" if any_call => FinishReason::ToolCalls,
+        "stop" | "eos" | "tool_calls" | "function_call" if any_call => FinishReason::ToolCalls,
         "stop" if refuses => FinishReason::ContentFilter,
-        "stop" | "eos" => FinishReason::Stop,
+        "stop" | "eos" | "tool_calls" | "function_call" => FinishReason::Stop,
         // Mistral's, Z.ai's and other look-alikes' words beside OpenAI's.
         "length" | "max_tokens" | "model_length" | "model_context_window_exceeded" => FinishReason::Length,
-        "tool_calls" | "function_call" => FinishReason::ToolCalls,
         "content_filter" | "sensitive" => FinishReason::ContentFilter,
         // Gemini: `content_filter: SAFETY`.
         _ if text.starts_with("content_filter:") => FinishReason::ContentFilter,
