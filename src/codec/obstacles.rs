@@ -114,8 +114,31 @@ const HARMLESS: [(&str, LostBy); 17] = [
     ("store", LostBy::Anthropic),
 ];
 
+/// Fields of OpenRouter's and LiteLLM's clients that steer the router and ask for no other answer.
+const ROUTERS: [&str; 11] = [
+    "drop_params",
+    "include_reasoning",
+    "litellm_metadata",
+    "litellm_session_id",
+    "litellm_trace_id",
+    "num_retries",
+    "session_id",
+    "tags",
+    "timeout",
+    "transforms",
+    "usage",
+];
+
+/// Whether a field is one that steers another router and asks for no other answer.
+pub(super) fn is_routers(field: &str) -> bool {
+    ROUTERS.contains(&field)
+}
+
 /// Whether `backend` may lose a field that it does not know.
 pub(super) fn is_harmless(backend: Dialect, field: &str) -> bool {
+    if is_routers(field) {
+        return matches!(backend, Dialect::Anthropic | Dialect::Ollama);
+    }
     let found = HARMLESS.iter().find(|(name, _)| *name == field);
     found.is_some_and(|(_, lost_by)| match backend {
         Dialect::OpenAi => *lost_by != LostBy::Anthropic,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::tests::{openai, passed, target};
+use super::tests::{encoded, openai, passed, target};
 use super::*;
 use crate::config::{MaxTokensField, Quirks, Refusal};
 
@@ -284,6 +284,66 @@ fn fields_that_a_look_alike_refuses_are_left_out_and_told() {
     assert_eq!(dropped, ["seed", "user"]);
     let sent = encode_request(&target(Dialect::OpenAi, &strict), &openai(tool_loop("a"))).unwrap();
     assert_eq!(sent.dropped, ["seed", "user"]);
+}
+
+#[test]
+fn what_is_meant_for_another_router_stops_no_request() {
+    let ask = |more: Value| {
+        let mut body = json!({ "model": "m", "messages": [{ "role": "user", "content": "x" }] });
+        json::extend(&mut body, more);
+        body
+    };
+    let steering = ask(json!({ "usage": { "include": true }, "num_retries": 2, "x_future": 1 }));
+    let refused = ["usage", "num_retries", "reasoning", "thinking"].map(str::to_owned);
+    let strict = Quirks { leave_out: refused.into(), ..Quirks::default() };
+    let usual = Quirks::default();
+    let (easy, gpt) = (target(Dialect::OpenAi, &usual), target(Dialect::OpenAi, &strict));
+    assert_eq!(passed(&easy, &steering).0["usage"]["include"], true, "OpenRouter knows it");
+    let (body, dropped) = passed(&gpt, &steering);
+    assert_eq!((body.get("usage"), &body["x_future"]), (None, &json!(1)));
+    assert_eq!(dropped, ["num_retries", "usage"]);
+    let usage = openai(ask(json!({ "usage": { "include": true }, "drop_params": true })));
+    for backend in [Dialect::Anthropic, Dialect::Ollama] {
+        assert_eq!(obstacle(Dialect::OpenAi, backend, &usage), None);
+        assert_eq!(encoded(backend, &usage).1, ["usage", "drop_params"]);
+    }
+    let untouched = r#"{"model":"upstream-id", "messages":[{"role":"user","content":"x"}],"reasoning_effort":"low"}"#;
+    let own = decode_request(Dialect::OpenAi, untouched.as_bytes()).unwrap();
+    assert_eq!(pass_request(&gpt, &own, untouched.as_bytes()).unwrap().body, untouched, "not written anew");
+
+    for (wish, effort, thinking) in [
+        (json!({ "reasoning": { "effort": "low" } }), "low", json!({ "type": "adaptive", "display": "summarized" })),
+        (
+            json!({ "reasoning": { "max_tokens": 4000 } }),
+            "medium",
+            json!({ "type": "enabled", "budget_tokens": 4000 }),
+        ),
+        (json!({ "reasoning": { "enabled": false } }), "none", json!({ "type": "disabled" })),
+        (
+            json!({ "thinking": { "type": "enabled", "budget_tokens": 1024 } }),
+            "low",
+            json!({ "type": "enabled", "budget_tokens": 1024 }),
+        ),
+        (
+            json!({ "reasoning": { "max_tokens": 4000 }, "reasoning_effort": "high" }),
+            "high",
+            json!({ "type": "enabled", "budget_tokens": 4000 }),
+        ),
+    ] {
+        let (body, dropped) = passed(&gpt, ask(wish.clone()));
+        assert_eq!((&body["reasoning_effort"], dropped.len()), (&json!(effort), 0), "{wish}");
+        assert_eq!((body.get("reasoning"), body.get("thinking")), (None, None), "{wish}");
+        let (kept, _) = passed(&easy, ask(wish.clone()));
+        assert_eq!((kept.get("reasoning"), kept.get("thinking")), (wish.get("reasoning"), wish.get("thinking")));
+        let request = openai(ask(wish.clone()));
+        assert_eq!(obstacle(Dialect::OpenAi, Dialect::Anthropic, &request), None);
+        assert_eq!(encoded(Dialect::Anthropic, &request).0["thinking"], thinking, "{wish}");
+    }
+    // What asks for something else, or for another model, is nobody's to lose.
+    for wish in [json!({ "reasoning": { "x": 1 } }), json!({ "fallbacks": ["x"] }), json!({ "models": ["x"] })] {
+        let request = openai(ask(wish.clone()));
+        assert!(obstacle(Dialect::OpenAi, Dialect::Anthropic, &request).is_some(), "{wish}");
+    }
 }
 
 #[test]

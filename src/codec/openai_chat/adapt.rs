@@ -8,7 +8,9 @@ use serde_json::{Map, Value, json};
 
 use super::super::Target;
 use super::super::ids::hashed;
+use super::super::obstacles;
 use super::messages;
+use super::request::{ROUTERS_REASONING, effort_for, effort_text, reasoning_of};
 use crate::config::MaxTokensField;
 use crate::config::Refusal;
 use crate::protocol::{ChatRequest, Effort, Message, Part, ResponseFormat, Role};
@@ -33,7 +35,15 @@ pub(crate) fn takes(target: &Target<'_>, request: &ChatRequest) -> bool {
         // Whether a call has its signature, the decoded form does not tell.
         && !(quirks.thought_signatures && parts().any(|part| matches!(part, Part::ToolCall { .. })))
         && quirks.longest_call_id.is_none_or(|most| !parts().filter_map(call_id).any(|id| is_longer(id, most)))
-        && quirks.leave_out.is_empty()
+        && quirks.leave_out.iter().all(|field| is_surely_absent(field, request))
+}
+
+/// Whether a request is known not to bring a field that its provider refuses. The decoded form tells that only of other
+/// routers' fields: of OpenAI's own it keeps no trace where they are null.
+fn is_surely_absent(field: &str, request: &ChatRequest) -> bool {
+    let asks = || request.reasoning.as_ref().is_some_and(|reasoning| reasoning.enabled.is_some());
+    let is_routers = obstacles::is_routers(field) || (ROUTERS_REASONING.contains(&field) && !asks());
+    is_routers && !request.extensions.contains_key(field)
 }
 
 /// Stands for reasoning that is not known, where a model requires some. A blank, since DeepSeek V4 Pro is reported to
@@ -101,6 +111,7 @@ pub(crate) fn adapt(target: &Target<'_>, body: &mut Map<String, Value>, dropped:
         let lost = SAMPLING.into_iter().filter(|field| body.shift_remove(*field).is_some());
         dropped.extend(lost.map(str::to_owned));
     }
+    reasoning_in_own_field(target, body);
     adapt_effort(target, body, dropped);
     if !quirks.parallel_tool_calls && body.shift_remove("parallel_tool_calls").is_some() {
         dropped.push("parallel_tool_calls".into());
@@ -132,6 +143,17 @@ pub(crate) fn adapt(target: &Target<'_>, body: &mut Map<String, Value>, dropped:
         dropped.push("response_format.json_schema".into());
         let instructions = turns.iter().take_while(|turn| turn["role"] == "system").count();
         turns.insert(instructions, in_words(&schema));
+    }
+}
+
+/// Says in OpenAI's field how much to think, where the provider refuses the field in which the client said it.
+fn reasoning_in_own_field(target: &Target<'_>, body: &mut Map<String, Value>) {
+    for field in ROUTERS_REASONING.into_iter().filter(|field| target.quirks.leave_out.contains(*field)) {
+        let Some(asked) = body.get(field).and_then(reasoning_of) else { continue };
+        body.shift_remove(field);
+        if let Some(effort) = effort_for(&asked) {
+            body.entry("reasoning_effort").or_insert_with(|| json!(effort_text(effort)));
+        }
     }
 }
 

@@ -19,7 +19,7 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
     let mut fields = Object::parse(body)?;
     let values = fields.messages()?;
     let (stream, stream_usage) = streaming(&mut fields)?;
-    let effort = fields.understood("reasoning_effort", effort_of);
+    let reasoning = reasoning(&mut fields);
     let longest = fields.count("max_completion_tokens")?;
     let older = fields.count("max_tokens")?;
     let mut leftovers = Map::new();
@@ -35,7 +35,7 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
         response_format: if knows_format { response_format(&mut fields, &mut leftovers)? } else { None },
         max_tokens: longest.or(older),
         sampling: sampling(&mut fields)?,
-        reasoning: effort.map(|effort| Reasoning { effort: Some(effort), ..Reasoning::default() }),
+        reasoning,
         stream,
         stream_usage,
         user: fields.string("user")?,
@@ -58,6 +58,35 @@ fn streaming(fields: &mut Object) -> Result<(bool, bool), ApiError> {
         None => false,
     };
     Ok((stream, usage))
+}
+
+/// Reads how much to think: in OpenAI's field, in OpenRouter's, or in Anthropic's, which LiteLLM takes here, too.
+fn reasoning(fields: &mut Object) -> Option<Reasoning> {
+    let effort = fields.understood("reasoning_effort", effort_of);
+    let [first, second] = ROUTERS_REASONING.map(|field| fields.understood(field, reasoning_of));
+    let mut asked = first.or(second);
+    if effort.is_some() {
+        asked.get_or_insert_default().effort = effort;
+    }
+    asked
+}
+
+/// OpenRouter's and Anthropic's fields that say how much to think.
+pub(super) const ROUTERS_REASONING: [&str; 2] = ["reasoning", "thinking"];
+
+/// Reads one of [`ROUTERS_REASONING`]; `None` = it asks for something else. Always says whether to think at all, which
+/// tells the wish from one in OpenAI's field.
+pub(super) fn reasoning_of(value: &Value) -> Option<Reasoning> {
+    let tokens = |key: &str| value[key].as_u64().and_then(|tokens| u32::try_from(tokens).ok());
+    let effort = effort_of(&value["effort"]);
+    let budget_tokens = tokens("max_tokens").or_else(|| tokens("budget_tokens"));
+    let enabled = match (&value["enabled"], value["type"].as_str()) {
+        (Value::Bool(enabled), _) => *enabled,
+        (_, Some("disabled")) => false,
+        (_, Some("enabled" | "adaptive")) => true,
+        _ => effort.map(|effort| effort != Effort::None).or(budget_tokens.map(|_| true))?,
+    };
+    Some(Reasoning { effort, budget_tokens, enabled: Some(enabled) })
 }
 
 /// Reads the sampling fields, which the native dialect shares.
@@ -150,7 +179,7 @@ pub(crate) fn effort_text(effort: Effort) -> &'static str {
 }
 
 /// The effort of a client's wish; `None` = thinking, as much as the model likes.
-fn effort_for(reasoning: &Reasoning) -> Option<Effort> {
+pub(super) fn effort_for(reasoning: &Reasoning) -> Option<Effort> {
     if reasoning.is_off() {
         return Some(Effort::None);
     }
