@@ -250,6 +250,9 @@ pub fn refused_part(client: Dialect, backend: Dialect, quirks: &Quirks, request:
         let at = request.last_turn()?;
         return Some(format!("{} (the beginning of an answer)", obstacles::path_of_turn(client, request, at)));
     }
+    if let Some(field) = obstacles::too_many(client, quirks, request) {
+        return Some(field);
+    }
     if quirks.files && quirks.cannot.is_empty() {
         return None;
     }

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::errors::cut;
+use crate::config::Quirks;
 use crate::protocol::{ChatRequest, Dialect, Message, Part};
 
 /// The first part, tool results searched too, for which `refused` gives a reason: its path in the client's body and the
@@ -159,6 +160,22 @@ pub(super) fn untranslatable_extension(request: &ChatRequest, backend: Dialect) 
 pub(super) fn refused_extension(request: &ChatRequest, cannot: &BTreeSet<String>) -> Option<String> {
     let mut all = request.extensions.iter();
     all.find(|(key, value)| cannot.contains(*key) && !is_default(request, key, value)).map(|(key, _)| short(key))
+}
+
+/// The field of which a request holds more than a provider takes.
+pub(super) fn too_many(client: Dialect, quirks: &Quirks, request: &ChatRequest) -> Option<String> {
+    let others = request.extensions.get("tools").and_then(Value::as_array).map_or(0, Vec::len);
+    let tools = request.tools.len() + others;
+    if let Some(most) = quirks.most_tools.filter(|most| tools > *most) {
+        return Some(format!("tools (more than {most})"));
+    }
+    let stops = request.sampling.stop.len();
+    quirks.most_stops.filter(|most| stops > *most).map(|_| stop_field(client).to_owned())
+}
+
+/// The client's name for stop strings.
+pub(super) fn stop_field(client: Dialect) -> &'static str {
+    if client == Dialect::Anthropic { "stop_sequences" } else { "stop" }
 }
 
 /// A client's own word, cut: it is repeated for each model that is excluded, and kept in the decision log.

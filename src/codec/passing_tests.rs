@@ -104,6 +104,8 @@ const MODEST: Quirks = Quirks {
     files: false,
     prefill: false,
     longest_call_id: None,
+    most_tools: None,
+    most_stops: None,
     leave_out: BTreeSet::new(),
     cannot: BTreeSet::new(),
 };

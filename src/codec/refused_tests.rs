@@ -561,6 +561,36 @@ fn a_tool_whose_name_is_too_long_for_a_vendor_is_not_sent_to_it() {
 }
 
 #[test]
+fn more_tools_and_stops_than_a_vendor_takes_are_not_sent_to_it() {
+    let config: toml::Table = include_str!("../../config/default.toml").parse().unwrap();
+    let openai: Quirks = config["providers"]["openai"]["quirks"].clone().try_into().unwrap();
+    let way = |client, body: &Value, quirks: &Quirks| {
+        let request = decode_request(client, body.to_string().as_bytes()).unwrap();
+        refused_part(client, Dialect::OpenAi, quirks, &request)
+    };
+    let claudes = |count: usize| {
+        let tool = |index| json!({ "name": format!("f{index}"), "input_schema": { "type": "object" } });
+        ask(json!({ "max_tokens": 9, "tools": (0..count).map(tool).collect::<Vec<_>>() }))
+    };
+    let own = |count: usize| {
+        let tool = |index| match index {
+            0 => json!({ "type": "custom", "custom": { "name": "c" } }),
+            _ => json!({ "type": "function", "function": { "name": format!("f{index}") } }),
+        };
+        ask(json!({ "tools": (0..count).map(tool).collect::<Vec<_>>() }))
+    };
+    for (client, body) in [(Dialect::Anthropic, claudes as fn(usize) -> Value), (Dialect::OpenAi, own)] {
+        assert_eq!(way(client, &body(128), &openai), None);
+        assert_eq!(way(client, &body(129), &openai).as_deref(), Some("tools (more than 128)"));
+        assert_eq!(way(client, &body(129), &Quirks::default()), None);
+    }
+    let stops = |count: usize| ask(json!({ "stop": vec!["x"; count] }));
+    assert_eq!(way(Dialect::OpenAi, &stops(4), &openai), None);
+    assert_eq!(way(Dialect::OpenAi, &stops(5), &openai).as_deref(), Some("stop"));
+    assert_eq!(way(Dialect::OpenAi, &stops(5), &Quirks::default()), None);
+}
+
+#[test]
 fn an_old_claude_thinks_only_where_there_is_room_and_a_thought_before() {
     let quirks = Quirks::default();
     let refuses = BTreeSet::from([Refusal::ThinkingEffort]);

@@ -51,6 +51,8 @@ const OTHERS: &[(&str, &[&str])] = &[
     ("providers.*.roots", &["'system'"]),
     ("providers.*.quirks.max_tokens_field", &["'max_tokens'", "'max_completion_tokens'"]),
     ("providers.*.quirks.longest_call_id", &["64"]),
+    ("providers.*.quirks.most_tools", &["64"]),
+    ("providers.*.quirks.most_stops", &["8"]),
     ("providers.*.quirks.leave_out", &["['user']"]),
     ("providers.*.quirks.cannot", &["['audio']"]),
     ("models.*.provider", &["'openai'", "'deepseek'"]),

@@ -64,6 +64,11 @@ pub struct Quirks {
     pub prefill: bool,
     /// Most characters of a tool call's id (OpenAI: 40). Absent: ids pass as they are.
     pub longest_call_id: Option<usize>,
+    /// Most tools of a request (OpenAI: 128): requests with more go elsewhere. Absent: any number is sent.
+    pub most_tools: Option<usize>,
+    /// Most stop strings of a request (OpenAI: 4): requests with more go elsewhere. Absent: a request that passes
+    /// through may have any number, a translated one four.
+    pub most_stops: Option<usize>,
     /// Top-level fields that it refuses; they are left out.
     pub leave_out: BTreeSet<String>,
     /// Top-level fields and kinds of parts that it refuses and that change the answer: requests with them go elsewhere.
@@ -86,6 +91,8 @@ impl Default for Quirks {
             files: true,
             prefill: false,
             longest_call_id: None,
+            most_tools: None,
+            most_stops: None,
             leave_out: BTreeSet::new(),
             cannot: BTreeSet::new(),
         }

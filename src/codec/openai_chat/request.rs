@@ -219,7 +219,7 @@ pub(crate) fn obstacle(client: Dialect, request: &ChatRequest) -> Option<String>
         return Some("tools[].name".into());
     }
     if request.sampling.stop.len() > MAX_STOPS {
-        return Some(if client == Dialect::Anthropic { "stop_sequences" } else { "stop" }.into());
+        return Some(obstacles::stop_field(client).into());
     }
     let refused = |part: &Part| match part {
         Part::Foreign { kind, value } => {
