@@ -434,3 +434,50 @@ fn what_a_model_refuses_is_left_out_or_said_in_another_way() {
     assert_eq!((body.get("temperature"), body.get("presence_penalty"), &body["x_future"]), (None, None, &json!(1)));
     assert_eq!(dropped, ["temperature", "presence_penalty"]);
 }
+
+/// What a client of Anthropic's sends in a tool loop; `answers` are its turns of the model, each with a call.
+fn loop_at_claude(thinking: Value, answers: &[Option<Value>]) -> Value {
+    let mut turns = vec![json!({ "role": "user", "content": "x" })];
+    for (index, thought) in answers.iter().enumerate() {
+        let id = format!("toolu_{index}");
+        let call = json!({ "type": "tool_use", "id": id, "name": "f", "input": {} });
+        let blocks: Vec<Value> = thought.iter().cloned().chain([call]).collect();
+        turns.push(json!({ "role": "assistant", "content": blocks }));
+        let result = json!({ "type": "tool_result", "tool_use_id": id, "content": "y" });
+        turns.push(json!({ "role": "user", "content": [result] }));
+    }
+    let edits = json!([{ "type": "clear_thinking_20251015", "keep": "all" }]);
+    json!({ "model": "m", "max_tokens": 9000, "messages": turns, "thinking": thinking,
+        "context_management": { "edits": edits } })
+}
+
+#[test]
+fn claude_is_told_to_think_only_in_a_loop_that_began_with_a_thought() {
+    let quirks = Quirks::default();
+    let claude = target(Dialect::Anthropic, &quirks);
+    let budget = json!({ "type": "enabled", "budget_tokens": 2000 });
+    let thought = Some(json!({ "type": "thinking", "thinking": "hm", "signature": "c2ln" }));
+    let redacted = Some(json!({ "type": "redacted_thinking", "data": "eA==" }));
+    let foreign = Some(json!({ "type": "thinking", "thinking": "hm", "signature": "" }));
+    for answers in [vec![None], vec![None, None], vec![None, thought.clone()], vec![foreign]] {
+        let (body, dropped) = passed(&claude, loop_at_claude(budget.clone(), &answers));
+        assert_eq!((body.get("thinking"), body.get("context_management")), (None, None), "{answers:?}");
+        assert_eq!(dropped.last().map(String::as_str), Some("reasoning"));
+    }
+    // Without interleaved thinking Claude thinks once, before its first call.
+    for answers in [vec![], vec![thought.clone()], vec![redacted], vec![thought, None]] {
+        let body = loop_at_claude(budget.clone(), &answers);
+        let (kept, dropped) = passed(&claude, body.clone());
+        assert_eq!((&kept["thinking"], &kept["context_management"]), (&budget, &body["context_management"]));
+        assert_eq!(dropped.len(), 0);
+    }
+    let (kept, _) = passed(&claude, loop_at_claude(json!({ "type": "adaptive" }), &[None]));
+    assert_eq!(kept["thinking"], json!({ "type": "adaptive" }), "which asks for no thought");
+    // What the user says next begins another answer.
+    let mut next = loop_at_claude(budget.clone(), &[None]);
+    next["messages"]
+        .as_array_mut()
+        .unwrap()
+        .extend([json!({ "role": "assistant", "content": "z" }), json!({ "role": "user", "content": "And now?" })]);
+    assert_eq!(passed(&claude, next).0["thinking"], budget);
+}

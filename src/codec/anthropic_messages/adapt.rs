@@ -20,6 +20,7 @@ pub(crate) fn takes(target: &Target<'_>, request: &ChatRequest) -> bool {
     target.can_answer(request.max_tokens)
         && !(request.sampling.is_unusual() && target.refuses(Refusal::Sampling))
         && request.reasoning.as_ref().is_none_or(|reasoning| takes_reasoning(target, reasoning))
+        && !(has_budget(request) && began_unthought(request.messages.iter().map(stage)))
         && !request.messages.iter().flat_map(|turn| &turn.parts).any(unsigned)
         && !before_last(&request.messages).iter().any(is_wordless)
         && ids::all_fit(request.messages.iter().flat_map(|turn| &turn.parts))
@@ -47,6 +48,57 @@ fn takes_reasoning(target: &Target<'_>, reasoning: &Reasoning) -> bool {
     }
 }
 
+fn has_budget(request: &ChatRequest) -> bool {
+    request.reasoning.as_ref().is_some_and(|reasoning| reasoning.budget_tokens.is_some())
+}
+
+/// What a turn is to Anthropic.
+#[derive(Clone, Copy, PartialEq)]
+enum Stage {
+    /// The user speaks.
+    Asked,
+    /// Results of tools.
+    Results,
+    /// The model speaks, and begins with a thought of this vendor's.
+    Thought,
+    /// The model speaks, and does not.
+    Unthought,
+    /// Instructions.
+    Told,
+}
+
+fn stage(turn: &Message) -> Stage {
+    let thought =
+        |part: &Part| matches!(part, Part::Thinking { signature: Some(_), .. } | Part::RedactedThinking { .. });
+    match turn.role {
+        Role::User if turn.parts.iter().any(Part::is_tool_result) => Stage::Results,
+        Role::User => Stage::Asked,
+        Role::Assistant if turn.parts.first().is_some_and(thought) => Stage::Thought,
+        Role::Assistant => Stage::Unthought,
+        Role::System | Role::Developer => Stage::Told,
+    }
+}
+
+fn stage_of(turn: &Value) -> Stage {
+    let blocks = turn["content"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let thought = |block: &Value| matches!(block["type"].as_str(), Some("thinking" | "redacted_thinking"));
+    match turn["role"].as_str() {
+        Some("user") if blocks.iter().any(|block| block["type"] == "tool_result") => Stage::Results,
+        Some("user") => Stage::Asked,
+        Some("assistant") if blocks.first().is_some_and(thought) => Stage::Thought,
+        Some("assistant") => Stage::Unthought,
+        _ => Stage::Told,
+    }
+}
+
+/// Whether a tool loop is open that began without a thought. To Anthropic all turns since the user spoke are one
+/// answer, which thinks from its beginning or not at all; further thoughts in it are not required.
+fn began_unthought(turns: impl DoubleEndedIterator<Item = Stage>) -> bool {
+    let answer: Vec<Stage> = turns.rev().take_while(|stage| *stage != Stage::Asked).collect();
+    let spoken = |stage: &&Stage| matches!(stage, Stage::Thought | Stage::Unthought);
+    answer.contains(&Stage::Results) && answer.iter().rfind(spoken) == Some(&Stage::Unthought)
+}
+
 /// Changes what `target` would refuse in `body`; losses are noted in `dropped`.
 pub(crate) fn adapt(target: &Target<'_>, body: &mut Map<String, Value>, dropped: &mut Vec<String>) {
     target.cap(body, "max_tokens", dropped);
@@ -58,6 +110,7 @@ pub(crate) fn adapt(target: &Target<'_>, body: &mut Map<String, Value>, dropped:
             }
         }
     }
+    let thinking = body.contains_key("thinking");
     adapt_thinking(target, body, dropped);
     if let Some(turns) = body.get_mut("messages").and_then(Value::as_array_mut) {
         remove_blanks(turns);
@@ -65,6 +118,9 @@ pub(crate) fn adapt(target: &Target<'_>, body: &mut Map<String, Value>, dropped:
     }
     remove_unsigned(body, dropped);
     fit_budget(body, dropped);
+    if thinking && !body.contains_key("thinking") {
+        keep_no_thoughts(body);
+    }
 }
 
 /// Says how much to think in the form that the model understands.
@@ -99,6 +155,16 @@ fn adapt_thinking(target: &Target<'_>, body: &mut Map<String, Value>, dropped: &
     }
 }
 
+/// Removes what is said of earlier thoughts in `context_management`, which is refused without thinking.
+fn keep_no_thoughts(body: &mut Map<String, Value>) {
+    let context = body.get_mut("context_management").and_then(|context| context.get_mut("edits"));
+    let Some(edits) = context.and_then(Value::as_array_mut) else { return };
+    edits.retain(|edit| !edit["type"].as_str().is_some_and(|kind| kind.starts_with("clear_thinking")));
+    if edits.is_empty() {
+        body.shift_remove("context_management");
+    }
+}
+
 /// The smallest thinking budget that is accepted, in tokens.
 const MIN_BUDGET_TOKENS: u64 = 1024;
 
@@ -106,7 +172,8 @@ const MIN_BUDGET_TOKENS: u64 = 1024;
 /// smallest budget, and in a tool loop that began without thinking, where the vendor allows none to follow.
 fn fit_budget(body: &mut Map<String, Value>, dropped: &mut Vec<String>) {
     let most = body.get("max_tokens").and_then(whole).unwrap_or(u64::MAX);
-    let unthought = body.get("messages").and_then(Value::as_array).is_some_and(|turns| called_unthought(turns));
+    let turns = body.get("messages").and_then(Value::as_array);
+    let unthought = turns.is_some_and(|turns| began_unthought(turns.iter().map(stage_of)));
     let Some(thinking) = body.get_mut("thinking").filter(|thinking| thinking["type"] == "enabled") else { return };
     if most <= MIN_BUDGET_TOKENS || unthought {
         body.shift_remove("thinking");
@@ -114,18 +181,6 @@ fn fit_budget(body: &mut Map<String, Value>, dropped: &mut Vec<String>) {
     } else if thinking["budget_tokens"].as_u64().is_some_and(|budget| budget >= most) {
         thinking["budget_tokens"] = json!(most - 1);
     }
-}
-
-/// Whether the conversation ends with results of tools that were called without thinking of this vendor's before.
-fn called_unthought(turns: &[Value]) -> bool {
-    let open = turns.last().is_some_and(|turn| blocks(turn).iter().any(|block| block["type"] == "tool_result"));
-    let thought = |block: &Value| matches!(block["type"].as_str(), Some("thinking" | "redacted_thinking"));
-    let answer = turns.iter().rfind(|turn| turn["role"] == "assistant");
-    open && answer.is_some_and(|turn| !blocks(turn).first().is_some_and(thought))
-}
-
-fn blocks(turn: &Value) -> &[Value] {
-    turn["content"].as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
 /// A thinking budget, in tokens, for an effort in words.
