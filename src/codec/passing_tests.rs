@@ -481,3 +481,52 @@ fn claude_is_told_to_think_only_in_a_loop_that_began_with_a_thought() {
         .extend([json!({ "role": "assistant", "content": "z" }), json!({ "role": "user", "content": "And now?" })]);
     assert_eq!(passed(&claude, next).0["thinking"], budget);
 }
+
+#[test]
+fn an_old_claude_is_told_to_think_in_no_word_that_it_refuses() {
+    let quirks = Quirks::default();
+    let effort = BTreeSet::from([Refusal::ThinkingEffort]);
+    let thinker = Target { refuses: &effort, ..target(Dialect::Anthropic, &quirks) };
+    let plain = Target { reasoning: false, ..target(Dialect::Anthropic, &quirks) };
+    let ask = |more: &Value| {
+        let mut body = json!({ "model": "m", "max_tokens": 9000, "messages": [{ "role": "user", "content": "x" }] });
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body
+    };
+    let budget = json!({ "type": "enabled", "budget_tokens": 2000 });
+    let format = json!({ "type": "json_schema", "schema": { "type": "object" } });
+    let none = || Vec::<&str>::new();
+    for (target, more, thinking, config, lost) in [
+        (&plain, json!({ "thinking": { "type": "adaptive" } }), None, None, vec!["reasoning"]),
+        (&plain, json!({ "thinking": budget }), None, None, vec!["reasoning"]),
+        (&plain, json!({ "output_config": { "effort": "high" } }), None, None, vec!["reasoning"]),
+        (&plain, json!({ "thinking": { "type": "disabled" } }), None, None, none()),
+        (
+            &plain,
+            json!({ "output_config": { "effort": "low", "format": format } }),
+            None,
+            Some(json!({ "format": format })),
+            vec!["reasoning"],
+        ),
+        (&thinker, json!({ "output_config": { "effort": "high" } }), None, None, vec!["reasoning"]),
+        (
+            &thinker,
+            json!({ "thinking": budget, "output_config": { "effort": "high" } }),
+            Some(budget.clone()),
+            None,
+            vec!["reasoning"],
+        ),
+        (&thinker, json!({ "thinking": budget }), Some(budget.clone()), None, none()),
+        (
+            &thinker,
+            json!({ "thinking": { "type": "adaptive" }, "output_config": { "effort": "low" } }),
+            Some(json!({ "type": "enabled", "budget_tokens": 2048 })),
+            None,
+            none(),
+        ),
+    ] {
+        let (body, dropped) = passed(target, ask(&more));
+        assert_eq!((body.get("thinking"), body.get("output_config")), (thinking.as_ref(), config.as_ref()), "{more}");
+        assert_eq!(dropped, lost, "{more}");
+    }
+}

@@ -228,12 +228,14 @@ impl Attempt<'_> {
     /// The call, and request fields that could not be carried over.
     fn encode(&self) -> Result<(Call, Vec<String>), Failed> {
         let settings = &self.model.settings;
+        // Of a Claude that was found on a list only its name is known: what its own client asks for goes to it.
+        let unknown = self.model.discovered && self.passes() && self.dialect() == Dialect::Anthropic;
         let target = Target {
             dialect: self.dialect(),
             quirks: &self.deployment.provider.quirks,
             model: &self.deployment.upstream,
             max_output_tokens: settings.max_output,
-            reasoning: can_reason(self.model),
+            reasoning: can_reason(self.model) || unknown,
             context: Some(settings.context),
             prompt_tokens: self.job.prompt_tokens,
             refuses: &settings.refuses,

@@ -9,7 +9,7 @@ use pointsman::upstream::discover;
 use serde_json::json;
 
 use crate::support::mock::{Mock, Script};
-use crate::support::{TestGateway, settle};
+use crate::support::{TestGateway, ask, settle};
 
 /// Lists so many models; what it says of each is scripted.
 async fn server(models: usize, facts: impl Fn() -> Script + Send + Sync + 'static) -> Mock {
@@ -85,6 +85,34 @@ async fn a_model_that_a_server_lists_comes_before_an_alias_of_the_defaults_and_b
     assert!(!live().catalog.aliases().contains_key("claude-opus-4-8"));
     assert_eq!(live().catalog.canonical("mine"), "gpt-4o");
     assert_eq!(live().catalog.canonical("claude-sonnet-5[1m]"), "claude-sonnet-5-5");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_claude_that_was_found_on_a_list_is_told_how_to_think_as_its_client_says() {
+    let list = json!({ "data": [{ "id": "claude-next" }] }).to_string();
+    let answer = json!({ "id": "msg_1", "type": "message", "role": "assistant", "model": "claude-next",
+        "content": [{ "type": "text", "text": "x" }], "stop_reason": "end_turn",
+        "usage": { "input_tokens": 1, "output_tokens": 1 } });
+    let thinking = json!({ "type": "adaptive" });
+    let told = Arc::new(AtomicBool::new(false));
+    let mock = {
+        let (told, wanted) = (Arc::clone(&told), format!("\"thinking\":{thinking}"));
+        Mock::start(move |body| {
+            told.fetch_or(body.contains(&wanted), Ordering::Relaxed);
+            Script::whole(if body.is_empty() { list.clone() } else { answer.to_string() })
+        })
+        .await
+    };
+    let provider =
+        format!("[providers.home]\nbase_url = 'http://{}'\ndialect = 'anthropic'\ndiscover = true\n", mock.address);
+    let gateway = TestGateway::before(&provider, "").await;
+    settle(|| gateway.app.gateway.live().catalog.find("claude-next").is_some(), "it was not found").await;
+    let mut asked = ask("/v1/messages", "claude-next", "hi");
+    asked["thinking"] = thinking;
+    let response = gateway.post("/v1/messages", asked).await;
+    assert_eq!((response.status().as_u16(), response.headers().get("x-pointsman-dropped")), (200, None));
+    assert!(told.load(Ordering::Relaxed));
     gateway.stop().await;
 }
 

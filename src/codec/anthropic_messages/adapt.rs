@@ -41,11 +41,13 @@ fn is_wordless(turn: &Message) -> bool {
 
 /// Whether `target` can be told in this way how much to think.
 fn takes_reasoning(target: &Target<'_>, reasoning: &Reasoning) -> bool {
-    match reasoning {
+    let in_words = reasoning.effort.is_none() || !target.refuses(Refusal::ThinkingEffort);
+    let takes = match reasoning {
         Reasoning { enabled: Some(false), .. } => !target.refuses(Refusal::NoThinking),
         Reasoning { budget_tokens: Some(_), .. } => !target.refuses(Refusal::ThinkingBudget),
         _ => !target.refuses(Refusal::ThinkingEffort),
-    }
+    };
+    target.reasoning && in_words && takes
 }
 
 fn has_budget(request: &ChatRequest) -> bool {
@@ -125,6 +127,13 @@ pub(crate) fn adapt(target: &Target<'_>, body: &mut Map<String, Value>, dropped:
 
 /// Says how much to think in the form that the model understands.
 fn adapt_thinking(target: &Target<'_>, body: &mut Map<String, Value>, dropped: &mut Vec<String>) {
+    if !target.reasoning {
+        let thinking = body.shift_remove("thinking").filter(|thinking| thinking["type"] != "disabled");
+        if take_effort(body).is_some() || thinking.is_some_and(|thinking| !thinking.is_null()) {
+            dropped.push("reasoning".into());
+        }
+        return;
+    }
     let thinking = body.get("thinking").unwrap_or(&Value::Null);
     let budget = thinking["budget_tokens"].as_u64();
     // Models that take budgets show their reasoning by default, the newest do not.
@@ -142,17 +151,25 @@ fn adapt_thinking(target: &Target<'_>, body: &mut Map<String, Value>, dropped: &
             }
         }
         Some("adaptive") if target.refuses(Refusal::ThinkingEffort) => {
-            let config = body.get_mut("output_config").and_then(Value::as_object_mut);
-            let effort = config.and_then(|config| config.shift_remove("effort"));
-            if body.get("output_config").is_some_and(|config| *config == json!({})) {
-                body.shift_remove("output_config");
-            }
-            let effort = effort.as_ref().and_then(effort_of);
+            let effort = take_effort(body).as_ref().and_then(effort_of);
             let budget = budget_for(effort.unwrap_or(Effort::Medium));
             body.insert("thinking".into(), json!({ "type": "enabled", "budget_tokens": budget }));
         }
+        _ if target.refuses(Refusal::ThinkingEffort) => {
+            dropped.extend(take_effort(body).map(|_| "reasoning".to_owned()));
+        }
         _ => {}
     }
+}
+
+/// Takes the effort out of `output_config`.
+fn take_effort(body: &mut Map<String, Value>) -> Option<Value> {
+    let config = body.get_mut("output_config")?.as_object_mut()?;
+    let effort = config.shift_remove("effort");
+    if config.is_empty() {
+        body.shift_remove("output_config");
+    }
+    effort.filter(|effort| !effort.is_null())
 }
 
 /// Removes what is said of earlier thoughts in `context_management`, which is refused without thinking.
