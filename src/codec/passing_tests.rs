@@ -106,6 +106,7 @@ const MODEST: Quirks = Quirks {
     longest_call_id: None,
     most_tools: None,
     most_stops: None,
+    extra_fields: true,
     leave_out: BTreeSet::new(),
     cannot: BTreeSet::new(),
 };
@@ -346,6 +347,82 @@ fn what_is_meant_for_another_router_stops_no_request() {
         let request = openai(ask(wish.clone()));
         assert!(obstacle(Dialect::OpenAi, Dialect::Anthropic, &request).is_some(), "{wish}");
     }
+}
+
+#[test]
+fn what_is_written_for_other_vendors_does_not_go_to_one_that_refuses_it() {
+    let config: toml::Table = include_str!("../../config/default.toml").parse().unwrap();
+    let openai: Quirks = config["providers"]["openai"]["quirks"].clone().try_into().unwrap();
+    let mark = json!({ "type": "ephemeral" });
+    let schema = json!({ "type": "object", "properties": { "cache_control": { "type": "string" } } });
+    let call = |extra: Value| {
+        let mut call = json!({ "id": "a", "type": "function", "function": { "name": "f", "arguments": "{}" } });
+        call.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        call
+    };
+    let body = |extended: bool| {
+        let with = |mut object: Value, extra: Value| {
+            if extended {
+                object.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+            }
+            object
+        };
+        let marked = |object: Value| with(object, json!({ "cache_control": mark }));
+        let function = json!({ "name": "f", "parameters": schema });
+        marked(json!({
+            "model": "upstream-id",
+            "tools": [marked(json!({ "type": "function", "function": function }))],
+            "messages": [
+                marked(json!({ "role": "system", "content": "Be brief." })),
+                { "role": "user", "content": [marked(json!({ "type": "text", "text": "x" }))] },
+                with(
+                    json!({ "role": "assistant", "content": null, "tool_calls": [
+                        with(call(json!({})), json!({ "extra_content": { "google": {} }, "provider_specific_fields": 1 }))
+                    ] }),
+                    json!({ "thinking_blocks": [{ "type": "thinking" }], "reasoning_details": [{ "type": "x" }],
+                        "provider_specific_fields": null }),
+                ),
+                { "role": "tool", "tool_call_id": "a", "content": [marked(json!({ "type": "text", "text": "y" }))] },
+            ],
+        }))
+    };
+    let (sent, mut dropped) = passed(&target(Dialect::OpenAi, &openai), body(true));
+    assert_eq!(sent, body(false));
+    dropped.sort_unstable();
+    let lost = [
+        "cache_control",
+        "messages[0].cache_control",
+        "messages[1].content[0].cache_control",
+        "messages[2].reasoning_details",
+        "messages[2].thinking_blocks",
+        "messages[2].tool_calls[0].extra_content",
+        "messages[2].tool_calls[0].provider_specific_fields",
+        "messages[3].content[0].cache_control",
+        "tools[].cache_control",
+    ];
+    assert_eq!(dropped, lost);
+    // Each is noticed alone.
+    let one = |place: &str, field: &str| {
+        let mut one = body(false);
+        one.pointer_mut(place).unwrap().as_object_mut().unwrap().insert(field.into(), mark.clone());
+        passed(&target(Dialect::OpenAi, &openai), one).0
+    };
+    for (place, field) in [
+        ("", "cache_control"),
+        ("/tools/0", "cache_control"),
+        ("/tools/0/function", "cache_control"),
+        ("/messages/0", "cache_control"),
+        ("/messages/1/content/0", "cache_control"),
+        ("/messages/2", "cache_control"),
+        ("/messages/2", "thinking_blocks"),
+        ("/messages/2", "reasoning_details"),
+        ("/messages/2/tool_calls/0", "extra_content"),
+        ("/messages/3/content/0", "cache_control"),
+        ("/messages/3", "cache_control"),
+    ] {
+        assert_eq!(one(place, field), body(false), "{place} {field}");
+    }
+    assert_eq!(passed(&target(Dialect::OpenAi, &Quirks::default()), body(true)).0, body(true));
 }
 
 #[test]

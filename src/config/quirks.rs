@@ -69,6 +69,9 @@ pub struct Quirks {
     /// Most stop strings of a request (OpenAI: 4): requests with more go elsewhere. Absent: a request that passes
     /// through may have any number, a translated one four.
     pub most_stops: Option<usize>,
+    /// Whether it takes what clients of other vendors put into turns, parts and tools of this dialect (`cache_control`,
+    /// `thinking_blocks`, `reasoning_details`, `provider_specific_fields`, `extra_content`); else they are left out.
+    pub extra_fields: bool,
     /// Top-level fields that it refuses; they are left out.
     pub leave_out: BTreeSet<String>,
     /// Top-level fields and kinds of parts that it refuses and that change the answer: requests with them go elsewhere.
@@ -93,6 +96,7 @@ impl Default for Quirks {
             longest_call_id: None,
             most_tools: None,
             most_stops: None,
+            extra_fields: true,
             leave_out: BTreeSet::new(),
             cannot: BTreeSet::new(),
         }

@@ -35,6 +35,7 @@ pub(crate) fn takes(target: &Target<'_>, request: &ChatRequest) -> bool {
         // Whether a call has its signature, the decoded form does not tell.
         && !(quirks.thought_signatures && parts().any(|part| matches!(part, Part::ToolCall { .. })))
         && quirks.longest_call_id.is_none_or(|most| !parts().filter_map(call_id).any(|id| is_longer(id, most)))
+        && (quirks.extra_fields || !has_extras(request))
         && quirks.leave_out.iter().all(|field| is_surely_absent(field, request))
 }
 
@@ -44,6 +45,27 @@ fn is_surely_absent(field: &str, request: &ChatRequest) -> bool {
     let asks = || request.reasoning.as_ref().is_some_and(|reasoning| reasoning.enabled.is_some());
     let is_routers = obstacles::is_routers(field) || (ROUTERS_REASONING.contains(&field) && !asks());
     is_routers && !request.extensions.contains_key(field)
+}
+
+/// Fields of turns, parts, calls and tools that clients write for other vendors.
+const EXTRA: [&str; 5] =
+    ["cache_control", "thinking_blocks", "reasoning_details", "provider_specific_fields", "extra_content"];
+
+fn has_extras(request: &ChatRequest) -> bool {
+    let left = |path: &String| EXTRA.contains(&path.rsplit('.').next().unwrap_or_default());
+    request.leftovers.keys().any(left)
+        || request.extensions.contains_key("cache_control")
+        || request.tools.iter().any(|tool| tool.cache_control.is_some())
+        || request.messages.iter().flat_map(|turn| &turn.parts).any(is_extended)
+}
+
+fn is_extended(part: &Part) -> bool {
+    let inside = match part {
+        Part::ToolResult { content, .. } => content.iter().any(is_extended),
+        Part::Foreign { value, .. } => EXTRA.iter().any(|field| value.get(field).is_some()),
+        _ => false,
+    };
+    inside || part.cache_control().is_some()
 }
 
 /// Stands for reasoning that is not known, where a model requires some. A blank, since DeepSeek V4 Pro is reported to
@@ -118,6 +140,9 @@ pub(crate) fn adapt(target: &Target<'_>, body: &mut Map<String, Value>, dropped:
     }
     let left_out = quirks.leave_out.iter().filter(|field| body.shift_remove(field.as_str()).is_some());
     dropped.extend(left_out.cloned());
+    if !quirks.extra_fields {
+        remove_extras(body, dropped);
+    }
     let schema = if quirks.json_schema { None } else { take_schema(body) };
     let Some(turns) = body.get_mut("messages").and_then(Value::as_array_mut) else { return };
     for (index, turn) in turns.iter_mut().enumerate() {
@@ -238,4 +263,36 @@ fn remove_reasoning(turn: &mut Value) -> bool {
     let Some(turn) = turn.as_object_mut() else { return false };
     let taken = ["reasoning_content", "reasoning"].map(|field| turn.shift_remove(field));
     taken.iter().flatten().any(Value::is_string)
+}
+
+/// Removes what clients write for other vendors ([`EXTRA`]). What a tool's schema or a call's arguments hold is theirs.
+fn remove_extras(body: &mut Map<String, Value>, dropped: &mut Vec<String>) {
+    fn list<'a>(object: &'a mut Map<String, Value>, key: &str) -> impl Iterator<Item = (usize, &'a mut Value)> {
+        object.get_mut(key).and_then(Value::as_array_mut).into_iter().flatten().enumerate()
+    }
+    let mut remove = |object: &mut Map<String, Value>, place: &dyn Fn() -> String| {
+        let taken =
+            EXTRA.into_iter().filter(|field| object.shift_remove(*field).is_some_and(|value| !value.is_null()));
+        dropped.extend(taken.map(|field| format!("{}{field}", place())));
+    };
+    let mut remove_from = |entry: &mut Value, place: &dyn Fn() -> String| {
+        let Some(entry) = entry.as_object_mut() else { return };
+        remove(entry, place);
+        if let Some(function) = entry.get_mut("function").and_then(Value::as_object_mut) {
+            remove(function, place);
+        }
+    };
+    for (_, tool) in list(body, "tools") {
+        remove_from(tool, &|| "tools[].".into());
+    }
+    for (index, turn) in list(body, "messages") {
+        remove_from(turn, &|| format!("messages[{index}]."));
+        let Some(turn) = turn.as_object_mut() else { continue };
+        for key in ["content", "tool_calls"] {
+            for (at, entry) in list(turn, key) {
+                remove_from(entry, &|| format!("messages[{index}].{key}[{at}]."));
+            }
+        }
+    }
+    remove(body, &String::new);
 }
