@@ -497,6 +497,10 @@ fn a_call_has_what_it_began_with_where_nothing_says_that_it_ended() {
     let told = gist(&decode_in(Dialect::Anthropic, &[begun.as_bytes(), stop.as_bytes()]));
     assert_eq!(told.finish, Some(FinishReason::ToolCalls));
     assert_eq!(told.calls, [("f".to_owned(), json!({ "x": 1.5 }))]);
+    let reason = json!({ "stop_reason": "tool_use" });
+    let end = event(json!({ "type": "message_delta", "delta": reason, "usage": { "output_tokens": 9 } }));
+    let events = decode_in(Dialect::Anthropic, &[begun.as_bytes(), end.as_bytes(), stop.as_bytes()]);
+    assert!(matches!(events[events.len() - 2..], [StreamEvent::Usage(_), StreamEvent::Finish { .. }]), "{events:?}");
     let whole = decode_response(Dialect::Anthropic, json!({ "content": [block] }).to_string().as_bytes()).unwrap();
     assert_eq!(whole.finish_reason, FinishReason::ToolCalls);
 }

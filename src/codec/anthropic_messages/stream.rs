@@ -120,6 +120,12 @@ impl Decoder {
             Wire::MessageDelta { delta, usage } => {
                 // Without a reason it tells no more than the usage up to here.
                 if let Some(reason) = real_reason(delta.stop_reason) {
+                    // Told before the usage, which counts what a call began with; an empty object may still be filled.
+                    for call in 0..self.given.len() {
+                        if self.given[call].as_deref() != Some("{}") {
+                            self.complete(call, out);
+                        }
+                    }
                     self.ending = Some((finish_of(&reason), delta.stop_sequence));
                     self.said_all = true;
                 }
