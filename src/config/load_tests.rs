@@ -241,6 +241,17 @@ fn a_value_of_the_wrong_type_is_told_in_plain_words() {
 }
 
 #[test]
+fn an_alias_may_leave_the_choice_to_the_gateway() {
+    let text = "[aliases]\n'openrouter/auto' = 'auto'\ncheap = 'auto:cost'\nteam = 'cheap'\n";
+    assert_eq!(with_file(text).unwrap().remarks, [""; 0]);
+    let error = with_file("[aliases]\ncheap = 'auto:cheap'").unwrap_err().to_string();
+    assert!(error.contains("aliases.cheap: there is no `auto:cheap`; use auto, auto:quality"), "{error}");
+    let pinned = format!("{text}[[rules]]\nname = 'r'\npin = 'team'\n");
+    let error = with_file(&pinned).unwrap_err().to_string();
+    assert!(error.contains("rules[0]: `team` is an alias of `auto`; name a model"), "{error}");
+}
+
+#[test]
 fn references_to_nothing_are_refused() {
     let error = with_file("[models.mine]\nprovider = 'opneai'\n").unwrap_err().to_string();
     assert!(error.contains("there is no provider `opneai`; did you mean `openai`?"), "{error}");
@@ -547,7 +558,7 @@ fn a_vendors_model_without_a_price_is_remarked_upon() {
 
 #[test]
 fn a_name_that_no_model_has_is_remarked_upon_where_a_server_may_list_it() {
-    let text = "[aliases]\nfast = 'gpt-4o-minni'\n[[rules]]\nname = 'r'\nforbid = ['claude-opus-5.5', 'gpt-4o']";
+    let text = "[aliases]\nfast = 'gpt-4o-minni'\n[[rules]]\nname = 'r'\nforbid = ['claude-opus-5.5', 'gpt-4o', 'openai/gpt-4o']";
     let remarks = with_file(text).unwrap().remarks;
     assert_eq!(remarks.len(), 2, "{remarks:?}");
     assert!(

@@ -116,9 +116,16 @@ pub struct Config {
 }
 
 impl Config {
-    /// Whether a model of this name, or an alias, is configured.
+    /// Whether a model of this name, or an alias, is configured; or one that this provider serves, by `provider/model`.
     pub fn knows_model(&self, name: &str) -> bool {
-        self.models.contains_key(name) || self.aliases.contains_key(name)
+        let serves = |(provider, id): (&str, &str)| {
+            let of_provider = |name: &str, model: &Model| {
+                let mut all = model.all_deployments(name).into_iter().filter(|it| it.provider == provider);
+                all.any(|it| name == id || it.upstream.as_deref() == Some(id))
+            };
+            self.models.iter().any(|(name, model)| of_provider(name, model))
+        };
+        self.models.contains_key(name) || self.aliases.contains_key(name) || name.split_once('/').is_some_and(serves)
     }
 
     /// Whether any server is asked for its models.

@@ -1,7 +1,7 @@
 //! Remarks on a configuration: what is possible and yet likely a mistake.
 
 use super::Config;
-use super::check::unlikely_end;
+use super::check::{leaves_choice, unlikely_end};
 use super::layers::join;
 use super::nearest::did_you_mean;
 use super::redact::without_credentials;
@@ -10,7 +10,8 @@ use crate::protocol::Price;
 /// Names of models that nobody configured, which a server may list later, pins to default aliases, vendors' models
 /// without a price, base URLs that end too late, and networks that shut this machine out.
 pub(super) fn remarks(config: &Config) -> Vec<String> {
-    let aliases = config.aliases.iter().map(|(alias, name)| (join("aliases", alias), name));
+    let aliases = config.aliases.iter().filter(|(alias, _)| !leaves_choice(alias, config));
+    let aliases = aliases.map(|(alias, name)| (join("aliases", alias), name));
     let rules = config.rules.iter().enumerate().flat_map(|(index, rule)| {
         let named = rule.pin.iter().chain(&rule.prefer).chain(&rule.forbid).chain(rule.weights.keys());
         named.map(move |name| (format!("rules[{index}]"), name))

@@ -41,7 +41,10 @@ impl Gateway {
     /// When no model can serve the request; the error is fit for the client.
     pub async fn plan(&self, live: &LiveConfig, asked: PlanRequest<'_>) -> Result<Plan, ApiError> {
         let learns = live.config.routing.strategy == Strategy::Learned;
-        let auto = matches!(RequestedModel::parse(&asked.request.model), Ok(RequestedModel::Auto(_)));
+        let auto = matches!(
+            RequestedModel::parse(live.catalog.unaliased(&asked.request.model)),
+            Ok(RequestedModel::Auto(_))
+        );
         if !(learns && auto) {
             return self.plan_with(live, asked, None);
         }

@@ -34,7 +34,7 @@ pub fn plan(
         .with_body(question.body)
         .with_task(read.and_then(|reading| reading.task.as_deref()));
     let effect = rules.apply(&facts);
-    let requested = RequestedModel::parse(&request.model)?;
+    let requested = RequestedModel::parse(catalog.unaliased(&request.model))?;
     let (mode, pool, why) = pool(catalog, &requested, &effect, question)?;
     if question.client == Dialect::Anthropic
         && request.extensions.contains_key("thread")
@@ -199,7 +199,7 @@ fn pool(
     let Some((name, why)) = named else {
         return Ok((Mode::Weighted, catalog.models().cloned().collect(), "drawn by weight".into()));
     };
-    let model = catalog.find(name).ok_or_else(|| match &effect.pin {
+    let model = catalog.asked_for(name).ok_or_else(|| match &effect.pin {
         // Not the client's fault: the pinned model's server may not have listed it yet.
         Some(pin) => {
             PlanError::Unavailable { text: format!("there is no model `{pin}` now, and {why}"), available_in: None }
@@ -223,8 +223,11 @@ fn last_hit(effect: &RuleEffect) -> &str {
 
 fn unknown(catalog: &Catalog, name: &str) -> PlanError {
     let aliases = catalog.aliases().keys().map(String::as_str).filter(|alias| catalog.find(alias).is_some());
-    let names = catalog.models().map(|model| model.name.as_str()).chain(aliases);
-    let hint = did_you_mean(name, names);
+    let names: Vec<&str> = catalog.models().map(|model| model.name.as_str()).chain(aliases).collect();
+    // Behind a provider's name, as OpenRouter and LiteLLM write it, there may be one of ours.
+    let bare = name.rsplit('/').next().filter(|bare| *bare != name);
+    let mut hints = [name].into_iter().chain(bare).map(|name| did_you_mean(name, names.iter().copied()));
+    let hint = hints.find(|hint| !hint.is_empty()).unwrap_or_default();
     PlanError::UnknownModel { name: name.to_owned(), hint }
 }
 

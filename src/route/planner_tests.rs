@@ -290,6 +290,7 @@ fn a_named_model_stands_alone() {
     assert_eq!(names(&plan), ["small"]);
     assert_eq!((plan.decision.mode, plan.decision.propensity), (Mode::Named, 1.0));
     assert_eq!(names(&ask("[aliases]\ntiny = 'small'", &request("tiny"), 1).unwrap()), ["small"]);
+    assert_eq!(names(&ask("", &request("open/small"), 1).unwrap()), ["small"]);
 }
 
 #[test]
@@ -336,6 +337,7 @@ fn rules_prefer_forbid_weigh_and_pin() {
     for seed in 0..20 {
         assert_eq!(names(&ask(&rule("prefer = ['small']"), &request("auto"), seed).unwrap()), ["small", "large"]);
         assert_eq!(names(&ask(&rule("forbid = ['large']"), &request("auto"), seed).unwrap()), ["small"]);
+        assert_eq!(names(&ask(&rule("forbid = ['open/large']"), &request("auto"), seed).unwrap()), ["small"]);
         assert_eq!(names(&ask(&rule("pin = 'silent'"), &request("auto"), seed).unwrap()), ["silent"]);
         let plan =
             ask(&rule("weights = { silent = 1.0, small = 0.0, large = 0.0 }"), &request("auto"), seed).unwrap();
@@ -423,6 +425,8 @@ fn an_unknown_model_is_named_with_its_likeness() {
     let error = ask("", &request("gpt-4o-mni"), 1).unwrap_err();
     assert_eq!(error.to_string(), "there is no model `gpt-4o-mni`; did you mean `gpt-4o-mini`?");
     assert_eq!(ApiError::from(error).kind, ErrorKind::NotFound);
+    let error = ask("", &request("nobody/gpt-4o-mni"), 1).unwrap_err();
+    assert_eq!(error.to_string(), "there is no model `nobody/gpt-4o-mni`; did you mean `gpt-4o-mini`?");
 }
 
 #[test]
@@ -430,6 +434,9 @@ fn objectives_come_from_the_name() {
     let plan = ask("", &request("auto:cost"), 1).unwrap();
     assert_eq!(plan.decision.objective, Objective::Named(NamedObjective::Cost));
     assert!(matches!(ask("", &request("auto:cheap"), 1), Err(PlanError::UnknownObjective(_))));
+    let plan = ask("[aliases]\nteam = 'cheap'\ncheap = 'auto:cost'", &request("team"), 1).unwrap();
+    assert_eq!(plan.decision.objective, Objective::Named(NamedObjective::Cost));
+    assert_eq!((names(&plan).len(), plan.decision.requested.as_str()), (2, "team"));
 }
 
 #[test]

@@ -144,7 +144,14 @@ impl Catalog {
         };
         let aliases = config.aliases.keys().filter(|alias| !models.contains_key(alias.as_str()));
         let aliases = aliases.map(|alias| (alias.clone(), end(alias))).collect();
-        Self { models, aliases, providers }
+        let mut catalog = Self { models, aliases, providers };
+        let placed = |(alias, end): (&String, &ModelName)| {
+            let model = catalog.placed(end.as_str()).filter(|_| !catalog.models.contains_key(end))?;
+            Some((alias.clone(), model.name.clone()))
+        };
+        let placed: Vec<_> = catalog.aliases.iter().filter_map(placed).collect();
+        catalog.aliases.extend(placed);
+        catalog
     }
 
     /// The model of that name or alias. Also found: Ollama's `llama3.2:latest` by `llama3.2`; a model by its vendor's
@@ -160,9 +167,30 @@ impl Catalog {
         listed(name).or_else(latest).or_else(served).or_else(|| listed(unmarked(name)?))
     }
 
-    /// The name under which the model of that name or alias is listed; `name` itself where there is none.
+    /// The model that a client asks for by this name. Beside the names that [`Self::find`] knows it may be one of
+    /// OpenRouter's or LiteLLM's form, `provider/model`, where that provider serves the model.
+    pub fn asked_for(&self, name: &str) -> Option<&Arc<Model>> {
+        self.find(name).or_else(|| self.placed(name))
+    }
+
+    /// The model of a name of the form `provider/model`.
+    fn placed(&self, name: &str) -> Option<&Arc<Model>> {
+        let (provider, id) = name.split_once('/')?;
+        let serves = |model: &&Arc<Model>| model.deployments.iter().any(|it| it.provider.name == provider);
+        let served = || self.models().find(|model| model.deployments.iter().any(|it| it.name == name));
+        self.find(id).filter(serves).or_else(served)
+    }
+
+    /// What a client asks for by this name, where an alias of it leaves the choice to the gateway: `auto`, or `auto:`
+    /// with an objective.
+    pub fn unaliased<'a>(&'a self, name: &'a str) -> &'a str {
+        let end = self.aliases.get(name).map(ModelName::as_str);
+        end.filter(|end| ModelName::is_auto(end)).unwrap_or(name)
+    }
+
+    /// The name under which the model that is asked for so is listed; `name` itself where there is none.
     pub fn canonical<'a>(&'a self, name: &'a str) -> &'a str {
-        self.find(name).map_or(name, |model| model.name.as_str())
+        self.asked_for(name).map_or(name, |model| model.name.as_str())
     }
 
     /// Whether a model is among `names`, which may be aliases.
@@ -256,6 +284,29 @@ mod tests {
             ("claude-haiku-4-5", "local"),
         ] {
             assert_eq!(catalog.canonical(name), wanted, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_model_is_asked_for_by_its_providers_name_and_its_own() {
+        let config = "[aliases]\nteam = 'openai/gpt-4o'\n[providers.router]\nbase_url = 'http://127.0.0.1:1'\n[models.far]\nprovider = 'router'\n\
+            upstream = 'anthropic/claude-far'\n[models.two]\n[[models.two.deployments]]\nprovider = 'openai'\n\
+            upstream = 'two-1'\n[[models.two.deployments]]\nprovider = 'router'\nupstream = 'x/two'\n";
+        let catalog = Catalog::new(&config.parse().unwrap(), &BTreeMap::new(), None);
+        for (name, model) in [
+            ("openai/gpt-4o", Some("gpt-4o")),
+            ("team", Some("gpt-4o")),
+            ("anthropic/claude-opus-4-8", Some("claude-opus-5-5")),
+            ("anthropic/claude-far", Some("far")),
+            ("router/anthropic/claude-far", Some("far")),
+            ("openai/two-1", Some("two")),
+            ("router/two", Some("two")),
+            ("router/x/two", Some("two")),
+            ("anthropic/gpt-4o", None),
+            ("nobody/gpt-4o", None),
+            ("openai/", None),
+        ] {
+            assert_eq!(catalog.asked_for(name).map(|model| model.name.as_str()), model, "{name}");
         }
     }
 

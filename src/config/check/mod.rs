@@ -9,6 +9,7 @@ mod rule;
 
 use addresses::check_addresses;
 use amounts::check_amounts;
+pub(super) use model::leaves_choice;
 use model::{check_aliases, check_model};
 use provider::check_provider;
 pub(super) use provider::unlikely_end;

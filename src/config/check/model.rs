@@ -1,9 +1,12 @@
 //! Checks of models, aliases, and references to models.
 
+use serde::Deserialize;
+use serde_json::Value;
+
 use crate::config::layers::join;
 use crate::config::nearest::did_you_mean;
 use crate::config::{Config, Model};
-use crate::protocol::ModelName;
+use crate::protocol::{ModelName, NamedObjective};
 
 pub(super) fn check_model(name: &str, model: &Model, config: &Config, bad: &mut impl FnMut(String, String)) {
     let path = join("models", name);
@@ -74,9 +77,29 @@ pub(super) fn check_aliases(config: &Config, bad: &mut impl FnMut(String, String
         }
         match alias_loop(alias, config) {
             Some(names) => bad(path, format!("leads back to itself: {}", names.join(" -> "))),
+            None if ModelName::is_auto(model) && !names_objective(model) => {
+                bad(
+                    path,
+                    format!("there is no `{model}`; use auto, auto:quality, auto:balanced, auto:cost or auto:speed"),
+                );
+            }
+            None if leaves_choice(model, config) => {}
             None => check_reference(&path, model, config, bad),
         }
     }
+}
+
+/// Whether a name leaves the choice of the model to the gateway, itself or as an alias.
+pub(in crate::config) fn leaves_choice(name: &str, config: &Config) -> bool {
+    // No more steps than aliases: a loop ends here, too.
+    let steps = std::iter::successors(Some(name), |name| config.aliases.get(*name).map(String::as_str));
+    steps.take(config.aliases.len() + 1).any(ModelName::is_auto)
+}
+
+/// Whether `auto` stands alone, or with an objective that exists.
+fn names_objective(auto: &str) -> bool {
+    let objective = auto.strip_prefix("auto:").map(|word| NamedObjective::deserialize(Value::from(word)));
+    objective.is_none_or(|objective| objective.is_ok())
 }
 
 /// The names from an alias back to itself, where it leads there.
@@ -96,6 +119,9 @@ fn alias_loop<'a>(alias: &'a str, config: &'a Config) -> Option<Vec<&'a str>> {
 
 /// Refuses a name that no model has, but only where no server is asked for its list: it may list the model later.
 pub(super) fn check_reference(path: &str, model: &str, config: &Config, bad: &mut impl FnMut(String, String)) {
+    if config.aliases.contains_key(model) && leaves_choice(model, config) {
+        bad(path.to_owned(), format!("`{model}` is an alias of `auto`; name a model"));
+    }
     if config.knows_model(model) || config.discovers() {
         return;
     }

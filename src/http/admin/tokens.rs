@@ -138,7 +138,7 @@ async fn on_blocking_thread<T: Send + 'static>(
 
 fn add(gateway: &Gateway, wanted: Wanted) -> Result<Made, ApiError> {
     let live = gateway.live();
-    let is_known = |name: &str| ModelName::is_auto(name) || live.catalog.find(name).is_some();
+    let is_known = |name: &str| ModelName::is_auto(name) || live.catalog.asked_for(name).is_some();
     if let Some(unknown) = wanted.models.iter().flatten().find(|name| !is_known(name)) {
         return Err(ApiError::invalid(format!("there is no model `{unknown}`")).at("models"));
     }

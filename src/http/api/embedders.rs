@@ -179,7 +179,7 @@ impl Embedders {
             return kept(rule, self.name());
         }
         let (Some(pin), Some(hit)) = (&verdict.pin, verdict.hits.last()) else { return Ok(()) };
-        let homes = live.catalog.find(pin).map(|home| home.deployments.as_slice()).unwrap_or_default();
+        let homes = live.catalog.asked_for(pin).map(|home| home.deployments.as_slice()).unwrap_or_default();
         let is_home = |provider: &Provider| homes.iter().any(|home| home.provider.name == provider.name);
         let left = match self {
             Self::Listed { deployments, .. } => {
