@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use super::{ErrorBody, own_name, without_bom};
+use super::{ErrorBody, own_name};
 use crate::protocol::{ApiError, Dialect, ErrorKind, VendorError};
 
 /// Characters of a vendor's message that are passed on.
@@ -62,7 +62,7 @@ const UNABLE: [&str; 2] = ["does not support tools", "does not support thinking"
 
 /// Reads a vendor's error. The message comes whole; it is cut once our secrets are hidden in it.
 pub(super) fn decode(dialect: Dialect, status: u16, body: &[u8], retry_after: Option<Duration>) -> ApiError {
-    let value = match serde_json::from_slice(without_bom(body)).unwrap_or(Value::Null) {
+    let value = match super::parse(body).unwrap_or(Value::Null) {
         // Google wraps the object in an array.
         Value::Array(mut all) if !all.is_empty() => all.swap_remove(0),
         value => value,
