@@ -256,6 +256,8 @@ fn an_answer_that_its_vendor_broke_off_is_none() {
         };
         assert_eq!((got.kind, got.message.as_str()), told, "{reason}");
     }
+    let alone = json!({ "choices": [{ "error": timeout }] }).to_string();
+    assert_eq!(decode_response(Dialect::OpenAi, alone.as_bytes()).unwrap_err().message, "Upstream idle timeout");
     for (reason, finish) in [
         ("model_length", FinishReason::Length),
         ("max_tokens", FinishReason::Length),

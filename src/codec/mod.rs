@@ -446,6 +446,16 @@ pub fn encode_stream_error(dialect: Dialect, error: &ApiError) -> Bytes {
     errors::encode_in_stream(dialect, error)
 }
 
+/// The end of a stream in a dialect of server-sent events whose bytes pass through, for a client whose vendor left it
+/// out. Anthropic's own SDK, for one, has no answer without it.
+pub fn end_of_stream(dialect: Dialect) -> &'static [u8] {
+    match dialect {
+        Dialect::Anthropic => b"event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n",
+        Dialect::OpenAi => b"data: [DONE]\n\n",
+        Dialect::Responses | Dialect::Native | Dialect::Ollama => b"",
+    }
+}
+
 /// What a client is sent while an answer is silent, so that nobody takes the connection for dead: the dialect's own
 /// keep-alive, which no client takes for a piece of the answer.
 pub fn sign_of_life(dialect: Dialect) -> Bytes {

@@ -30,6 +30,8 @@ struct DecoderState {
     at_ms: i64,
     /// The forced call that the text stands for.
     forced: Option<ForcedCall>,
+    /// Whether the body ended in the middle of a frame.
+    is_torn: bool,
 }
 
 #[derive(Debug)]
@@ -50,6 +52,8 @@ enum DialectDecoder {
 enum End {
     Open,
     Finished,
+    /// All was said, and the body ended without the stream's own end.
+    Unmarked,
     /// The upstream reported an error in its stream.
     Refused,
     Broken,
@@ -72,7 +76,8 @@ impl StreamDecoder {
                 (Frames::Lines(JsonLines::default()), DialectDecoder::Ollama(ollama_chat::stream::Decoder::default()))
             }
         };
-        Self { frames, state: DecoderState { dialect, end: End::Open, lenient: false, at_ms: 0, forced: None } }
+        let state = DecoderState { dialect, end: End::Open, lenient: false, at_ms: 0, forced: None, is_torn: false };
+        Self { frames, state }
     }
 
     /// For a request of `at_ms`, from which calls without ids get theirs, as [`super::name_calls`] does.
@@ -97,7 +102,9 @@ impl StreamDecoder {
     /// Takes in bytes and appends the events that they complete.
     pub fn push(&mut self, bytes: &[u8], out: &mut Vec<StreamEvent>) {
         let Self { frames, state } = self;
-        let each = |data: &[u8]| state.on_frame(data, out);
+        let each = |data: &[u8]| {
+            state.on_frame(data, out);
+        };
         let pushed = match frames {
             Frames::Events(events) => events.push(bytes, each),
             Frames::Lines(lines) => lines.push(bytes, each),
@@ -113,11 +120,13 @@ impl StreamDecoder {
         // Behind the answer, half a frame is no loss.
         self.state.lenient |= self.has_said_all();
         let Self { frames, state } = self;
-        let each = |data: &[u8]| state.on_frame(data, out);
+        let mut is_torn = false;
+        let each = |data: &[u8]| is_torn |= !state.on_frame(data, out);
         match frames {
             Frames::Events(events) => events.finish(each),
             Frames::Lines(lines) => lines.finish(each),
         }
+        self.state.is_torn = is_torn;
         if self.state.end != End::Open {
             return;
         }
@@ -133,7 +142,7 @@ impl StreamDecoder {
             DialectDecoder::Ollama(_) => {}
         }
         self.state.name_calls(&mut out[from..]);
-        self.state.end = End::Finished;
+        self.state.end = End::Unmarked;
     }
 
     /// Whether the whole answer is here while the stream goes on: its usage may be to come.
@@ -157,6 +166,16 @@ impl StreamDecoder {
             }
     }
 
+    /// Whether the stream has ended well without its dialect's own end.
+    pub fn is_unmarked(&self) -> bool {
+        self.state.end == End::Unmarked
+    }
+
+    /// Whether it ended in the middle of a frame.
+    pub fn is_torn(&self) -> bool {
+        self.state.is_torn
+    }
+
     /// Whether the upstream reported an error in its stream, so that a client of the same dialect has seen it.
     pub fn saw_error(&self) -> bool {
         self.state.end == End::Refused
@@ -169,9 +188,10 @@ impl StreamDecoder {
 }
 
 impl DecoderState {
-    fn on_frame(&mut self, data: &[u8], out: &mut Vec<StreamEvent>) {
+    /// Takes in a frame; whether it can be read, which behind the end does not matter.
+    fn on_frame(&mut self, data: &[u8], out: &mut Vec<StreamEvent>) -> bool {
         if self.end != End::Open {
-            return;
+            return true;
         }
         let from = out.len();
         // A frame that cannot be read leaves nothing of the answer behind, and is read once more.
@@ -180,20 +200,19 @@ impl DecoderState {
             DialectDecoder::Anthropic(decoder) => decoder.decode(data, out),
             DialectDecoder::Ollama(decoder) => decoder.decode(data, out),
         });
-        if decoded.is_err() && self.lenient {
-            return;
-        }
         if decoded.is_err() {
-            self.end = End::Broken;
-            out.push(StreamEvent::Error(ApiError::new(ErrorKind::Upstream, "its stream cannot be read")));
-            return;
+            if !self.lenient {
+                self.end = End::Broken;
+                out.push(StreamEvent::Error(ApiError::new(ErrorKind::Upstream, "its stream cannot be read")));
+            }
+            return false;
         }
         if let Some(call) = &mut self.forced {
             let said: Vec<StreamEvent> = out.drain(from..).collect();
             if let Err(error) = said.into_iter().try_for_each(|event| call.on_event(event, out)) {
                 self.end = End::NoCall;
                 out.push(StreamEvent::Error(error));
-                return;
+                return true;
             }
         }
         self.name_calls(&mut out[from..]);
@@ -205,6 +224,7 @@ impl DecoderState {
                 _ => End::Finished,
             };
         }
+        true
     }
 
     fn name_calls(&self, events: &mut [StreamEvent]) {

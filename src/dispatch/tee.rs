@@ -197,13 +197,7 @@ impl Tee {
             }
             Ok(None) => self.decoder.finish(&mut events),
             Err(CallError::Timeout) if sign < due => return Input::Silence,
-            Err(_) if self.decoder.is_at_end() => {
-                if let Output::Passthrough(whole) = &mut self.output {
-                    // Half an event is none.
-                    whole.finish();
-                }
-                self.decoder.finish(&mut events);
-            }
+            Err(_) if self.decoder.is_at_end() => self.decoder.finish(&mut events),
             Err(error) => {
                 let error = error.attributed_to(&self.permit.deployment().name);
                 events.push(StreamEvent::Error(error));
@@ -267,8 +261,18 @@ impl Tee {
                 encoder.encode(event, out);
             }
             Output::Passthrough(whole) if finished => {
-                let secrets = self.permit.deployment().provider.secrets();
-                out.extend_from_slice(&secrets.hide_in_events(whole.finish()));
+                let rest = whole.finish();
+                // Half an event is none.
+                if !self.decoder.is_torn() {
+                    let secrets = self.permit.deployment().provider.secrets();
+                    out.extend_from_slice(&secrets.hide_in_events(rest));
+                }
+                if self.decoder.is_unmarked() {
+                    if !out.is_empty() {
+                        out.extend_from_slice(b"\n\n");
+                    }
+                    out.extend_from_slice(codec::end_of_stream(self.dialect));
+                }
             }
             Output::Passthrough(_) => {}
         }

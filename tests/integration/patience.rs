@@ -146,6 +146,11 @@ async fn a_stream_that_has_said_all_is_complete_however_its_connection_ends() {
             let stream = gateway.post(path, streamed(path, model)).await.text().await.unwrap();
             assert_eq!(streamed_text(path, &stream), "word", "{path} {model}: {stream}");
             assert!(!stream.contains("error\":{"), "{path} {model}: {stream}");
+            let is_whole = |data: &str| data == "[DONE]" || serde_json::from_str::<Value>(data).is_ok();
+            assert!(stream.lines().filter_map(|line| line.strip_prefix("data: ")).all(is_whole), "{path}: {stream}");
+            let end = if path == "/v1/messages" { "{\"type\":\"message_stop\"}\n\n" } else { "data: [DONE]\n\n" };
+            let has_end = path != "/v1/responses" && path != "/api/chat";
+            assert!(!has_end || stream.ends_with(end), "clients wait for it: {path}: {stream}");
             assert!(begun.elapsed() < Duration::from_secs(20), "{path} {model}");
         }
         settle(|| gateway.app.gateway.metrics.in_flight() == 0, "in flight").await;

@@ -21,7 +21,9 @@ struct Wire {
 
 #[derive(Deserialize)]
 struct Choice {
-    message: Turn,
+    /// Absent where an error stands in its place.
+    #[serde(default)]
+    message: Option<Turn>,
     #[serde(default)]
     finish_reason: Option<String>,
     #[serde(default)]
@@ -67,7 +69,7 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatResponse, ApiError> {
     if let Some(error) = broken_off(choice.finish_reason.as_deref(), choice.error.as_ref()) {
         return Err(error);
     }
-    let turn = choice.message;
+    let turn = choice.message.ok_or_else(unreadable)?;
     let mut parts = Vec::new();
     let reasoning =
         turn.reasoning_content.or_else(|| turn.reasoning.and_then(|value| value.as_str().map(str::to_owned)));

@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use super::{body, chat};
 use crate::codec::{self, Target};
+use crate::config::Capability;
 use crate::dispatch::pick;
 use crate::gateway::{Gateway, LiveConfig};
 use crate::http::error::Rejection;
@@ -91,6 +92,8 @@ fn call(
 ) -> Option<Call> {
     let target = Target {
         refuses: &model.settings.refuses,
+        // Of a Claude that was found on a list only its name is known.
+        reasoning: model.discovered || model.settings.can.contains(&Capability::Reasoning),
         ..Target::new(Dialect::Anthropic, &deployment.provider.quirks, &deployment.upstream)
     };
     let body = codec::pass_request(&target, request, bytes).ok()?.body;
