@@ -228,6 +228,27 @@ fn an_empty_error_beside_an_answer_is_none() {
 }
 
 #[test]
+fn a_call_that_is_said_once_more_in_the_end_is_one_and_another_of_its_id_is_another() {
+    let piece = |id: &str, name: &str, arguments: &str| {
+        let call = json!({ "index": 0, "id": id, "function": { "name": name, "arguments": arguments } });
+        json!({ "choices": [{ "delta": { "tool_calls": [call] } }] })
+    };
+    let started = |last: Value| {
+        let events = decode_in(
+            Dialect::OpenAi,
+            &[&sse(&[piece("", "", ""), piece("a", "f", "{\"x\":"), piece("", "", "1}"), last])],
+        );
+        let start = |event: StreamEvent| match event {
+            StreamEvent::ToolCall(delta) => delta.start,
+            _ => None,
+        };
+        events.into_iter().filter_map(start).map(|(id, name)| id + &name).collect::<Vec<_>>()
+    };
+    assert_eq!(started(piece("a", "f", "{\"x\":1}")), ["af"]);
+    assert_eq!(started(piece("a", "f", "{\"x\":2}")).len(), 2);
+}
+
+#[test]
 fn an_answer_that_its_vendor_broke_off_is_none() {
     let timeout = json!({ "code": 502, "message": "Upstream idle timeout" });
     for (reason, error, told) in [

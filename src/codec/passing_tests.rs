@@ -259,7 +259,10 @@ fn a_call_without_a_signature_gets_one_that_is_not_verified_where_signatures_are
     let sent = encode_request(&target_of(&gemini), &openai(both.clone())).unwrap();
     assert_eq!(signature(&serde_json::from_slice(&sent.body).unwrap(), 0), unknown, "of another dialect's client");
     both["messages"][1]["tool_calls"][0]["extra_content"] = json!({ "google": { "thought_signature": "its own" } });
-    assert_eq!(signature(&passed(&target_of(&gemini), both).0, 0).as_deref(), Some("its own"));
+    let strict = Quirks { extra_fields: false, ..gemini.clone() };
+    for quirks in [&gemini, &strict] {
+        assert_eq!(signature(&passed(&target_of(quirks), both.clone()).0, 0).as_deref(), Some("its own"));
+    }
     assert_eq!(signature(&passed(&target_of(&Quirks::default()), tool_loop("a")).0, 0), None);
 }
 

@@ -30,7 +30,7 @@ struct DecoderState {
     at_ms: i64,
     /// The forced call that the text stands for.
     forced: Option<ForcedCall>,
-    /// Whether the body ended in the middle of a frame.
+    /// Whether the body did not end with a frame that can be read and lacks no more than its end.
     is_torn: bool,
 }
 
@@ -120,13 +120,13 @@ impl StreamDecoder {
         // Behind the answer, half a frame is no loss.
         self.state.lenient |= self.has_said_all();
         let Self { frames, state } = self;
-        let mut is_torn = false;
-        let each = |data: &[u8]| is_torn |= !state.on_frame(data, out);
+        let mut is_read = false;
+        let each = |data: &[u8]| is_read |= state.on_frame(data, out);
         match frames {
             Frames::Events(events) => events.finish(each),
             Frames::Lines(lines) => lines.finish(each),
         }
-        self.state.is_torn = is_torn;
+        self.state.is_torn = !is_read;
         if self.state.end != End::Open {
             return;
         }
@@ -171,7 +171,7 @@ impl StreamDecoder {
         self.state.end == End::Unmarked
     }
 
-    /// Whether it ended in the middle of a frame.
+    /// Whether what came last, after its last whole frame, is none that can be read.
     pub fn is_torn(&self) -> bool {
         self.state.is_torn
     }

@@ -18,9 +18,12 @@ use crate::store::{
 pub struct Conversation {
     /// The conversation's fingerprint.
     pub print: Fingerprint,
-    /// The same without its instructions, which some programs change from call to call (a clock, a count of tokens).
-    /// Other requests may begin with the same words, such as the one for the conversation's title.
+    /// The same at this turn, without its instructions, which some programs change from call to call (a clock, a count of
+    /// tokens). Other requests may begin with the same words, such as the one for the conversation's title.
     pub bare: Fingerprint,
+    /// The same at the turn that this one follows: the one before, or in a tool loop its own question. A batch of
+    /// requests that all begin with an example follows none that was ever asked.
+    pub follows: Option<Fingerprint>,
     /// Whether the caller named the conversation or its user; else it is recognised by its first turns alone, which two
     /// people may share.
     pub named: bool,
@@ -49,7 +52,7 @@ impl Conversation {
     pub fn known_as(&self) -> impl Iterator<Item = Fingerprint> + use<> {
         let goes_on = self.turn > 1 || self.tool_loop.is_some();
         let print = (self.named || goes_on).then_some(self.print);
-        [self.tool_loop, print, self.bare_loop, goes_on.then_some(self.bare)].into_iter().flatten()
+        [self.tool_loop, print, self.bare_loop, self.follows].into_iter().flatten()
     }
 }
 
@@ -82,7 +85,9 @@ pub fn conversation(request: &ChatRequest, token: Option<&Token>, salt: &Salt) -
     let first_call = request.is_in_tool_loop().then(|| request.first_call_of_loop().unwrap_or_default());
     let loop_of = |print: Fingerprint| first_call.map(|id| salt.fingerprint(["loop", &print.to_string(), id]));
     let (tool_loop, bare_loop) = (loop_of(print), loop_of(bare));
-    Conversation { print, bare, named, turn, tool_loop, bare_loop }
+    let at = |turn: u32| salt.fingerprint(["at", &bare.to_string(), &turn.to_string()]);
+    let before = if tool_loop.is_some() { Some(turn) } else { (turn > 1).then(|| turn - 1) };
+    Conversation { print, bare: at(turn), follows: before.map(at), named, turn, tool_loop, bare_loop }
 }
 
 /// The beginning of a conversation: up to the last user turn before the first answer. The first user turn would not do:
@@ -281,6 +286,9 @@ mod tests {
         assert_ne!(other.bare_loop, step.bare_loop, "a loop that began with the same words");
         let later = known(&at("It is 12:03.", &[(Role::Assistant, "done"), (Role::User, "thanks")], None));
         assert!(is_found(&later, &asked));
+        let example = [(Role::Assistant, "a label"), (Role::User, "the next")];
+        let batch = |item: &str| known(&at(item, &example, None));
+        assert!(!is_found(&batch("Item 2"), &batch("Item 1")), "an example is no turn that was asked");
         let mut title = at("Find a title.", &[], None);
         title.tools.clear();
         assert!(!is_found(&later, &known(&title)));

@@ -105,6 +105,15 @@ pub(super) fn finish_of(text: &str) -> FinishReason {
     }
 }
 
+/// The reason beside what was said: look-alikes name calls where there are none, and an end beside one.
+pub(super) fn fitted(reason: FinishReason, any_call: bool) -> FinishReason {
+    match reason {
+        FinishReason::ToolCalls if !any_call => FinishReason::Stop,
+        FinishReason::Stop if any_call => FinishReason::ToolCalls,
+        reason => reason,
+    }
+}
+
 pub(super) fn finish_text(reason: FinishReason, stop_sequence: Option<&str>) -> &'static str {
     match reason {
         FinishReason::Stop if stop_sequence.is_some() => "stop_sequence",

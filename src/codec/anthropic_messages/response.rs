@@ -9,7 +9,7 @@ use super::super::openai_chat::real_reason;
 use super::super::{AnswerMeta, documents, parse_answer, raw, unreadable};
 use super::blocks::is_blank;
 use super::ids::Told;
-use super::{WireUsage, blocks, finish_of, finish_text, usage};
+use super::{WireUsage, blocks, finish_of, finish_text, fitted, usage};
 use crate::protocol::{ApiError, ChatResponse, FinishReason, Part};
 
 #[derive(Deserialize)]
@@ -38,7 +38,7 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatResponse, ApiError> {
         model: wire.model,
         // A text with citations becomes plain text, which every dialect has.
         parts: parts.into_iter().map(documents::plain).collect(),
-        finish_reason: real_reason(wire.stop_reason).map_or(unsaid, |reason| finish_of(&reason)),
+        finish_reason: real_reason(wire.stop_reason).map_or(unsaid, |reason| fitted(finish_of(&reason), any_call)),
         stop_sequence: wire.stop_sequence,
         usage: wire.usage.map(Into::into),
     })

@@ -14,7 +14,7 @@ use super::super::sequencer::Sequencer;
 use super::super::{AnswerMeta, errors};
 use super::blocks::is_blank;
 use super::ids::Told;
-use super::{WireUsage, finish_of, finish_text, usage};
+use super::{WireUsage, finish_of, finish_text, fitted, usage};
 use crate::protocol::{Dialect, FinishReason, StreamEvent, ToolCallDelta, Usage};
 
 #[derive(Deserialize)]
@@ -200,8 +200,10 @@ impl Decoder {
     /// Ends the answer, at `message_stop` or at the end of a body without it.
     pub(crate) fn end(&mut self, out: &mut Vec<StreamEvent>) {
         (0..self.given.len()).for_each(|call| self.complete(call, out));
-        let unsaid = if self.given.is_empty() { FinishReason::Other } else { FinishReason::ToolCalls };
+        let any_call = !self.given.is_empty();
+        let unsaid = if any_call { FinishReason::ToolCalls } else { FinishReason::Other };
         let (reason, stop_sequence) = self.ending.take().unwrap_or((unsaid, None));
+        let reason = fitted(reason, any_call);
         out.push(StreamEvent::Finish { reason, stop_sequence });
     }
 }

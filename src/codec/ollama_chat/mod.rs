@@ -44,8 +44,8 @@ pub(super) struct Turn {
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Call {
-    #[serde(default)]
-    pub(super) id: Option<String>,
+    #[serde(default, deserialize_with = "super::json::text")]
+    pub(super) id: String,
     pub(super) function: Function,
 }
 
@@ -81,6 +81,6 @@ impl Call {
     /// The call's id (empty where there is none), its name, and its arguments as JSON text.
     pub(super) fn parts(self) -> (String, String, String) {
         let arguments = self.function.arguments.unwrap_or_else(|| "{}".into());
-        (self.id.unwrap_or_default(), self.function.name, arguments)
+        (self.id, self.function.name, arguments)
     }
 }

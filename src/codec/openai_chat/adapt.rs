@@ -141,7 +141,7 @@ pub(crate) fn adapt(target: &Target<'_>, body: &mut Map<String, Value>, dropped:
     let left_out = quirks.leave_out.iter().filter(|field| body.shift_remove(field.as_str()).is_some());
     dropped.extend(left_out.cloned());
     if !quirks.extra_fields {
-        remove_extras(body, dropped);
+        remove_extras(body, quirks.thought_signatures, dropped);
     }
     let schema = if quirks.json_schema { None } else { take_schema(body) };
     let Some(turns) = body.get_mut("messages").and_then(Value::as_array_mut) else { return };
@@ -265,14 +265,15 @@ fn remove_reasoning(turn: &mut Value) -> bool {
     taken.iter().flatten().any(Value::is_string)
 }
 
-/// Removes what clients write for other vendors ([`EXTRA`]). What a tool's schema or a call's arguments hold is theirs.
-fn remove_extras(body: &mut Map<String, Value>, dropped: &mut Vec<String>) {
+/// Removes what clients write for other vendors ([`EXTRA`]), but for signatures that this one wants back. What a tool's
+/// schema or a call's arguments hold is theirs.
+fn remove_extras(body: &mut Map<String, Value>, keeps_signatures: bool, dropped: &mut Vec<String>) {
     fn list<'a>(object: &'a mut Map<String, Value>, key: &str) -> impl Iterator<Item = (usize, &'a mut Value)> {
         object.get_mut(key).and_then(Value::as_array_mut).into_iter().flatten().enumerate()
     }
     let mut remove = |object: &mut Map<String, Value>, place: &dyn Fn() -> String| {
-        let taken =
-            EXTRA.into_iter().filter(|field| object.shift_remove(*field).is_some_and(|value| !value.is_null()));
+        let refused = EXTRA.into_iter().filter(|field| !(keeps_signatures && *field == "extra_content"));
+        let taken = refused.filter(|field| object.shift_remove(*field).is_some_and(|value| !value.is_null()));
         dropped.extend(taken.map(|field| format!("{}{field}", place())));
     };
     let mut remove_from = |entry: &mut Value, place: &dyn Fn() -> String| {

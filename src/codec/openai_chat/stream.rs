@@ -90,6 +90,13 @@ struct Begun {
     nesting: Nesting,
     /// Whether the arguments are a whole object.
     is_whole: bool,
+    /// A hash of them.
+    hash: u64,
+}
+
+/// FNV-1a.
+fn mixed(hash: u64, byte: u8) -> u64 {
+    (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
 }
 
 /// Reads the chunks of a stream.
@@ -182,16 +189,31 @@ impl Decoder {
             let is_new = !id.is_empty() && !known.id.is_empty() && known.id != id;
             begins && (is_new || known.is_whole && arguments.trim_start().starts_with('{'))
         };
+        // And others say a call once more in the end.
+        let repeats = |known: &Begun| {
+            begins
+                && known.is_whole
+                && !id.is_empty()
+                && known.id == id
+                && arguments.bytes().fold(0, mixed) == known.hash
+        };
+        if self.newest.get(&wire).is_some_and(|at| repeats(&self.calls[*at])) {
+            return;
+        }
         let known = self.newest.get(&wire).copied().filter(|at| !another(&self.calls[*at]));
         let index = known.unwrap_or(self.calls.len());
         if known.is_none() {
             self.newest.insert(wire, index);
-            self.calls.push(Begun { id, ..Begun::default() });
+            self.calls.push(Begun::default());
         }
         let call = &mut self.calls[index];
+        if !call.is_told && call.id.is_empty() {
+            call.id = id;
+        }
         call.has_arguments |= !arguments.is_empty();
         for byte in arguments.bytes() {
             call.is_whole = call.nesting.closes(byte) || call.is_whole && byte.is_ascii_whitespace();
+            call.hash = mixed(call.hash, byte);
         }
         // Some name a call after its first piece.
         let is_due = !call.is_told && (!name.is_empty() || !arguments.is_empty());
