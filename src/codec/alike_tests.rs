@@ -269,6 +269,7 @@ fn an_answer_that_its_vendor_broke_off_is_none() {
         let whole = json!({ "choices": [choice("message")] }).to_string();
         let got = decode_response(Dialect::OpenAi, whole.as_bytes()).unwrap_err();
         assert_eq!((got.kind, got.message.as_str()), told, "{reason}");
+        assert_eq!(got.by_model, reason.ends_with("MALFORMED_FUNCTION_CALL"));
         assert!(opaque_response(Dialect::OpenAi, whole.as_bytes()).is_none(), "{reason}");
         let chunk = json!({ "choices": [choice("delta")], "usage": { "prompt_tokens": 3 } });
         let events = decode_in(Dialect::OpenAi, &[&sse(&[chunk])]);
@@ -277,6 +278,10 @@ fn an_answer_that_its_vendor_broke_off_is_none() {
         };
         assert_eq!((got.kind, got.message.as_str()), told, "{reason}");
     }
+    let counted =
+        |body: Value| counted(Dialect::OpenAi, body.to_string().as_bytes()).map(|usage| usage.output_tokens);
+    assert_eq!(counted(json!({ "usage": { "prompt_tokens": 3, "completion_tokens": 9 } })), Some(9));
+    assert_eq!(counted(json!({ "usage": null })), None);
     let alone = json!({ "choices": [{ "error": timeout }] }).to_string();
     assert_eq!(decode_response(Dialect::OpenAi, alone.as_bytes()).unwrap_err().message, "Upstream idle timeout");
     for (reason, finish) in [

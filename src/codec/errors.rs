@@ -82,7 +82,12 @@ pub(super) fn decode(dialect: Dialect, status: u16, body: &[u8], retry_after: Op
         error.message.truncate(end);
     }
     let vendor = vendors_fields(kind, &value).map(|fields| Box::new(VendorError { dialect, status, fields }));
-    ApiError { kind, message: error.message, param: error.param, retry_after, vendor }
+    let by_model = is_bad_answer(&error);
+    ApiError { kind, message: error.message, param: error.param, retry_after, vendor, by_model }
+}
+
+fn is_bad_answer(error: &Parsed) -> bool {
+    BAD_ANSWER.iter().any(|word| error.code.contains(word))
 }
 
 /// The fields of a vendor's error that its own clients look for, where the request is at fault.
@@ -122,7 +127,8 @@ pub(super) fn is_empty(error: &Value) -> bool {
 pub(super) fn in_band(value: &Value) -> Option<ApiError> {
     let error = parse(value)?;
     let kind = kind(Dialect::OpenAi, 200, &error);
-    Some(ApiError { kind, message: error.message, param: error.param, retry_after: None, vendor: None })
+    let by_model = is_bad_answer(&error);
+    Some(ApiError { kind, message: error.message, param: error.param, retry_after: None, vendor: None, by_model })
 }
 
 /// What an error body says.
@@ -478,8 +484,8 @@ mod tests {
             ("messages.0: `This organization has been disabled` is not valid", "", ErrorKind::InvalidRequest),
         ] {
             let body = refused(message, code);
-            let told = decode_error(Dialect::OpenAi, 400, body.to_string().as_bytes(), None).kind;
-            assert_eq!(told, kind, "{message}");
+            let error = decode_error(Dialect::OpenAi, 400, body.to_string().as_bytes(), None);
+            assert_eq!((error.kind, error.by_model), (kind, kind == ErrorKind::Upstream), "{message}");
             if !matches!(kind, ErrorKind::NotFound) {
                 assert_eq!(in_band(&body).unwrap().kind, kind, "in a stream: {message}");
             }

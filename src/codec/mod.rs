@@ -340,6 +340,16 @@ pub fn reports_error(body: &[u8]) -> bool {
     parse(body).is_some_and(|value| errors::holds_error(&value))
 }
 
+/// What a vendor counted of a whole answer that is none: it charges for one that it broke off.
+pub fn counted(dialect: Dialect, body: &[u8]) -> Option<Usage> {
+    let usage = parse(body)?.get("usage").filter(|usage| usage.is_object())?.clone();
+    match dialect {
+        Dialect::OpenAi => serde_json::from_value::<openai_chat::WireUsage>(usage).ok().map(Into::into),
+        Dialect::Anthropic => serde_json::from_value::<anthropic_messages::WireUsage>(usage).ok().map(Into::into),
+        Dialect::Ollama | Dialect::Native | Dialect::Responses => None,
+    }
+}
+
 /// Stands for an answer that [`decode_response`] could not read but that has the outer shape of one. A client of the
 /// backend's own dialect gets the bytes themselves and may understand them. `None` = no such shape, or the body tells
 /// an error.

@@ -45,7 +45,7 @@ pub(super) struct Failed {
 
 impl From<ApiError> for Failed {
     fn from(error: ApiError) -> Self {
-        Self { error, too_slow: false, no_call: false }
+        Self { no_call: error.by_model, error, too_slow: false }
     }
 }
 
@@ -307,6 +307,8 @@ impl Attempt<'_> {
             // An error with status 200: the vendor has not begun to work.
             if codec::reports_error(&raw) {
                 report.clear_charge();
+            } else if let Some(usage) = codec::counted(dialect, &raw) {
+                report.charge_if_lost(usage, &self.model.settings.price);
             }
             self.failed(error)
         })?;
@@ -364,7 +366,7 @@ impl Attempt<'_> {
                     report.clear_charge();
                 }
                 // Even where content came in the same piece: the client has seen nothing yet, so failover is possible.
-                return Err(Failed { no_call: decoder.is_no_call(), ..self.failed(error.clone()) });
+                return Err(Failed { no_call: decoder.is_no_call() || error.by_model, ..self.failed(error.clone()) });
             }
             let begun = new.iter().any(|event| event.is_content() || matches!(event, StreamEvent::Finish { .. }));
             if begun {

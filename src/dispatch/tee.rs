@@ -355,7 +355,7 @@ impl Tee {
     /// the tool call it had to make.
     fn break_off(&mut self, error: &ApiError, out: &mut BytesMut) {
         let now = std::time::Instant::now();
-        if self.decoder.is_no_call() {
+        if self.decoder.is_no_call() || error.by_model {
             self.permit.settle(&CallVerdict::Unrelated, now, self.at_ms);
         } else {
             self.permit.broke_off(error, now, self.at_ms);

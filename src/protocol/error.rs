@@ -97,6 +97,9 @@ pub struct ApiError {
     pub retry_after: Option<Duration>,
     /// The vendor's own error, where a client of the same dialect may see it.
     pub vendor: Option<Box<VendorError>>,
+    /// Whether the model itself is at fault, which wrote a call or JSON that is none, and neither its vendor nor, for
+    /// certain, the request.
+    pub by_model: bool,
 }
 
 /// An error in its vendor's own words. Kept only where the request is at fault: clients must not learn what a vendor
@@ -114,7 +117,7 @@ pub struct VendorError {
 impl ApiError {
     /// An error of `kind` with a message for people.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), param: None, retry_after: None, vendor: None }
+        Self { kind, message: message.into(), param: None, retry_after: None, vendor: None, by_model: false }
     }
 
     /// A malformed request.

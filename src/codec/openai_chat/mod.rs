@@ -128,13 +128,15 @@ pub(super) fn broken_off(reason: Option<&str>, error: Option<&Value>) -> Option<
         return Some(told);
     }
     let reason = reason?;
+    let by_model = reason.starts_with("function_call_filter");
     let kind = match reason {
         "insufficient_system_resource" => ErrorKind::Overloaded,
         "error" | "network_error" | "abort" => ErrorKind::Upstream,
-        _ if reason.starts_with("function_call_filter") => ErrorKind::Upstream,
+        _ if by_model => ErrorKind::Upstream,
         _ => return None,
     };
-    Some(ApiError::new(kind, format!("it broke off its answer ({})", errors::shorten(reason))))
+    let error = ApiError::new(kind, format!("it broke off its answer ({})", errors::shorten(reason)));
+    Some(ApiError { by_model, ..error })
 }
 
 /// The finish reason of a vendor's word. Vendors say "stop" also after a call that was forced, and look-alikes
