@@ -27,7 +27,7 @@ const SLICE: usize = 256;
 
 /// Bytes of all that goes from which a slice is complete. Also how much is deleted at once: a multiple must be free on
 /// the disk for it, and the feedback on the decisions of one block may have a hundred megabytes.
-const SLICE_BYTES: usize = 256 << 10;
+const SLICE_BYTES: usize = 64 << 10;
 
 /// Running time, summed over processes, after which a doubted clock is believed.
 const GRACE: Duration = Duration::from_secs(24 * 3600);
