@@ -296,10 +296,6 @@ impl Store {
     /// Notes that records find room again, though it may be less than was missed.
     pub fn note_room(&self) {
         self.shared.room.forget_missed();
-        self.end_failure();
-    }
-
-    fn end_failure(&self) {
         if self.shared.failing.lock().take().is_some() {
             self.shared.revivals.fetch_add(1, Ordering::Relaxed);
         }
@@ -389,7 +385,7 @@ impl Store {
         if self.shared.trees.read().is_some() {
             let has_room = self.shared.room.is_back();
             if has_room {
-                self.end_failure();
+                self.note_room();
             }
             return has_room;
         }

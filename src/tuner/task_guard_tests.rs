@@ -1,4 +1,7 @@
-//! What guard rails take back, and what they leave.
+//! What guard rails take back, and what they leave; and what a full disk leaves to be done later.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -7,7 +10,7 @@ use super::tests::{Went, budgets, happen, happen_by, happen_to_b, judged, surely
 use super::*;
 use crate::bandit::{Candidate, Context, Grounds, Observation, Reward, Settings, Tradeoff};
 use crate::protocol::ModelName;
-use crate::store::{DecisionRecord, FeedbackKind, Mode, OutcomeRecord, SnapshotRecord, Store};
+use crate::store::{DecisionRecord, FeedbackKind, Mode, OutcomeRecord, SnapshotRecord, Store, on_disk_with};
 use crate::tuner::lesson::tests::{decision, feedback, outcome};
 
 #[test]
@@ -284,4 +287,19 @@ fn a_conversation_of_before_the_promotion_weighs_no_more_than_itself() {
     let entry = store.entry(decision(3).id).unwrap().unwrap();
     let expects = |of, live| Counterfactual::of(&entry, of, live).shares[0].expected.unwrap();
     assert!(expects(&before, &live) > expects(&live, &before) + 0.2, "of `a`, which it likes");
+}
+
+#[test]
+fn a_policy_that_found_no_room_at_the_start_is_stored_once_there_is_some() {
+    let dir = tempfile::tempdir().unwrap();
+    let free = Arc::new(AtomicU64::new(0));
+    let store = on_disk_with(dir.path(), &free);
+    let budgets = budgets(&store);
+    let mut worker = worker(&store);
+    assert!(worker.maintain(&budgets, 1).is_err());
+    free.store(u64::MAX, Ordering::Relaxed);
+    worker.maintain(&budgets, 2).unwrap();
+    assert_eq!(store.live_version().unwrap(), Some(1));
+    assert_eq!(store.snapshots().unwrap().len(), 1);
+    assert_eq!(store.next_version().unwrap(), 2);
 }

@@ -1,12 +1,9 @@
 //! The learner's task: what it learns, what takes over and when, and what is taken back.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use super::*;
 use crate::config::{self, Gate, Guard, Learning};
 use crate::protocol::{ErrorKind, ModelName};
-use crate::store::{DecisionRecord, FeedbackKind, OutcomeRecord, OutcomeStatus, Signal, Store, on_disk_with};
+use crate::store::{DecisionRecord, FeedbackKind, OutcomeRecord, OutcomeStatus, Signal, Store};
 use crate::tuner::Learner;
 use crate::tuner::lesson::Evidence;
 use crate::tuner::lesson::tests::{decision, feedback, outcome};
@@ -73,21 +70,6 @@ pub(super) fn happen_by(
 
 pub(super) fn judged(good: bool) -> Went {
     Went { failed: false, judged: Some(good) }
-}
-
-#[test]
-fn a_policy_that_found_no_room_at_the_start_is_stored_once_there_is_some() {
-    let dir = tempfile::tempdir().unwrap();
-    let free = Arc::new(AtomicU64::new(0));
-    let store = on_disk_with(dir.path(), &free);
-    let budgets = budgets(&store);
-    let mut worker = worker(&store);
-    assert!(worker.maintain(&budgets, 1).is_err());
-    free.store(u64::MAX, Ordering::Relaxed);
-    worker.maintain(&budgets, 2).unwrap();
-    assert_eq!(store.live_version().unwrap(), Some(1));
-    assert_eq!(store.snapshots().unwrap().len(), 1);
-    assert_eq!(store.next_version().unwrap(), 2);
 }
 
 #[test]
