@@ -362,7 +362,9 @@ async fn beside_chat() {
     let body = json!({ "model": "claude-sonnet-5-5", "thinking": thinking, "messages": messages });
     let response = gateway.post("/v1/messages/count_tokens", body).await;
     assert_eq!(response.headers()["x-pointsman-counted"], "vendor");
-    let asked = gateway.sandbox.seen().pop().unwrap().body;
+    // Lists of models are asked for meanwhile, too.
+    let mut chats = gateway.sandbox.seen().into_iter().filter(|seen| seen.body["messages"].is_array());
+    let asked = chats.next_back().unwrap().body;
     let (said, answered) = (&asked["messages"][1]["content"], &asked["messages"][2]["content"][0]);
     assert_eq!(said, &json!([{ "type": "tool_use", "id": "functions_f_0", "name": "f", "input": {} }]));
     assert_eq!(answered["tool_use_id"], "functions_f_0");
