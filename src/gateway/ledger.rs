@@ -250,6 +250,16 @@ mod tests {
         ChatRequest { messages, ..ChatRequest::default() }
     }
 
+    /// Adds a call of this id, and its result.
+    fn step_of_loop(request: &mut ChatRequest, id: &str) {
+        let (id, name, arguments) = (id.to_owned(), "time".into(), "{}".into());
+        let result =
+            Part::ToolResult { call_id: id.clone(), content: Vec::new(), is_error: false, cache_control: None };
+        let call = Part::ToolCall { id, name, arguments };
+        request.messages.push(Message { role: Role::Assistant, parts: vec![call], name: None });
+        request.messages.push(Message { role: Role::User, parts: vec![result], name: None });
+    }
+
     /// Whether `later` is found by what was noted of `earlier`.
     fn is_found(later: &Conversation, earlier: &Conversation) -> bool {
         later.known_as().any(|print| earlier.prints().any(|noted| noted == print))
@@ -264,16 +274,7 @@ mod tests {
             let mut request = request(&[&[(Role::System, instructions), (Role::User, "sort this")], more].concat());
             request.tools.push(tool.clone());
             if let Some(id) = call {
-                let (id, name, arguments) = (id.to_owned(), "time".into(), "{}".into());
-                let result = Part::ToolResult {
-                    call_id: id.clone(),
-                    content: Vec::new(),
-                    is_error: false,
-                    cache_control: None,
-                };
-                let call = Part::ToolCall { id, name, arguments };
-                request.messages.push(Message { role: Role::Assistant, parts: vec![call], name: None });
-                request.messages.push(Message { role: Role::User, parts: vec![result], name: None });
+                step_of_loop(&mut request, id);
             }
             request
         };
@@ -354,16 +355,7 @@ mod tests {
         let at_work = |calls: &[&str]| {
             let mut request = request(&[(Role::User, "what time is it?")]);
             for id in calls {
-                let (id, name, arguments) = ((*id).to_owned(), "time".into(), "{}".into());
-                let result = Part::ToolResult {
-                    call_id: id.clone(),
-                    content: Vec::new(),
-                    is_error: false,
-                    cache_control: None,
-                };
-                let call = Part::ToolCall { id, name, arguments };
-                request.messages.push(Message { role: Role::Assistant, parts: vec![call], name: None });
-                request.messages.push(Message { role: Role::User, parts: vec![result], name: None });
+                step_of_loop(&mut request, id);
             }
             conversation(&request, None, &salt)
         };
