@@ -123,13 +123,17 @@ fn free_on_disk(_: &Path) -> Option<u64> {
 /// When it has none, or cannot be written.
 pub(super) fn find_room(dir: &Path) -> io::Result<()> {
     const ROOM: usize = 4 << 20;
+    // In small pieces: the allocator would cut what the room took into the program's own pages, all of them touched.
+    // No zeros: some file systems keep those for nothing.
+    const PIECE: [u8; 64 << 10] = [0xa5; 64 << 10];
     make_private(dir)?;
     let path = dir.join("log.room");
     // A file of that name is a leftover, or a link that the directory's owner has made.
     let _ = fs::remove_file(&path);
     let tried = private().create_new(true).open(&path).and_then(|mut file| {
-        // No zeros: some file systems keep those for nothing.
-        file.write_all(&vec![0xa5; ROOM])?;
+        for _ in 0..ROOM / PIECE.len() {
+            file.write_all(&PIECE)?;
+        }
         file.sync_all()
     });
     let _ = fs::remove_file(&path);
