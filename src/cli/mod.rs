@@ -21,6 +21,7 @@ mod progress;
 mod replay;
 mod route;
 mod serve;
+mod start_pages;
 mod token;
 mod train;
 mod verdicts;

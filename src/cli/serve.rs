@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
@@ -12,9 +14,10 @@ use tokio::task::JoinSet;
 
 use super::config::unknown_to_the_head;
 use super::load::ConfigArgs;
-use super::{descriptors, say};
+use super::{descriptors, say, start_pages};
 use crate::app::App;
 use crate::config::{self, Auth, LoadArgs, Loaded, LogFormat};
+use crate::gateway::Gateway;
 use crate::http::{self, Drain};
 use crate::sandbox::{Pace, Sandbox};
 use crate::telemetry;
@@ -79,11 +82,20 @@ async fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
         }
     };
     announce(&app, sandbox.is_some());
+    tokio::spawn(give_back_start_pages(Arc::clone(&app.gateway)));
     let code = until_stopped(app, &load, &mut signals).await?;
     if let Some(sandbox) = sandbox {
         sandbox.stop().await;
     }
     Ok(code)
+}
+
+/// Waits until the start is over, the classifier's too.
+async fn give_back_start_pages(gateway: Arc<Gateway>) {
+    while gateway.classifier.is_loading() {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    start_pages::give_back();
 }
 
 /// Starts on a thread of its own: opening the decision log blocks, on a disk that hangs for ever, and a signal must end
