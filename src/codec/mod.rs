@@ -42,7 +42,7 @@ use serde_json::{Map, Value};
 
 use crate::config::Quirks;
 use crate::config::Refusal;
-use crate::protocol::{ApiError, ChatRequest, ChatResponse, Dialect, FinishReason, Part, Usage};
+use crate::protocol::{ApiError, ChatRequest, ChatResponse, Dialect, FinishReason, Message, Part, Role, Usage};
 
 pub use embeddings::{embedded_tokens, embeddings_in_base64, vector_in_base64};
 pub use forced::ForcedCall;
@@ -197,13 +197,24 @@ pub fn encode_request(target: &Target<'_>, request: &ChatRequest) -> Result<Enco
     if let Some(field) = obstacle(Dialect::Native, target.dialect, request) {
         return Err(json::cannot_carry(&field, target.dialect));
     }
+    let request = ending_with_question(request);
     match target.dialect {
-        Dialect::OpenAi => openai_chat::request::encode(target, request),
-        Dialect::Anthropic => anthropic_messages::request::encode(target, request),
-        Dialect::Ollama => ollama_chat::request::encode(target, request),
+        Dialect::OpenAi => openai_chat::request::encode(target, &request),
+        Dialect::Anthropic => anthropic_messages::request::encode(target, &request),
+        Dialect::Ollama => ollama_chat::request::encode(target, &request),
         Dialect::Native => Err(ApiError::invalid("our own dialect is spoken to clients only")),
         Dialect::Responses => Err(ApiError::invalid("OpenAI's Responses are spoken to clients only")),
     }
+}
+
+/// The request, with a last question where it ends with a whole answer: to other dialects that is the beginning of one.
+fn ending_with_question(request: &ChatRequest) -> Cow<'_, ChatRequest> {
+    if !request.ends_with_whole_answer() {
+        return Cow::Borrowed(request);
+    }
+    let mut request = request.clone();
+    request.messages.push(Message::text(Role::User, "Go on."));
+    Cow::Owned(request)
 }
 
 /// The first part or field of a request that `backend` cannot say although its loss would change the meaning. The

@@ -40,6 +40,27 @@ pub(super) fn told(parts: Vec<Part>, finish_reason: FinishReason) -> Value {
 // ----------------------------------------------------------------------------------------------------------- requests
 
 #[test]
+fn an_answer_at_the_end_is_no_beginning_of_one() {
+    // Codex asks so after a stream that broke behind its first item.
+    let said = json!({ "type": "message", "role": "assistant", "status": "completed",
+                       "content": [{ "type": "output_text", "text": "I look first." }] });
+    let request = with(json!({ "input": [{ "role": "user", "content": "Mend it." }, said] })).unwrap();
+    assert!(!request.is_prefilled());
+    assert_eq!(refused_part(Dialect::Responses, Dialect::OpenAi, &Quirks::default(), &request), None);
+    for backend in [Dialect::OpenAi, Dialect::Anthropic, Dialect::Ollama] {
+        let (body, _) = encoded(backend, &request);
+        let turns = body["messages"].as_array().unwrap();
+        let [.., answer, last] = &turns[..] else { panic!("{body}") };
+        assert_eq!(
+            (&answer["content"], &last["content"]),
+            (&json!("I look first."), &json!("Go on.")),
+            "{backend:?}"
+        );
+        assert_eq!(last["role"], "user");
+    }
+}
+
+#[test]
 fn a_signed_thought_survives_a_tool_loop_through_the_clients_hands() {
     let call = Part::ToolCall { id: "t1".into(), name: "look".into(), arguments: "{\"zoom\":2}".into() };
     let thought = Part::Thinking { text: "hm".into(), signature: Some("sig".into()) };

@@ -616,6 +616,7 @@ fn through(dialect: Dialect, request: &ChatRequest) -> ChatRequest {
     let mut read = decode_request(dialect, &encoded.body).unwrap();
     read.model = request.model.clone();
     read.system_apart = request.system_apart;
+    read.answers_are_whole = request.answers_are_whole;
     if let Some(ResponseFormat::JsonSchema { implied, .. }) = &mut read.response_format {
         *implied = false;
     }

@@ -48,6 +48,9 @@ pub struct ChatRequest {
     pub items: Vec<usize>,
     /// Whether the first turn came in a field of its own (Anthropic `system`).
     pub system_apart: bool,
+    /// Whether each answer among the turns is whole (OpenAI Responses), the last one, too; elsewhere an answer at the end
+    /// is the beginning of one, for the model to go on with (prefill).
+    pub answers_are_whole: bool,
 }
 
 /// Sampling parameters; an absent one means the vendor's default.
@@ -248,6 +251,17 @@ impl ChatRequest {
     /// Whether the model is to continue an answer that is begun (prefill): the conversation ends with text of the
     /// assistant's. A turn that its vendor paused (`pause_turn`) ends with a call or a foreign part and is no prefill.
     pub fn is_prefilled(&self) -> bool {
+        !self.answers_are_whole && self.ends_with_answer()
+    }
+
+    /// Whether the conversation ends with an answer that is whole. Programs ask so where the connection broke while the
+    /// model went on after it (Codex).
+    pub fn ends_with_whole_answer(&self) -> bool {
+        self.answers_are_whole && self.ends_with_answer()
+    }
+
+    /// Whether the last turn is text of the assistant's.
+    fn ends_with_answer(&self) -> bool {
         let text = |part: &Part| matches!(part, Part::Text { text, .. } if !text.trim().is_empty());
         let more = |part: &Part| matches!(part, Part::Foreign { .. } | Part::ToolCall { .. });
         self.last_turn().is_some_and(|at| {

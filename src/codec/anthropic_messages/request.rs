@@ -77,6 +77,7 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
         leftovers,
         items: Vec::new(),
         system_apart,
+        answers_are_whole: false,
     };
     request.extensions = fields.rest();
     if !server_tools.is_empty() {

@@ -64,6 +64,7 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
         leftovers: Map::new(),
         items: Vec::new(),
         system_apart: false,
+        answers_are_whole: false,
     };
     if let Some(key) = COUNTS.iter().find(|key| fields.peek(key).is_some()) {
         return Err(not_a_count(key));

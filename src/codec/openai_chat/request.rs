@@ -44,6 +44,7 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
         leftovers,
         items: Vec::new(),
         system_apart: false,
+        answers_are_whole: false,
     };
     if !other_tools.is_empty() {
         request.extensions.insert("tools".into(), Value::Array(other_tools));

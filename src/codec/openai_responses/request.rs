@@ -97,6 +97,7 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
         leftovers,
         items,
         system_apart: false,
+        answers_are_whole: true,
     };
     if let Some(key) = COUNTS.iter().find(|key| fields.peek(key).is_some()) {
         return Err(not_a_count(key));
