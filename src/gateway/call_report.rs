@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::ledger::{at_turn, turn_before};
 use super::{Gateway, call_bounds};
 use crate::protocol::{ApiError, DecisionId, ErrorKind, FinishReason, ModelName, Usage};
 use crate::store::{Entry, OutcomeRecord, OutcomeStatus, Seen, signals};
@@ -96,9 +97,19 @@ async fn check_and_record(gateway: &Gateway, id: DecisionId, report: CallReport)
     if let (OutcomeStatus::Ok, Some(model), false) = (record.status, &record.model, is_correction) {
         let estimated = Usage { input_tokens: u64::from(request.prompt_tokens), ..Usage::default() };
         // A record without a question is of a step in a tool loop.
-        let is_known = request.conversation_named || request.turn > 1 || request.question.is_none();
-        let known_as = request.conversation.filter(|_| is_known);
-        gateway.note_stay(request.conversation, known_as, model, &record.usage.unwrap_or(estimated));
+        let before = turn_before(request.turn, request.question.is_none());
+        let is_known = !request.begun_elsewhere && (request.conversation_named || before.is_some());
+        let begins_here = request.turn == 1 || (request.conversation_named && !request.begun_elsewhere);
+        let begun = request.conversation;
+        let known_as = [begun, before.and_then(|turn| Some(at_turn(begun?, turn)))];
+        let known_as = known_as.into_iter().flatten().filter(|_| is_known);
+        let note =
+            begun.map(
+                |print| {
+                    if gateway.has_begun_here(print, begins_here) { print } else { at_turn(print, request.turn) }
+                },
+            );
+        gateway.note_stay(note, known_as, model, &record.usage.unwrap_or(estimated));
     }
     gateway.recorder.outcome(record);
     Ok(())

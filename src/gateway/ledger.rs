@@ -18,8 +18,9 @@ use crate::store::{
 pub struct Conversation {
     /// The conversation's fingerprint.
     pub print: Fingerprint,
-    /// The same at this turn, without its instructions, which some programs change from call to call (a clock, a count of
-    /// tokens). Other requests may begin with the same words, such as the one for the conversation's title.
+    /// The same at this turn and with its question, but without its instructions, which some programs change from call to
+    /// call (a clock, a count of tokens). Other requests may begin with the same words, such as the one for the
+    /// conversation's title; sessions that do part as soon as their questions differ.
     pub bare: Fingerprint,
     /// The same at the turn that this one follows: the one before, or in a tool loop its own question. A batch of
     /// requests that all begin with an example follows none that was ever asked.
@@ -27,6 +28,8 @@ pub struct Conversation {
     /// Whether the caller named the conversation or its user; else it is recognised by its first turns alone, which two
     /// people may share.
     pub named: bool,
+    /// Whether the caller named the conversation itself.
+    pub by_name: bool,
     /// Questions asked in the conversation so far, this one included.
     pub turn: u32,
     /// The tool loop under way, by the id of its first call: vendors give each call another id, so that two loops that
@@ -43,24 +46,45 @@ impl Conversation {
         (self.print.0 >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    /// The fingerprints that later requests of the conversation may be found by.
-    pub fn prints(&self) -> impl Iterator<Item = Fingerprint> + use<> {
-        [self.tool_loop, Some(self.print), self.bare_loop, Some(self.bare)].into_iter().flatten()
+    /// Whether it is certain, without a look at earlier requests, that no turn of it was asked elsewhere.
+    pub fn begins_here(&self) -> bool {
+        self.by_name || self.turn == 1
+    }
+
+    /// The fingerprints that later requests of the conversation may be found by; `begun_here` = its first turn was asked
+    /// here. Else that may be an example, with which every request of a batch begins, and the beginning tells the
+    /// conversation from others only together with the number of the turn.
+    pub fn prints(&self, begun_here: bool) -> impl Iterator<Item = Fingerprint> + use<> {
+        let print = if begun_here { self.print } else { at_turn(self.print, self.turn) };
+        [self.tool_loop, Some(print), self.bare_loop, Some(self.bare)].into_iter().flatten()
     }
 
     /// The fingerprints by which it is surely the same conversation as an earlier one, the surest first.
     pub fn known_as(&self) -> impl Iterator<Item = Fingerprint> + use<> {
-        let goes_on = self.turn > 1 || self.tool_loop.is_some();
-        let print = (self.named || goes_on).then_some(self.print);
-        [self.tool_loop, print, self.bare_loop, self.follows].into_iter().flatten()
+        let before = turn_before(self.turn, self.tool_loop.is_some());
+        let print = (self.named || before.is_some()).then_some(self.print);
+        // Some clients change a question once it is answered: they put documents or reminders beside the last one only.
+        let beginning = before.map(|turn| at_turn(self.print, turn));
+        [self.tool_loop, self.bare_loop, self.follows, print, beginning].into_iter().flatten()
     }
+}
+
+/// The turn that is surely answered: the one before, or in a tool loop its own.
+pub fn turn_before(turn: u32, in_loop: bool) -> Option<u32> {
+    if in_loop { Some(turn) } else { (turn > 1).then(|| turn - 1) }
+}
+
+/// The fingerprint of a conversation whose beginning has this `print`, at one of its turns.
+pub fn at_turn(print: Fingerprint, turn: u32) -> Fingerprint {
+    Fingerprint(print.0.wrapping_add(u64::from(turn)))
 }
 
 /// The conversation of a request: by its name, else by its first turns, the API token and the user.
 pub fn conversation(request: &ChatRequest, token: Option<&Token>, salt: &Salt) -> Conversation {
     let owner = token.map_or("", |token| token.id.as_str());
     let user = request.user.as_deref().unwrap_or_default();
-    let turn = u32::try_from(questions(&request.messages)).unwrap_or(u32::MAX).max(1);
+    let questions = questions(&request.messages);
+    let turn = u32::try_from(questions.len()).unwrap_or(u32::MAX).max(1);
     // An empty name, as a client's template may leave it, is none.
     let name = request.routing.conversation.as_deref().filter(|name| !name.is_empty());
     let (print, bare) = match name {
@@ -85,9 +109,18 @@ pub fn conversation(request: &ChatRequest, token: Option<&Token>, salt: &Salt) -
     let first_call = request.is_in_tool_loop().then(|| request.first_call_of_loop().unwrap_or_default());
     let loop_of = |print: Fingerprint| first_call.map(|id| salt.fingerprint(["loop", &print.to_string(), id]));
     let (tool_loop, bare_loop) = (loop_of(print), loop_of(bare));
-    let at = |turn: u32| salt.fingerprint(["at", &bare.to_string(), &turn.to_string()]);
-    let before = if tool_loop.is_some() { Some(turn) } else { (turn > 1).then(|| turn - 1) };
-    Conversation { print, bare: at(turn), follows: before.map(at), named, turn, tool_loop, bare_loop }
+    let by_name = name.is_some();
+    // Of earlier questions the length tells sessions apart, too, and costs less than all that was ever said.
+    let said: Vec<String> =
+        if by_name { Vec::new() } else { questions.iter().map(|it| it.question_text()).collect() };
+    let lengths: Vec<String> = said.iter().map(|text| text.len().to_string()).collect();
+    let at = |turn: u32| {
+        let upto = said.len().min(turn as usize);
+        let question = said[..upto].last().map_or("", String::as_str);
+        salt.fingerprint(["at", &bare.to_string(), &turn.to_string(), &lengths[..upto].join(" "), question])
+    };
+    let follows = turn_before(turn, tool_loop.is_some()).map(at);
+    Conversation { print, bare: at(turn), follows, named, by_name, turn, tool_loop, bare_loop }
 }
 
 /// The beginning of a conversation: up to the last user turn before the first answer. The first user turn would not do:
@@ -101,15 +134,21 @@ fn beginning(messages: &[Message]) -> &[Message] {
     messages.get(..=last).unwrap_or_default()
 }
 
-/// The number of questions; several user turns in a row, without an answer between them, are one.
-fn questions(messages: &[Message]) -> usize {
-    let mut answered = true;
-    let asks = |message: &&Message| {
-        let first = message.is_question() && answered;
-        answered = message.role == Role::Assistant || (answered && !message.is_question());
-        first
-    };
-    messages.iter().filter(asks).count()
+/// The questions; of several user turns in a row, without an answer between them, the last.
+fn questions(messages: &[Message]) -> Vec<&Message> {
+    let (mut questions, mut answered) = (Vec::new(), true);
+    for message in messages {
+        if message.is_question() {
+            if !answered {
+                questions.pop();
+            }
+            questions.push(message);
+            answered = false;
+        } else if message.role == Role::Assistant {
+            answered = true;
+        }
+    }
+    questions
 }
 
 /// The record of a decision made at `at_ms` (Unix milliseconds); `dry_run` = the caller only asks which model to use,
@@ -138,6 +177,7 @@ pub fn decision(
         conversation: Some(conversation.print),
         conversation_named: conversation.named,
         turn: conversation.turn,
+        begun_elsewhere: false,
         token: token.map(|token| token.id.clone()),
         tags: request.routing.tags.clone(),
         dry_run,
@@ -262,7 +302,8 @@ mod tests {
 
     /// Whether `later` is found by what was noted of `earlier`.
     fn is_found(later: &Conversation, earlier: &Conversation) -> bool {
-        later.known_as().any(|print| earlier.prints().any(|noted| noted == print))
+        let noted: Vec<Fingerprint> = earlier.prints(earlier.begins_here()).collect();
+        later.known_as().any(|print| noted.contains(&print))
     }
 
     #[test]
@@ -283,13 +324,14 @@ mod tests {
         let (step, next) = (at("It is 12:01.", &[], Some("a")), at("It is 12:02.", &[], Some("a")));
         assert!(is_found(&known(&step), &asked), "the first step");
         let (step, next, other) = (known(&step), known(&next), known(&at("It is 12:01.", &[], Some("b"))));
-        assert_eq!(next.known_as().find(|print| step.prints().any(|noted| noted == *print)), step.bare_loop);
+        assert_eq!(next.known_as().find(|print| step.prints(true).any(|noted| noted == *print)), step.bare_loop);
         assert_ne!(other.bare_loop, step.bare_loop, "a loop that began with the same words");
         let later = known(&at("It is 12:03.", &[(Role::Assistant, "done"), (Role::User, "thanks")], None));
         assert!(is_found(&later, &asked));
         let example = [(Role::Assistant, "a label"), (Role::User, "the next")];
         let batch = |item: &str| known(&at(item, &example, None));
         assert!(!is_found(&batch("Item 2"), &batch("Item 1")), "an example is no turn that was asked");
+        assert!(!is_found(&batch("Item 1"), &batch("Item 1")));
         let mut title = at("Find a title.", &[], None);
         title.tools.clear();
         assert!(!is_found(&later, &known(&title)));
@@ -339,6 +381,34 @@ mod tests {
         let answered = [(Role::System, "note"), (Role::Assistant, "done"), (Role::User, "thanks")];
         let later = known(&request(&[&begun("sort this")[..], &answered].concat()));
         assert_eq!((later.print, later.turn), (first.print, 2));
+    }
+
+    #[test]
+    fn what_begins_with_the_same_turns_parts_with_its_questions() {
+        let salt = Salt::new([7; 16]);
+        let of = |instructions: &str, questions: &[&str]| {
+            let mut turns = vec![(Role::System, instructions), (Role::User, "Begin.")];
+            for question in questions {
+                turns.extend([(Role::Assistant, "ready"), (Role::User, question)]);
+            }
+            request(&turns)
+        };
+        let known = |instructions: &str, questions: &[&str]| conversation(&of(instructions, questions), None, &salt);
+        let garden = known("12:00", &["my garden", "go on"]);
+        assert!(!is_found(&garden, &known("12:01", &["tax law"])));
+        assert!(!is_found(&known("12:02", &["my garden", "go on", "more"]), &known("12:01", &["tax law", "go on"])));
+        assert!(is_found(&known("12:03", &["my garden", "go on", "more"]), &garden));
+        // Neither is known by their beginning, which was never asked here; but by it, where nothing else tells.
+        let known = |questions: &[&str]| known("be brief", questions);
+        assert!(!is_found(&known(&["a"]), &known(&["b"])) && !is_found(&known(&["a", "b"]), &known(&["c", "d"])));
+        assert!(is_found(&known(&["my garden", "go on"]), &known(&["my garden, and all that is known of it"])));
+        // A turn that was broken off and is kept.
+        assert!(is_found(&known(&["broken off", "my garden"]), &known(&[])));
+        // A person's batch, unlike one person's question, which is asked again where it is the first.
+        let by = |questions: &[&str]| {
+            conversation(&ChatRequest { user: Some("jane".into()), ..of("be brief", questions) }, None, &salt)
+        };
+        assert!(is_found(&by(&[]), &by(&[])) && !is_found(&by(&["a"]), &by(&["a"])));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::classifier::{Missed, Reading};
 use crate::config::Strategy;
 use crate::protocol::{ApiError, ChatRequest, DecisionId, Dialect, ModelName, Usage};
 use crate::route::{self, Decision, Learned, Plan, Question, RequestedModel, Stay};
-use crate::store::{Fingerprint, Token};
+use crate::store::{AGAIN_WITHIN_MS, Fingerprint, Token};
 
 /// What a plan is made for.
 #[derive(Debug, Clone, Copy)]
@@ -63,7 +63,8 @@ impl Gateway {
         // Loaded once, so that the choice and its record are of one policy.
         let policy = self.learner.live();
         let prior = |model: &str| self.classifier.prior(model);
-        let stay = self.stay(live, asked.conversation.known_as(), now);
+        let sticky = live.config.routing.sticky;
+        let stay = self.stay(live, asked.conversation.known_as(), now).filter(|_| sticky.enabled);
         let learned = reading.map(|reading| Learned {
             policy: &policy.policy,
             revision: policy.revision,
@@ -99,10 +100,23 @@ impl Gateway {
 
     /// The model that a conversation is on; of its fingerprints `prints`, the surest first, the first one known counts.
     fn stay(&self, live: &LiveConfig, prints: impl IntoIterator<Item = Fingerprint>, now: Instant) -> Option<Stay> {
-        let sticky = live.config.routing.sticky;
-        let ttl = Duration::from_secs(sticky.minutes * 60);
-        let find = |print: Fingerprint| self.conversations.find(print.0, ttl, now);
-        sticky.enabled.then(|| prints.into_iter().find_map(find)).flatten()
+        let ttl = Duration::from_secs(live.config.routing.sticky.minutes * 60);
+        prints.into_iter().find_map(|print| self.conversations.find(print.0, ttl, now))
+    }
+
+    /// Whether the conversation with this `print` began here: for certain, or as far as is remembered.
+    pub fn has_begun_here(&self, print: Fingerprint, is_certain: bool) -> bool {
+        is_certain || self.stay(&self.live(), [print], Instant::now()).is_some()
+    }
+
+    /// Whether nothing of a conversation was asked here before, as far as is remembered, though this is not its first
+    /// turn.
+    fn has_begun_elsewhere(&self, conversation: &Conversation) -> bool {
+        let sticky = self.live().config.routing.sticky;
+        // As long as it may be asked again there, whatever is cached.
+        let ttl = Duration::from_secs(sticky.minutes * 60).max(Duration::from_millis(AGAIN_WITHIN_MS.unsigned_abs()));
+        let is_known = |print: Fingerprint| self.conversations.find(print.0, ttl, Instant::now()).is_some();
+        !conversation.begins_here() && !conversation.known_as().any(is_known)
     }
 
     /// Notes that the conversation with the fingerprints `prints` is on `model` now, whose answer used `usage`; it is
@@ -116,9 +130,6 @@ impl Gateway {
     ) {
         let (live, now) = (self.live(), Instant::now());
         let sticky = live.config.routing.sticky;
-        if !sticky.enabled {
-            return;
-        }
         let before = self.stay(&live, known_as, now);
         let price = live.catalog.find(model.as_str()).map(|model| model.settings.price).unwrap_or_default();
         let stay = Stay::after(before.as_ref(), model, &price, usage, now);
@@ -133,6 +144,8 @@ impl Gateway {
         let now_ms = jiff::Timestamp::now().as_millisecond();
         let recorder = &self.recorder;
         let (salt, prompts) = (recorder.salt(), recorder.keeps_prompts());
-        recorder.decision(ledger::decision(decision, asked, dry_run, &salt, prompts, now_ms));
+        let mut record = ledger::decision(decision, asked, dry_run, &salt, prompts, now_ms);
+        record.request.begun_elsewhere = self.has_begun_elsewhere(&asked.conversation);
+        recorder.decision(record);
     }
 }

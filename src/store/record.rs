@@ -86,6 +86,10 @@ pub struct RequestFacts {
     pub conversation_named: bool,
     /// User turns in the conversation, this one included.
     pub turn: u32,
+    /// Whether none of the turns before was asked here, as far as the gateway remembers: they are examples, which other
+    /// requests may begin with, too, or from before a restart.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub begun_elsewhere: bool,
     /// Id of the API token that asked; never the token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
@@ -111,6 +115,7 @@ impl Default for RequestFacts {
             conversation: None,
             conversation_named: false,
             turn: 1,
+            begun_elsewhere: false,
             token: None,
             tags: BTreeMap::new(),
             dry_run: false,

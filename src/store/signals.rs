@@ -76,7 +76,7 @@ fn is_json(text: &str) -> bool {
 /// Finds questions that were asked again, in one walk from the newest decision back.
 ///
 /// Only within a known conversation: named by the caller, or past its first turn (two people may begin with the same
-/// words). And only after a complete answer: a client that gave up waiting or asks several times at once does not
+/// words), and with a turn before that was asked here (a batch of requests may begin with the same example). And only after a complete answer: a client that gave up waiting or asks several times at once does not
 /// complain of an answer, and neither does a dry run.
 #[derive(Debug, Default)]
 pub struct AskedAgain {
@@ -101,7 +101,7 @@ impl Asked {
     /// The parts of `entry`.
     pub fn of(entry: &Entry) -> Self {
         let request = &entry.decision.request;
-        let is_known = request.conversation_named || request.turn > 1;
+        let is_known = !request.begun_elsewhere && (request.conversation_named || request.turn > 1);
         // A dry run has no answer unless its caller reported an outcome.
         let is_asked = is_known && !(request.dry_run && entry.outcome.is_none());
         let answer = entry.outcome.as_ref().filter(|outcome| outcome.status == OutcomeStatus::Ok);

@@ -7,6 +7,7 @@ mod access;
 mod admin;
 mod cli;
 mod compaction;
+mod conversations;
 mod crash;
 mod crowd;
 mod dashboard;

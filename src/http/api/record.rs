@@ -97,7 +97,8 @@ impl Recording {
             self.gateway.lengths.observe(model, &prediction.expected, usage.output_tokens, cut);
         }
         let conversation = self.conversation;
-        self.gateway.note_stay(conversation.prints(), conversation.known_as(), model, &usage);
+        let begun_here = self.gateway.has_begun_here(conversation.print, conversation.begins_here());
+        self.gateway.note_stay(conversation.prints(begun_here), conversation.known_as(), model, &usage);
     }
 
     fn log(&self, outcome: &Outcome, model: &str) {

@@ -230,7 +230,7 @@ fn asked(decision: &DecisionRecord) -> Markup {
             dt { "Model asked for" } dd { @if request.requested.is_empty() { "auto" } @else { (request.requested) } }
             dt { "Objective" } dd { (objective) }
             @if let Some(dialect) = request.dialect { dt { "Dialect" } dd { (dialect.as_str()) @if request.stream { ", streamed" } } }
-            dt { "Prompt" } dd { (request.prompt_tokens) " tokens, estimated; turn " (request.turn) }
+            dt { "Prompt" } dd { (request.prompt_tokens) " tokens, estimated; turn " (request.turn) @if request.begun_elsewhere { ", the first asked here" } }
             @if let Some(most) = request.max_tokens { dt { "At most" } dd { (most) " tokens of answer" } }
             @if !request.rules.is_empty() { dt { "Rules" } dd { @for rule in &request.rules { (badge("info", rule)) " " } } }
             @if !request.tags.is_empty() { dt { "Tags" } dd { @for (name, value) in &request.tags { (badge("", &format!("{name}: {value}"))) " " } } }
