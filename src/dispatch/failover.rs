@@ -87,6 +87,11 @@ impl Dispatcher {
         self.closing.cancel();
     }
 
+    /// Whether all that ends unfinished now was cut off by the shutdown.
+    pub fn is_closed(&self) -> bool {
+        self.closing.is_cancelled()
+    }
+
     /// Takes over new settings.
     pub fn configure(&self, settings: &config::Dispatch) {
         self.budget.configure(settings.retry_budget);

@@ -100,7 +100,9 @@ pub fn chances(entry: &Entry, again: Option<bool>) -> Vec<(Signal, bool)> {
     let seen = !request.dry_run;
     match outcome.status {
         OutcomeStatus::Failed(_) => Vec::new(),
-        OutcomeStatus::Cancelled => vec![(Signal::Cancelled, true)],
+        OutcomeStatus::Cancelled if had(Signal::Cancelled) => vec![(Signal::Cancelled, true)],
+        // The gateway itself cut it off.
+        OutcomeStatus::Cancelled => Vec::new(),
         OutcomeStatus::Ok => {
             let whole = seen && !had(Signal::Empty) && !had(Signal::Truncated);
             let could = [

@@ -1,9 +1,11 @@
 //! Draining: open answers end, new ones are not taken.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use pointsman::http::Drain;
 use pointsman::sandbox::{Fault, Times};
+use pointsman::store::{Filter, OutcomeStatus, chances};
 use serde_json::json;
 
 use crate::support::process::Process;
@@ -35,11 +37,16 @@ async fn the_deadline_cuts_what_does_not_end() {
     let url = gateway.url("/api/chat");
     let call = tokio::spawn(gateway.http.post(url).body(ask("/api/chat", "gpt-4o", "hi").to_string()).send());
     settle(|| gateway.sandbox.open() == 1, "the call never began").await;
+    let inner = Arc::clone(&gateway.app.gateway);
     let drained = tokio::time::timeout(Duration::from_secs(4), gateway.app.stop()).await.unwrap();
     assert_eq!(drained, Drain::Cut(1));
     let told = call.await.unwrap().expect("an answer all the same");
     assert_eq!((told.status().as_u16(), &told.headers()["retry-after"]), (503, &"1".parse().unwrap()));
     assert!(told.text().await.unwrap().contains("the gateway shuts down"));
+    let page = inner.store.decisions(&Filter::default(), None, 1).unwrap();
+    assert_eq!(chances(&page.entries[0], None), [], "nobody learns from it");
+    let outcome = page.entries[0].outcome.clone().unwrap();
+    assert_eq!((outcome.status, outcome.signals), (OutcomeStatus::Cancelled, vec![]), "no client went away");
 }
 
 #[tokio::test]

@@ -54,7 +54,7 @@ fn whole(entry: &Entry) -> Markup {
     markup! {
         div #decision data-live="4000" {
             div.stats {
-                (stat("Outcome", &status(entry.outcome.as_ref().map(|outcome| outcome.status))))
+                (stat("Outcome", &status(entry.outcome.as_ref())))
                 (stat("Task", &markup! { (decision.task.as_deref().unwrap_or("not read")) }))
                 (stat("Chosen with", &markup! { (or_nothing(decision.propensity, percent)) }))
                 (stat("How", &markup! { (badge("", decision.mode.as_str())) @if decision.explored { " " (badge("info", "try-out")) } }))
@@ -136,7 +136,7 @@ fn happened(entry: &Entry) -> Markup {
     markup! {
         dl.fields {
             (answered_by(outcome, &entry.decision))
-            dt { "Ended" } dd { (status(Some(outcome.status))) " " (moment(outcome.at_ms)) }
+            dt { "Ended" } dd { (status(Some(outcome))) " " (moment(outcome.at_ms)) }
             @if let Some(reason) = outcome.finish_reason { dt { "Because" } dd { (reason.as_str()) } }
             dt { "Calls" } dd { (outcome.attempts) @if outcome.failovers > 0 { ", " (outcome.failovers) " other models asked" } }
             dt { "First token" } dd { (or_nothing(outcome.first_token_ms, ms)) }

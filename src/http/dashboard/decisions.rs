@@ -12,7 +12,7 @@ use super::parts::{Label, badge, empty, moment, ms, or_nothing, percent, table_b
 use super::visitor::{PageQuery, Visitor, url_query};
 use crate::gateway::Gateway;
 use crate::http::admin::decisions::{self, Query};
-use crate::store::{Entry, OutcomeStatus};
+use crate::store::{Entry, OutcomeRecord, OutcomeStatus, Signal};
 
 /// `GET`.
 pub(super) async fn page(
@@ -98,7 +98,7 @@ fn filters(gateway: &Gateway, query: &Query) -> Markup {
             }
             (choice("model", "Model", "any model", &query.model, &models))
             (choice("status", "Status", "any status", &query.status,
-                &[("ok", "ok"), ("error", "any error"), ("cancelled", "client went away"), ("open", "under way"), ("timeout", "timeout"), ("overloaded", "overloaded"), ("rate_limited", "rate limited"), ("upstream", "upstream")]))
+                &[("ok", "ok"), ("error", "any error"), ("cancelled", "cancelled"), ("open", "under way"), ("timeout", "timeout"), ("overloaded", "overloaded"), ("rate_limited", "rate limited"), ("upstream", "upstream")]))
             (choice("mode", "Chosen", "chosen anyhow", &query.mode,
                 &[("learned", "learned"), ("weighted", "by weight"), ("sticky", "stayed"), ("named", "by name"), ("imported", "imported")]))
             (choice("explored", "Try-outs", "try-outs or not", &query.explored, &[("true", "try-outs"), ("false", "no try-outs")]))
@@ -146,7 +146,7 @@ fn row(entry: &Entry) -> Markup {
                 @if decision.explored { " " (badge("info", "try-out")) }
                 @if decision.request.dry_run { " " (badge("", "dry run")) }
             }
-            td { (status(outcome.map(|outcome| outcome.status))) }
+            td { (status(outcome)) }
             td { @match entry.verdict() { Some(verdict) => { (verdict_badge(verdict)) } None => { span.muted { "–" } } } }
             td.num { (or_nothing(decision.propensity, percent)) }
             td.num { (or_nothing(outcome.and_then(|outcome| outcome.latency_ms), ms)) }
@@ -156,12 +156,13 @@ fn row(entry: &Entry) -> Markup {
 }
 
 /// The badge of how a request ended.
-pub(super) fn status(status: Option<OutcomeStatus>) -> Markup {
-    match status {
-        None => badge("info", "under way"),
-        Some(OutcomeStatus::Ok) => badge("good", "ok"),
-        Some(OutcomeStatus::Cancelled) => badge("", "client went away"),
-        Some(failed @ OutcomeStatus::Failed(_)) => badge("bad", failed.as_str()),
+pub(super) fn status(outcome: Option<&OutcomeRecord>) -> Markup {
+    let Some(outcome) = outcome else { return badge("info", "under way") };
+    match outcome.status {
+        OutcomeStatus::Ok => badge("good", "ok"),
+        OutcomeStatus::Cancelled if outcome.signals.contains(&Signal::Cancelled) => badge("", "client went away"),
+        OutcomeStatus::Cancelled => badge("", "cut off by a shutdown"),
+        failed @ OutcomeStatus::Failed(_) => badge("bad", failed.as_str()),
     }
 }
 

@@ -110,7 +110,7 @@ fn whole(gateway: &Gateway, found: &Overview, oldest: Option<i64>) -> Markup {
         @if refused > 0 { (outage(refused, &found.refused)) }
         div.stats.eight {
             (stat("Requests", &count(sums.answers()), &format!("{:.1} per minute, {} in flight{}", sums.answers() as f64 / minutes, gateway.metrics.in_flight(), reported(sums))))
-            (stat("Errors", &percent(failed), &format!("{} failed, {} went away; {} failovers", count(sums.errors + refused), count(sums.cancelled), count(sums.failovers))))
+            (stat("Errors", &percent(failed), &format!("{} failed, {} cancelled; {} failovers", count(sums.errors + refused), count(sums.cancelled), count(sums.failovers))))
             (stat("Latency", &or_nothing(total.p50_ms, ms), &format!("p95 {}, p99 {}", or_nothing(total.p95_ms, ms), or_nothing(total.p99_ms, ms))))
             (stat("First token", &or_nothing(total.first_token_p50_ms, ms), &format!("p95 {}", or_nothing(total.first_token_p95_ms, ms))))
             (stat("Spent", &usd(sums.cost_usd), &cost_compared(found)))
