@@ -481,6 +481,40 @@ fn what_follows_a_finish_reason_takes_it_back() {
     assert_eq!((whole.text.as_str(), whole.finish), ("half an answer", Some(FinishReason::Length)));
 }
 
+#[test]
+fn a_stream_of_several_choices_ends_with_the_last_of_them() {
+    let said = |index: u64, text: &str, reason: Value| {
+        let choice = json!({ "index": index, "delta": { "content": text }, "finish_reason": reason });
+        format!("data: {}\n\n", json!({ "choices": [choice] }))
+    };
+    let both = |reason: Value| {
+        let of = |index: u64| json!({ "index": index, "delta": {}, "finish_reason": reason });
+        format!("data: {}\n\n", json!({ "choices": [of(0), of(1)] }))
+    };
+    for (asked, pieces) in [
+        (
+            2,
+            &[
+                (said(0, "A", Value::Null), false, false),
+                (said(1, "B", Value::Null), false, false),
+                (said(0, "", json!("stop")), false, false),
+                (said(1, "BB", Value::Null), false, false),
+                (said(1, "", json!("stop")), true, true),
+            ][..],
+        ),
+        // One after the other: at the end of a body the first may be all.
+        (2, &[(said(0, "A", Value::Null), false, false), (said(0, "", json!("stop")), true, false)]),
+        (2, &[(said(1, "B", Value::Null), false, false), (both(json!("stop")), true, true)]),
+        (1, &[(said(0, "A", Value::Null), false, false), (said(0, "", json!("stop")), true, true)]),
+    ] {
+        let (mut decoder, mut events) = (StreamDecoder::new(Dialect::OpenAi).asked_for(asked), Vec::new());
+        for (piece, said_all, at_end) in pieces {
+            decoder.push(piece.as_bytes(), &mut events);
+            assert_eq!((decoder.has_said_all(), decoder.is_at_end()), (*said_all, *at_end), "{asked}: {piece}");
+        }
+    }
+}
+
 /// An event of Anthropic's stream.
 fn event(event: Value) -> String {
     format!("event: {}\ndata: {event}\n\n", event["type"].as_str().unwrap())

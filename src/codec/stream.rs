@@ -92,6 +92,14 @@ impl StreamDecoder {
         self
     }
 
+    /// For an answer of so many choices.
+    pub fn asked_for(mut self, choices: u64) -> Self {
+        if let DialectDecoder::OpenAi(decoder) = &mut self.state.dialect {
+            decoder.asked_for(choices);
+        }
+        self
+    }
+
     /// For a stream whose bytes the client gets themselves: frames that cannot be read are skipped, since the client
     /// may understand them.
     pub fn lenient(mut self) -> Self {

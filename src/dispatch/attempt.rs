@@ -324,7 +324,7 @@ impl Attempt<'_> {
         let (passes, deadlines) = (self.passes(), &self.deadlines);
         let forced = ForcedCall::of(self.dialect(), &self.job.request);
         let decoder = StreamDecoder::new(self.dialect()).asked_at(self.job.at_ms).forced(forced);
-        let mut decoder = if passes { decoder.lenient() } else { decoder };
+        let mut decoder = if passes { decoder.lenient().asked_for(self.job.request.choices()) } else { decoder };
         let mut events = Vec::new();
         let mut raw = Vec::new();
         let mut held_bytes = 0;

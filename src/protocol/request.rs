@@ -220,6 +220,11 @@ impl ChatRequest {
         self.tool_choice.as_ref().is_some_and(ToolChoice::demands_call)
     }
 
+    /// How many answers the client asks for at once (OpenAI's `n`).
+    pub fn choices(&self) -> u64 {
+        self.extensions.get("n").and_then(Value::as_f64).map_or(1, |choices| choices as u64)
+    }
+
     /// What a model must be able to do beyond text.
     pub fn needs(&self) -> Needs {
         let has_image = |parts: &[Part]| parts.iter().any(|part| matches!(part, Part::Image { .. }));

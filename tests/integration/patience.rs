@@ -162,6 +162,33 @@ async fn a_stream_that_has_said_all_is_complete_however_its_connection_ends() {
 }
 
 #[tokio::test]
+async fn a_stream_of_several_choices_is_not_complete_with_the_first() {
+    let of = |index: u64, text: &str, reason: Value| {
+        let choice = json!({ "index": index, "delta": { "content": text }, "finish_reason": reason });
+        let usage = json!({ "prompt_tokens": 5, "completion_tokens": 9 });
+        format!("data: {}\n\n", json!({ "id": "c", "model": "x", "choices": [choice], "usage": usage }))
+    };
+    for breaks in [true, false] {
+        let begun = [of(0, "A", Value::Null), of(1, "B", Value::Null), of(0, "", json!("stop"))].concat();
+        let rest = format!("{}data: [DONE]\n\n", of(1, "rest", json!("stop")));
+        let mock = Mock::start(move |_| {
+            let mut pieces = vec![(0, begun.clone())];
+            pieces.extend((!breaks).then(|| (1500, rest.clone())));
+            Script { breaks, ..Script::events(pieces) }
+        })
+        .await;
+        let gateway = start(&mock, "idle_timeout_ms = 20000").await;
+        let path = "/v1/chat/completions";
+        let mut body = streamed(path, "quick");
+        body["n"] = json!(2);
+        let stream = gateway.post(path, body).await.text().await.unwrap();
+        assert_eq!((stream.contains("rest"), stream.contains("error\":{")), (!breaks, breaks), "{stream}");
+        assert_eq!(stream.contains("[DONE]"), !breaks, "{stream}");
+        gateway.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn a_client_hears_of_a_model_that_thinks_unheard() {
     let mock = Mock::start(|_| gpt(1500, 2, 0)).await;
     let settings = "thinking_timeout_ms = 5000\nsign_of_life_ms = 200";

@@ -28,6 +28,8 @@ struct Chunk {
 
 #[derive(Deserialize)]
 struct Choice {
+    #[serde(default, deserialize_with = "super::super::json::count")]
+    index: Option<u64>,
     #[serde(default)]
     delta: Option<Delta>,
     /// What some servers write in a piece's place, or beside it: then it is all of the answer so far.
@@ -106,9 +108,13 @@ pub(crate) struct Decoder {
     /// The newest finish reason; the event waits for `[DONE]`, since usage comes in between, and some servers name a
     /// reason in each piece, or before a call's arguments.
     finish: Option<String>,
-    /// Whether a reason came, and nothing of the answer since.
-    said_all: bool,
-    /// Whether the newest piece held nothing of the answer, too: some servers name a reason in each.
+    /// For each choice, by its index, whether its reason came, and nothing of it since.
+    choices: HashMap<u64, bool>,
+    /// Of how many that is so.
+    said: u64,
+    /// How many choices were asked for.
+    asked: u64,
+    /// Whether it is so of all, and the newest piece held nothing of the answer: some servers name a reason in each.
     is_at_end: bool,
     /// All calls, in order.
     calls: Vec<Begun>,
@@ -121,6 +127,11 @@ pub(crate) struct Decoder {
 }
 
 impl Decoder {
+    /// For a request that asks for so many choices (`n`).
+    pub(crate) fn asked_for(&mut self, choices: u64) {
+        self.asked = choices;
+    }
+
     /// Appends the events in the data of one server-sent event; `Err` = the data cannot be read.
     pub(crate) fn decode(&mut self, data: &[u8], out: &mut Vec<StreamEvent>) -> Result<(), ()> {
         if data.trim_ascii() == b"[DONE]" {
@@ -144,20 +155,25 @@ impl Decoder {
         let mut usage = chunk.usage;
         let mut broken = None;
         let from = out.len();
-        if let Some(choice) = chunk.choices.into_iter().flatten().next() {
-            usage = usage.or(choice.usage);
-            self.has_deltas |= choice.delta.is_some();
-            let message = choice.message.filter(|_| !self.has_deltas);
-            let message = message.map(|turn| serde_json::from_str(turn.get())).transpose().map_err(|_| ())?;
-            self.delta(choice.delta.or(message).unwrap_or_default(), out);
-            self.said_all &= out.len() == from;
-            broken = broken_off(choice.finish_reason.as_deref(), choice.error.as_ref());
-            if let Some(reason) = real_reason(choice.finish_reason).filter(|_| broken.is_none()) {
-                self.finish = Some(reason);
-                self.said_all = true;
-            }
+        let mut choices = chunk.choices.unwrap_or_default();
+        self.has_deltas |= choices.iter().any(|choice| choice.delta.is_some());
+        for choice in choices.iter_mut().filter(|_| !self.has_deltas) {
+            let turn = choice.message.take();
+            choice.delta = turn.map(|turn| serde_json::from_str(turn.get())).transpose().map_err(|_| ())?;
         }
-        self.is_at_end = self.said_all && out.len() == from;
+        for choice in choices {
+            usage = usage.or(choice.usage);
+            let before = out.len();
+            self.delta(choice.delta.unwrap_or_default(), out);
+            broken = broken.or_else(|| broken_off(choice.finish_reason.as_deref(), choice.error.as_ref()));
+            let reason = real_reason(choice.finish_reason).filter(|_| broken.is_none());
+            let said = self.choices.entry(choice.index.unwrap_or_default()).or_default();
+            let has_said = reason.is_some() || *said && out.len() == before;
+            self.said = self.said + u64::from(has_said) - u64::from(*said);
+            *said = has_said;
+            self.finish = reason.or(self.finish.take());
+        }
+        self.is_at_end = self.has_said_all() && self.said >= self.asked && out.len() == from;
         out.extend(usage.map(|counts| StreamEvent::Usage(counts.into())));
         out.extend(broken.map(StreamEvent::Error));
         Ok(())
@@ -224,9 +240,10 @@ impl Decoder {
         }
     }
 
-    /// Whether a finish reason came, and nothing of the answer since: at most its usage follows.
+    /// Whether each choice that began has its finish reason, and nothing of it came since: at most usage follows, or
+    /// another choice, where several were asked for (some servers give but one).
     pub(crate) fn has_said_all(&self) -> bool {
-        self.said_all
+        self.said > 0 && self.said == self.choices.len() as u64
     }
 
     /// Whether nothing but usage and the stream's end is to come, for certain.
