@@ -271,12 +271,28 @@ fn an_answer_that_its_vendor_broke_off_is_none() {
         assert_eq!((got.kind, got.message.as_str()), told, "{reason}");
         assert_eq!(got.by_model, reason.ends_with("MALFORMED_FUNCTION_CALL"));
         assert!(opaque_response(Dialect::OpenAi, whole.as_bytes()).is_none(), "{reason}");
-        let chunk = json!({ "choices": [choice("delta")], "usage": { "prompt_tokens": 3 } });
-        let events = decode_in(Dialect::OpenAi, &[&sse(&[chunk])]);
-        let [_, StreamEvent::Text(_), StreamEvent::Usage(_), StreamEvent::Error(got)] = &events[..] else {
-            panic!("{events:?}")
-        };
-        assert_eq!((got.kind, got.message.as_str()), told, "{reason}");
+        let chunk = json!({ "choices": [choice("delta")] });
+        let usage = json!({ "prompt_tokens": 3 });
+        let counted = json!({ "choices": [choice("delta")], "usage": usage });
+        let count = json!({ "choices": [], "usage": usage });
+        let half = b"data: {\"choices\":[],\"us".to_vec();
+        for (pieces, is_counted) in [
+            (&[sse(&[counted])][..], true),
+            (&[sse(&[chunk.clone(), count])], true),
+            (&[sse(std::slice::from_ref(&chunk)), b"data: [DONE]\n\n".to_vec()], false),
+            (&[sse(&[chunk]), half], false),
+        ] {
+            let (mut decoder, mut events) = (StreamDecoder::new(Dialect::OpenAi), Vec::new());
+            pieces.iter().for_each(|piece| decoder.push(piece, &mut events));
+            assert!(!decoder.has_said_all() && decoder.broken_off().is_some(), "{reason}");
+            decoder.finish(&mut events);
+            assert!(!decoder.saw_error(), "OpenAI's clients have not");
+            let is_usage = |event: &StreamEvent| matches!(event, StreamEvent::Usage(_));
+            assert_eq!(events.iter().any(is_usage), is_counted, "{reason}: {events:?}");
+            events.retain(|event| !is_usage(event));
+            let [_, StreamEvent::Text(_), StreamEvent::Error(got)] = &events[..] else { panic!("{events:?}") };
+            assert_eq!((got.kind, got.message.as_str()), told, "{reason}");
+        }
     }
     let counted =
         |body: Value| counted(Dialect::OpenAi, body.to_string().as_bytes()).map(|usage| usage.output_tokens);

@@ -47,6 +47,16 @@ enum DialectDecoder {
     Ollama(ollama_chat::stream::Decoder),
 }
 
+impl DialectDecoder {
+    fn broken_off(&self) -> Option<&ApiError> {
+        match self {
+            Self::OpenAi(decoder) => decoder.broken_off(),
+            // Say it as an error.
+            Self::Anthropic(_) | Self::Ollama(_) => None,
+        }
+    }
+}
+
 /// Whether and how the stream ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
@@ -56,6 +66,7 @@ enum End {
     Unmarked,
     /// The upstream reported an error in its stream.
     Refused,
+    /// It broke off, or cannot be read.
     Broken,
     /// The answer is not the call that was forced.
     NoCall,
@@ -126,7 +137,7 @@ impl StreamDecoder {
     /// Ends the body: a stream without its own end was cut off.
     pub fn finish(&mut self, out: &mut Vec<StreamEvent>) {
         // Behind the answer, half a frame is no loss.
-        self.state.lenient |= self.has_said_all();
+        self.state.lenient |= self.is_over();
         let Self { frames, state } = self;
         let mut is_read = false;
         let each = |data: &[u8]| is_read |= state.on_frame(data, out);
@@ -138,7 +149,7 @@ impl StreamDecoder {
         if self.state.end != End::Open {
             return;
         }
-        if !self.has_said_all() {
+        if !self.is_over() {
             self.state.end = End::Broken;
             out.push(StreamEvent::Error(ApiError::new(ErrorKind::Connection, "its stream was cut off")));
             return;
@@ -150,7 +161,18 @@ impl StreamDecoder {
             DialectDecoder::Ollama(_) => {}
         }
         self.state.name_calls(&mut out[from..]);
-        self.state.end = End::Unmarked;
+        self.state.end = if self.broken_off().is_some() { End::Broken } else { End::Unmarked };
+    }
+
+    /// Whether no more of the answer is to come, complete or not.
+    fn is_over(&self) -> bool {
+        self.has_said_all() || self.broken_off().is_some()
+    }
+
+    /// Why the vendor broke the answer off, where a finish reason or a choice says so: its count may be to come, and the
+    /// error follows that, or the stream's end.
+    pub fn broken_off(&self) -> Option<&ApiError> {
+        self.state.dialect.broken_off()
     }
 
     /// Whether the whole answer is here while the stream goes on: its usage may be to come.
@@ -228,6 +250,7 @@ impl DecoderState {
         if let Some(last) = out[from..].iter().position(is_last) {
             out.truncate(from + last + 1);
             self.end = match out.last() {
+                Some(StreamEvent::Error(_)) if self.dialect.broken_off().is_some() => End::Broken,
                 Some(StreamEvent::Error(_)) => End::Refused,
                 _ => End::Finished,
             };

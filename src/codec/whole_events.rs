@@ -1,7 +1,8 @@
 //! Passes a vendor's server-sent events on byte for byte, but only whole ones: an event of the gateway's own (the
 //! stream broke off) then never follows half an event, where no client could read it.
 //!
-//! The usage event of OpenAI's dialect is taken out for a client that did not ask for it: the gateway always does.
+//! The usage event of OpenAI's dialect is taken out for a client that did not ask for it: the gateway always does. So is
+//! `[DONE]` where the answer is none: its clients would not read the error behind it.
 
 use bytes::{Bytes, BytesMut};
 use serde::Deserialize;
@@ -12,6 +13,7 @@ pub struct WholeEvents {
     /// The beginning of an event whose end has not come yet.
     begun: BytesMut,
     without_usage: bool,
+    without_end: bool,
 }
 
 #[derive(Deserialize)]
@@ -23,7 +25,12 @@ struct Chunk {
 impl WholeEvents {
     /// `without_usage`: whether to take out the event that has usage and no choices.
     pub fn new(without_usage: bool) -> Self {
-        Self { begun: BytesMut::new(), without_usage }
+        Self { without_usage, ..Self::default() }
+    }
+
+    /// From here on takes out OpenAI's `[DONE]`.
+    pub fn leave_out_end(&mut self) {
+        self.without_end = true;
     }
 
     /// Takes in bytes and returns those of whole events. A piece that ends where an event ends is not copied.
@@ -49,30 +56,35 @@ impl WholeEvents {
     }
 
     fn passed(&self, events: Bytes) -> Bytes {
-        if self.without_usage { without_usage(events) } else { events }
-    }
-}
-
-fn without_usage(events: Bytes) -> Bytes {
-    // Only filled once there is something to leave out.
-    let mut kept: Option<BytesMut> = None;
-    let mut at = 0;
-    while at < events.len() {
-        let end = at + first_end(&events[at..]);
-        let event = &events[at..end];
-        match (&mut kept, is_usage(event)) {
-            (None, true) => kept = Some(BytesMut::from(&events[..at])),
-            (Some(kept), false) => kept.extend_from_slice(event),
-            (None, false) | (Some(_), true) => {}
+        if !self.without_usage && !self.without_end {
+            return events;
         }
-        at = end;
+        // Only filled once there is something to leave out.
+        let mut kept: Option<BytesMut> = None;
+        let mut at = 0;
+        while at < events.len() {
+            let end = at + first_end(&events[at..]);
+            let event = &events[at..end];
+            let is_out = self.without_usage && is_usage(event) || self.without_end && is_done(event);
+            match (&mut kept, is_out) {
+                (None, true) => kept = Some(BytesMut::from(&events[..at])),
+                (Some(kept), false) => kept.extend_from_slice(event),
+                (None, false) | (Some(_), true) => {}
+            }
+            at = end;
+        }
+        kept.map_or(events, BytesMut::freeze)
     }
-    kept.map_or(events, BytesMut::freeze)
 }
 
 fn is_usage(event: &[u8]) -> bool {
     let Some(data) = event.strip_prefix(b"data:") else { return false };
     serde_json::from_slice::<Chunk>(data).is_ok_and(|chunk| chunk.choices.is_empty() && chunk.usage.is_some())
+}
+
+fn is_done(event: &[u8]) -> bool {
+    let data = |line: &[u8]| line.strip_prefix(b"data:").is_some_and(|data| data.trim_ascii() == b"[DONE]");
+    event.split(|byte| *byte == b'\n').any(data)
 }
 
 /// Whether the bytes end with an empty line.
@@ -120,6 +132,14 @@ mod tests {
             let left = b"data: {\"choices\":[{\"delta\":{}}],\"usage\":null}\n\ndata: [DONE]\n\n";
             assert_eq!(pieces.concat(), left, "at {split}");
         }
+    }
+
+    #[test]
+    fn the_end_of_an_answer_that_is_none_is_taken_out() {
+        let mut events = WholeEvents::default();
+        events.leave_out_end();
+        let passed = events.push(Bytes::from_static(STREAM));
+        assert_eq!(passed, STREAM[..STREAM.len() - b"data: [DONE]\n\n".len()]);
     }
 
     #[test]

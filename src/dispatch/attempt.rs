@@ -28,6 +28,10 @@ const MAX_ERROR_BYTES: usize = 256 << 10;
 /// How long to wait for an error's body.
 const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long to read on after the answer's last event for its count, and for the end of the body, so that the connection
+/// can be used again.
+pub(super) const LAST_BYTES_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Most bytes of a stream held back before its first content.
 const MAX_HELD_BYTES: usize = 4 << 20;
 
@@ -332,10 +336,13 @@ impl Attempt<'_> {
         let mut due = deadlines.first;
         // Where a vendor may send nothing while its model thinks, the answer's headers are a sign of life.
         let mut hand_over = deadlines.may_be_silent.then(|| deadlines.hand_over());
+        // When the count of an answer that the vendor broke off must be here.
+        let mut count_due = None;
         loop {
-            let wait = hand_over.map_or(due, |at| at.min(due));
+            let wait = count_due.unwrap_or_else(|| hand_over.map_or(due, |at| at.min(due)));
             let chunk = match answer.chunk(wait).await {
                 Ok(chunk) => chunk,
+                Err(_) if count_due.is_some() => None,
                 Err(CallError::Timeout) if wait < due => {
                     let (answer, raw) = (Some(answer), passes.then_some(raw));
                     return Ok(Opened { answer, decoder, due: Some(due), events, raw, dropped: Vec::new() });
@@ -369,13 +376,17 @@ impl Attempt<'_> {
                 return Err(Failed { no_call: decoder.is_no_call() || error.by_model, ..self.failed(error.clone()) });
             }
             let begun = new.iter().any(|event| event.is_content() || matches!(event, StreamEvent::Finish { .. }));
-            if begun {
+            let is_broken_off = decoder.broken_off().is_some();
+            if begun && !is_broken_off {
                 let answer = (!ended).then_some(answer);
                 let raw = passes.then_some(raw);
                 return Ok(Opened { answer, decoder, due: None, events, raw, dropped: Vec::new() });
             }
             if ended || held_bytes > MAX_HELD_BYTES {
                 return Err(self.failed(ApiError::new(ErrorKind::Upstream, "its stream holds no content")));
+            }
+            if is_broken_off {
+                count_due.get_or_insert_with(|| Instant::now() + LAST_BYTES_TIMEOUT);
             }
             // Beyond `total` the stream is handed over, not ended.
             due = deadlines.first.max(Instant::now() + deadlines.idle);

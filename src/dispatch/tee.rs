@@ -21,7 +21,7 @@ use futures::{FutureExt, StreamExt};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::attempt::{Deadlines, Opened};
+use super::attempt::{Deadlines, LAST_BYTES_TIMEOUT, Opened};
 use super::job::Job;
 use super::outcome::{Report, Setback};
 use super::usage::estimated;
@@ -31,10 +31,6 @@ use crate::upstream::{Answer, CallError, CallVerdict, Model, Permit};
 
 /// Text of an answer that had to be JSON is kept up to this length, to see whether it is JSON.
 const MAX_JSON_TEXT_BYTES: usize = 1 << 20;
-
-/// How long to read on after the answer's last event for the end of the body, so that the connection can be used
-/// again.
-const LAST_BYTES_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How the client gets the answer.
 enum Output {
@@ -132,7 +128,8 @@ impl Tee {
         .boxed()
     }
 
-    /// Reads on for the usage of an answer whose client has gone with all of it, and reports a complete answer.
+    /// Reads on for the usage of an answer whose client has gone with all of it, and reports a complete answer, or one
+    /// that its vendor broke off.
     async fn read_usage(mut self) {
         let deadline = Instant::now() + LAST_BYTES_TIMEOUT;
         let mut events = Vec::new();
@@ -141,6 +138,9 @@ impl Tee {
         {
             self.decoder.push(&chunk, &mut events);
             events.drain(..).for_each(|event| self.count(&event));
+        }
+        if let Some(error) = self.decoder.broken_off().cloned() {
+            return self.break_off(&error, &mut BytesMut::new());
         }
         self.settle_early();
         settle_good(&mut self.permit, self.at_ms);
@@ -177,9 +177,10 @@ impl Tee {
         };
         let has_begun = self.report.as_mut().is_some_and(|report| report.outcome_mut().first_token.is_some());
         let is_counted = has_begun && self.uncounted_bytes == 0 && self.decoder.is_at_end();
+        let is_broken_off = self.decoder.broken_off().is_some();
         // Set only when the client asks for more: a slow client is not the vendor's silence.
-        let due = *self.due.get_or_insert_with(|| match is_counted {
-            // Nothing but the stream's own end is to come, and some servers leave that out.
+        let due = *self.due.get_or_insert_with(|| match is_counted || is_broken_off {
+            // Nothing but the stream's own end is to come, or a count, and some servers leave that out.
             true => self.deadlines.next_piece().min(Instant::now() + LAST_BYTES_TIMEOUT),
             false => self.deadlines.next_piece(),
         });
@@ -191,13 +192,14 @@ impl Tee {
         };
         match chunk {
             Ok(Some(chunk)) => {
-                self.due = None;
+                // What was broken off gets no more time.
+                self.due = self.due.filter(|_| is_broken_off);
                 self.decoder.push(&chunk, &mut events);
                 return Input::Pieces(events, vec![chunk]);
             }
             Ok(None) => self.decoder.finish(&mut events),
             Err(CallError::Timeout) if sign < due => return Input::Silence,
-            Err(_) if self.decoder.is_at_end() => self.decoder.finish(&mut events),
+            Err(_) if self.decoder.is_at_end() || is_broken_off => self.decoder.finish(&mut events),
             Err(error) => {
                 let error = error.attributed_to(&self.permit.deployment().name);
                 events.push(StreamEvent::Error(error));
@@ -210,10 +212,16 @@ impl Tee {
     fn forward(&mut self, events: &[StreamEvent], raw: Vec<Bytes>) -> Bytes {
         let mut pieces = raw;
         if let Output::Passthrough(whole) = &mut self.output {
+            let is_broken_off = self.decoder.broken_off().is_some();
+            if is_broken_off {
+                // An error event of the gateway's own is to follow.
+                whole.leave_out_end();
+            }
             pieces.iter_mut().for_each(|piece| *piece = whole.push(std::mem::take(piece)));
             // The decoder sees only errors of the usual form; it ignores a proxy's plain text, for instance.
             let secrets = self.permit.deployment().provider.secrets();
-            let searched = |piece: &Bytes| self.decoder.saw_error() || secrets.stand_in(piece);
+            let tells_error = self.decoder.saw_error() || is_broken_off;
+            let searched = |piece: &Bytes| tells_error || secrets.stand_in(piece);
             for piece in pieces.iter_mut().filter(|piece| searched(piece)) {
                 *piece = secrets.hide_in_events(std::mem::take(piece));
             }
@@ -377,17 +385,15 @@ impl Tee {
     fn end_early(&mut self, error: &ApiError, status: OutcomeStatus, out: &mut BytesMut) {
         self.settle_early();
         self.answer = None;
+        let told = ApiError { kind: error.kind.for_client(), ..error.clone() };
         match &mut self.output {
             // The upstream's own error event has passed through, except for what was not yet a whole event.
             Output::Passthrough(whole) if self.decoder.saw_error() => {
                 let secrets = self.permit.deployment().provider.secrets();
                 out.extend_from_slice(&secrets.hide_in_events(whole.finish()));
             }
-            Output::Passthrough(_) => out.extend_from_slice(&codec::encode_stream_error(self.dialect, error)),
-            Output::Encoded(encoder) => {
-                let told = ApiError { kind: error.kind.for_client(), ..error.clone() };
-                encoder.encode(&StreamEvent::Error(told), out);
-            }
+            Output::Passthrough(_) => out.extend_from_slice(&codec::encode_stream_error(self.dialect, &told)),
+            Output::Encoded(encoder) => encoder.encode(&StreamEvent::Error(told), out),
         }
         if let Some(report) = self.report.take() {
             report.end(status);
@@ -405,7 +411,7 @@ impl Drop for Handed {
         // What is held was never handed over.
         if tee.report.is_some()
             && tee.held.is_none()
-            && tee.decoder.has_said_all()
+            && (tee.decoder.has_said_all() || tee.decoder.broken_off().is_some())
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
             runtime.spawn(tee.read_usage());

@@ -319,6 +319,52 @@ async fn a_stream_that_broke_off_is_a_failed_call_of_its_model() {
 }
 
 #[tokio::test]
+async fn a_stream_whose_vendor_broke_it_off_is_charged_as_counted_and_told_as_an_error() {
+    // A finish reason or an error in the choice says so; the count comes behind it, or never.
+    let broken = |reason: &str, error: Value| {
+        let choice = json!({ "index": 0, "delta": {}, "finish_reason": reason, "error": error });
+        format!("data: {}\n\n", json!({ "id": "c", "model": "x", "choices": [choice] }))
+    };
+    let failed = || broken("error", json!({ "code": 502, "message": "boom" }));
+    let busy = || broken("insufficient_system_resource", Value::Null);
+    let word = || delta(&json!({ "content": "word" }));
+    let count = json!({ "choices": [], "usage": { "prompt_tokens": 5000, "completion_tokens": 700 } });
+    let (count, done) = (format!("data: {count}\n\n"), "data: [DONE]\n\n".to_owned());
+    let ends = |end_ms: u64, breaks: bool| move |script: Script| Script { end_ms, breaks, ..script };
+    for (pieces, end, is_counted, begins) in [
+        (vec![word(), failed(), count.clone(), done.clone()], ends(0, false), true, true),
+        (vec![word(), busy() + &count + &done], ends(0, false), true, true),
+        (vec![word(), failed()], ends(0, true), false, true),
+        (vec![word(), busy()], ends(60_000, false), false, true),
+        (vec![failed(), count.clone(), done], ends(0, false), true, false),
+        (vec![word() + &busy(), count], ends(0, false), true, false),
+        (vec![failed()], ends(60_000, false), false, false),
+    ] {
+        let script = end(Script::events(pieces.iter().map(|piece| (50, piece.clone())).collect()));
+        let mock = Mock::start(move |_| script.clone()).await;
+        let gateway = start(&mock, "attempts_per_model = 1\nidle_timeout_ms = 30000").await;
+        for (path, calls) in CLIENTS.into_iter().zip(1..) {
+            let begun = Instant::now();
+            let response = gateway.post(path, streamed(path, "quick")).await;
+            assert_eq!(response.status() == 200, begins, "{path}: {pieces:?}");
+            let stream = response.text().await.unwrap();
+            assert!(begun.elapsed() < Duration::from_secs(20), "{path}: {pieces:?}");
+            // In OpenAI's dialect only an event of its own tells an error, and nothing behind [DONE] is read.
+            let last = stream.trim_end().rsplit("data: ").next().unwrap_or_default();
+            assert!(last.contains("\"message\":"), "{path}: {stream}");
+            assert!(!stream.contains("[DONE]"), "{path}: {stream}");
+            settle(|| gateway.app.gateway.metrics.in_flight() == 0, "in flight").await;
+            let failed = gateway.metric("pointsman_upstream_errors_total{model=\"quick\"").await;
+            assert_eq!(failed, f64::from(calls), "{path}: {pieces:?}");
+            let each = cost(&gateway).await / f64::from(calls);
+            let is_due = if is_counted { (each - 5.7).abs() < 1e-6 } else { 0.0 < each && each < 1.0 };
+            assert!(is_due, "{path}: {each}: {pieces:?}");
+        }
+        gateway.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn who_was_never_called_has_no_failed_call() {
     let mock = Mock::start(|body| {
         let head_ms = if body.contains("silent") { 500 } else { 0 };

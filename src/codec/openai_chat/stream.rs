@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::super::sequencer::Nesting;
 use super::super::{AnswerMeta, errors};
 use super::{WireUsage, broken_off, finish_of, finish_text, real_reason, text_of, usage};
-use crate::protocol::{FinishReason, StreamEvent, ToolCallDelta, Usage};
+use crate::protocol::{ApiError, FinishReason, StreamEvent, ToolCallDelta, Usage};
 
 #[derive(Deserialize)]
 struct Chunk {
@@ -116,6 +116,8 @@ pub(crate) struct Decoder {
     asked: u64,
     /// Whether it is so of all, and the newest piece held nothing of the answer: some servers name a reason in each.
     is_at_end: bool,
+    /// Why the vendor broke the answer off; the event waits for the count, or the stream's end.
+    broken: Option<ApiError>,
     /// All calls, in order.
     calls: Vec<Begun>,
     /// The newest call of each index on the wire, as an index into `calls`.
@@ -153,7 +155,6 @@ impl Decoder {
             out.push(StreamEvent::Start { id, model });
         }
         let mut usage = chunk.usage;
-        let mut broken = None;
         let from = out.len();
         let mut choices = chunk.choices.unwrap_or_default();
         self.has_deltas |= choices.iter().any(|choice| choice.delta.is_some());
@@ -165,8 +166,9 @@ impl Decoder {
             usage = usage.or(choice.usage);
             let before = out.len();
             self.delta(choice.delta.unwrap_or_default(), out);
-            broken = broken.or_else(|| broken_off(choice.finish_reason.as_deref(), choice.error.as_ref()));
-            let reason = real_reason(choice.finish_reason).filter(|_| broken.is_none());
+            let broken = || broken_off(choice.finish_reason.as_deref(), choice.error.as_ref());
+            self.broken = self.broken.take().or_else(broken);
+            let reason = real_reason(choice.finish_reason);
             let said = self.choices.entry(choice.index.unwrap_or_default()).or_default();
             let has_said = reason.is_some() || *said && out.len() == before;
             self.said = self.said + u64::from(has_said) - u64::from(*said);
@@ -174,8 +176,10 @@ impl Decoder {
             self.finish = reason.or(self.finish.take());
         }
         self.is_at_end = self.has_said_all() && self.said >= self.asked && out.len() == from;
-        out.extend(usage.map(|counts| StreamEvent::Usage(counts.into())));
-        out.extend(broken.map(StreamEvent::Error));
+        if let Some(counts) = usage {
+            out.push(StreamEvent::Usage(counts.into()));
+            out.extend(self.broken.clone().map(StreamEvent::Error));
+        }
         Ok(())
     }
 
@@ -243,7 +247,12 @@ impl Decoder {
     /// Whether each choice that began has its finish reason, and nothing of it came since: at most usage follows, or
     /// another choice, where several were asked for (some servers give but one).
     pub(crate) fn has_said_all(&self) -> bool {
-        self.said > 0 && self.said == self.choices.len() as u64
+        self.broken.is_none() && self.said > 0 && self.said == self.choices.len() as u64
+    }
+
+    /// Why the vendor broke the answer off: at most its count is to come, or another choice.
+    pub(crate) fn broken_off(&self) -> Option<&ApiError> {
+        self.broken.as_ref()
     }
 
     /// Whether nothing but usage and the stream's end is to come, for certain.
@@ -254,6 +263,10 @@ impl Decoder {
     /// Ends the answer, at `[DONE]` or at the end of a body without it. Calls without arguments get an empty object, as
     /// other dialects require. In an answer that was cut off they may have been to come.
     pub(crate) fn end(&mut self, out: &mut Vec<StreamEvent>) {
+        if let Some(error) = &self.broken {
+            out.push(StreamEvent::Error(error.clone()));
+            return;
+        }
         let any_call = !self.calls.is_empty();
         let unsaid = if any_call { FinishReason::ToolCalls } else { FinishReason::Other };
         let reason = self.finish.take().map_or(unsaid, |reason| finish_of(&reason, any_call, self.refuses));
