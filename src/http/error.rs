@@ -5,7 +5,7 @@ use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use crate::codec;
-use crate::protocol::{ApiError, Dialect};
+use crate::protocol::{ApiError, Dialect, ErrorKind};
 
 /// An error on its way to a client.
 #[derive(Debug, Clone)]
@@ -18,14 +18,15 @@ pub struct Rejection {
     pub lasting: bool,
 }
 
-/// The SDKs of OpenAI and Anthropic, and assistants built on them, obey this header; without it they repeat a 502 up to
-/// ten times.
+/// The SDKs of OpenAI and Anthropic, and assistants built on them, obey this header; without it they repeat a 502, and
+/// Claude Code a 401, up to ten times.
 static SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
 impl Rejection {
-    /// An error for a client of `dialect`.
+    /// The gateway's own error for a client of `dialect`.
     pub fn new(dialect: Dialect, error: ApiError) -> Self {
-        Self { dialect, error, lasting: false }
+        let lasting = is_final(dialect, error.kind);
+        Self { dialect, error, lasting }
     }
 
     /// The same, with `lasting` set.
@@ -36,6 +37,20 @@ impl Rejection {
     /// An error in the gateway's own dialect.
     pub fn native(error: ApiError) -> Self {
         Self::new(Dialect::Native, error)
+    }
+}
+
+/// Whether a refusal of our own stays until the client changes something. A decision, which only our own dialect asks
+/// for, may be recorded a moment later.
+fn is_final(dialect: Dialect, kind: ErrorKind) -> bool {
+    match kind {
+        ErrorKind::InvalidRequest
+        | ErrorKind::ContextOverflow
+        | ErrorKind::Authentication
+        | ErrorKind::Permission
+        | ErrorKind::TooLarge => true,
+        ErrorKind::NotFound => dialect != Dialect::Native,
+        _ => false,
     }
 }
 
@@ -85,7 +100,6 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::protocol::ErrorKind;
 
     /// Every kind, its status for a client of OpenAI's dialect, and for one of Anthropic's.
     const TABLE: [(ErrorKind, u16, u16); 16] = [
@@ -116,6 +130,21 @@ mod tests {
             assert_eq!(status(Dialect::Responses), openai, "{kind:?}");
             assert_eq!(status(Dialect::Anthropic), anthropic, "{kind:?}");
         }
+    }
+
+    #[test]
+    fn only_what_the_client_must_change_is_not_asked_again() {
+        let told = |rejection: Rejection| rejection.into_response().headers().get(&SHOULD_RETRY).cloned();
+        for (kind, status, _) in TABLE {
+            let own = told(Rejection::new(Dialect::Anthropic, ApiError::new(kind, "x")));
+            let is_vendors = matches!(kind, ErrorKind::ContentFilter);
+            let lasts = matches!(status, 400 | 401 | 403 | 404 | 413) && !is_vendors;
+            assert_eq!(own.is_some_and(|told| told == "false"), lasts, "{kind:?}");
+        }
+        let missing = ApiError::new(ErrorKind::NotFound, "x");
+        assert_eq!(told(Rejection::native(missing)), None, "a decision may be recorded a moment later");
+        let vendors = ApiError::new(ErrorKind::InvalidRequest, "x");
+        assert_eq!(told(Rejection::new(Dialect::OpenAi, vendors).lasting(false)), None);
     }
 
     #[test]

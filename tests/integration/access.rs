@@ -22,6 +22,7 @@ async fn once_there_is_a_token_everybody_needs_one() {
         let body = ask(path, "gpt-4o", "hi");
         let response = gateway.post(path, body.clone()).await;
         assert_eq!(response.status(), 401, "{path}");
+        assert_eq!(response.headers()["x-should-retry"], "false", "Claude Code asks ten times more without it");
         error(path, &response.json().await.unwrap());
         let with = async |header: &str, value: String| {
             let request = gateway.http.post(gateway.url(path)).header(header, value).body(body.to_string());
