@@ -3,6 +3,7 @@
 //! Statuses and types as documented by the vendors: OpenAI "Error codes", Anthropic "Errors". The kind follows from the code
 //! first, then from a phrase (not every vendor has a code for context overflow), then from the status.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,11 +18,14 @@ const MAX_MESSAGE_CHARS: usize = 500;
 /// Bytes of a vendor's other error fields, as JSON; more are not passed on.
 const MAX_VENDOR_FIELDS_BYTES: usize = 4096;
 
+/// Claude's words for a prompt that does not fit.
+const TOO_LONG: &str = "prompt is too long";
+
 /// Phrases that vendors and look-alikes use when a prompt does not fit.
 const OVERFLOW: [&str; 14] = [
     "context length",
     "context window",
-    "prompt is too long",
+    TOO_LONG,
     "maximum context",
     "too many tokens",
     "exceeds the context",
@@ -322,7 +326,9 @@ fn value(dialect: Dialect, error: &ApiError) -> Value {
         Dialect::OpenAi | Dialect::Responses => json!({ "error": {
             "message": error.message, "type": openai, "param": param, "code": openai_code(error.kind),
         }}),
-        Dialect::Anthropic => json!({ "type": "error", "error": { "type": anthropic, "message": error.message } }),
+        Dialect::Anthropic => {
+            json!({ "type": "error", "error": { "type": anthropic, "message": in_claudes_words(error) } })
+        }
         Dialect::Native | Dialect::Ollama => json!({ "error": {
             "code": error.kind.as_str(), "message": error.message, "param": param,
         }}),
@@ -335,6 +341,31 @@ fn value(dialect: Dialect, error: &ApiError) -> Value {
         value["error"][field.as_str()] = own.clone();
     }
     value
+}
+
+/// The message as Claude Code understands it: it knows by these words of Claude's, and by nothing else, that it must
+/// compact the conversation; any other error ends its session.
+fn in_claudes_words(error: &ApiError) -> Cow<'_, str> {
+    let message = error.message.as_str();
+    if error.kind != ErrorKind::ContextOverflow || message.to_lowercase().contains(TOO_LONG) {
+        return message.into();
+    }
+    let counted = match counts(message) {
+        Some((tokens, most)) => format!("{tokens} tokens > {most} maximum: "),
+        None => String::new(),
+    };
+    format!("the {TOO_LONG}: {counted}{message}").into()
+}
+
+/// The tokens of a prompt and the most that its model takes, where the message of a look-alike of OpenAI's has both.
+fn counts(message: &str) -> Option<(u64, u64)> {
+    let number_after = |phrase: &str| {
+        let (_, rest) = message.split_once(phrase)?;
+        rest[..rest.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(rest.len())].parse::<u64>().ok()
+    };
+    let most = ["maximum context length is ", "maximum prompt length is "].into_iter().find_map(number_after)?;
+    let tokens = ["resulted in ", "you requested ", "request contains "].into_iter().find_map(number_after)?;
+    (tokens > most).then_some((tokens, most))
 }
 
 /// The vendor's own error, where the vendor speaks this dialect.
@@ -624,6 +655,36 @@ mod tests {
             let (_, _, error) = heard(Dialect::OpenAi, Dialect::OpenAi, status, key);
             assert_eq!(error.get("hint"), None, "what is held against our key is told in our own words");
         }
+    }
+
+    #[test]
+    fn claude_code_hears_of_every_vendor_that_the_prompt_is_too_long() {
+        let openai =
+            "This model's maximum context length is 60000 tokens. However, your messages resulted in 65555 tokens.";
+        let deepseek = "This model's maximum context length is 131072 tokens. However, you requested 140000 tokens (139000 in the messages, 1000 in the completion).";
+        let small = "This model's maximum context length is 60000 tokens, and you requested 900 tokens.";
+        let ollama = "the input length exceeds the context length";
+        let claude = "prompt is too long: 250000 tokens > 200000 maximum";
+        let ours = "the prompt is too long: 9 tokens > 8 maximum: a: about 9 tokens do not fit its context of 8";
+        for (said, told) in [
+            (openai, "the prompt is too long: 65555 tokens > 60000 maximum: who: "),
+            (deepseek, "the prompt is too long: 140000 tokens > 131072 maximum: who: "),
+            (small, "the prompt is too long: who: "),
+            (ollama, "the prompt is too long: who: "),
+            (claude, "who: "),
+            (ours, "who: "),
+        ] {
+            let error = ApiError::new(ErrorKind::ContextOverflow, format!("who: {said}"));
+            let whole: Value = serde_json::from_slice(&encode(Dialect::Anthropic, &error).body).unwrap();
+            assert_eq!(whole["error"]["message"], format!("{told}{said}"));
+            let streamed = encode_in_stream(Dialect::Anthropic, &error);
+            assert_eq!(streamed, format!("event: error\ndata: {whole}\n\n"));
+            let others: Value = serde_json::from_slice(&encode(Dialect::OpenAi, &error).body).unwrap();
+            assert_eq!(others["error"]["message"], format!("who: {said}"));
+        }
+        let other = ApiError::invalid(openai);
+        let told: Value = serde_json::from_slice(&encode(Dialect::Anthropic, &other).body).unwrap();
+        assert_eq!(told["error"]["message"], openai);
     }
 
     #[test]

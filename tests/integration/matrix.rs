@@ -1,5 +1,6 @@
 //! Every client dialect with every kind of backend: whole, streamed, tools, schemas, errors.
 
+use pointsman::sandbox::{Fault, Times};
 use serde_json::{Value, json};
 
 use crate::support::{BACKENDS, CLIENTS, TestGateway, ask, discovered, error, events, streamed_text, text, turns};
@@ -322,6 +323,24 @@ async fn a_field_that_one_dialect_alone_knows_keeps_auto_within_it() {
         let (status, model) = served(&gateway.post("/v1/messages", body).await);
         assert_eq!(status, 200, "{model}");
         assert!(model.starts_with("claude"), "a document that is to be cited went to {model}");
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn claude_code_hears_of_every_vendor_that_it_must_compact() {
+    let gateway = TestGateway::start("").await;
+    discovered(&gateway).await;
+    gateway.sandbox.faults().set("*", Fault::ContextOverflow, Times::Always);
+    for (model, _) in BACKENDS {
+        for stream in [false, true] {
+            let mut body = ask("/v1/messages", model, "Hello");
+            body["stream"] = json!(stream);
+            let response = gateway.post("/v1/messages", body).await;
+            assert_eq!(response.status(), 400, "{model}");
+            let told = error("/v1/messages", &response.json().await.unwrap());
+            assert!(told.contains("prompt is too long"), "{model}: {told}");
+        }
     }
     gateway.stop().await;
 }
