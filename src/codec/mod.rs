@@ -42,7 +42,9 @@ use serde_json::{Map, Value};
 
 use crate::config::Quirks;
 use crate::config::Refusal;
-use crate::protocol::{ApiError, ChatRequest, ChatResponse, Dialect, FinishReason, Message, Part, Role, Usage};
+use crate::protocol::{
+    ApiError, CacheWish, ChatRequest, ChatResponse, Dialect, FinishReason, Message, Part, Role, Usage,
+};
 
 pub use embeddings::{embedded_tokens, embeddings_in_base64, vector_in_base64};
 pub use forced::ForcedCall;
@@ -276,6 +278,16 @@ pub fn refused_part(client: Dialect, backend: Dialect, quirks: &Quirks, request:
     };
     obstacles::refused_part(client, request, refused)
         .or_else(|| obstacles::refused_extension(request, &quirks.cannot))
+}
+
+/// Whether a provider that keeps in its prompt cache only what it is told to, and charges for it, is told so, by the
+/// client or in its stead. `None` = its cache, if it has one, fills by itself.
+pub fn marks_cache(client: Dialect, backend: Dialect, quirks: &Quirks, wish: CacheWish) -> Option<bool> {
+    (backend == Dialect::Anthropic).then_some(match wish {
+        CacheWish::Said => true,
+        CacheWish::Unsaid => client != backend && quirks.cache_markers,
+        CacheWish::None => false,
+    })
 }
 
 /// The client's own request for a backend of the same dialect. Nearly always the body passes as [`passthrough_request`]
@@ -517,6 +529,8 @@ fn unreadable() -> ApiError {
 mod alike_tests;
 #[cfg(test)]
 mod arguments_tests;
+#[cfg(test)]
+mod caching_tests;
 #[cfg(test)]
 mod large_tests;
 #[cfg(test)]

@@ -107,6 +107,7 @@ const MODEST: Quirks = Quirks {
     most_tools: None,
     most_stops: None,
     extra_fields: true,
+    cache_markers: false,
     leave_out: BTreeSet::new(),
     cannot: BTreeSet::new(),
 };

@@ -158,7 +158,7 @@ fn claude_gets_schemas_that_it_takes() {
     let tools = json!([function(json!({})), function(either)]);
     let (body, dropped) = encoded(Dialect::Anthropic, &openai(ask(json!({ "tools": tools }))));
     for tool in body["tools"].as_array().unwrap() {
-        assert_eq!(*tool, json!({ "name": "f", "input_schema": { "type": "object" } }));
+        assert_eq!((&tool["input_schema"], tool.get("strict")), (&json!({ "type": "object" }), None));
     }
     assert_eq!(dropped, ["tools[].strict", "tools[].parameters"]);
     let request = anthropic(&ask(json!({

@@ -1,4 +1,4 @@
-//! How look-alikes differ from OpenAI, as data.
+//! How look-alikes differ from OpenAI, and from Anthropic, as data.
 
 use std::collections::BTreeSet;
 
@@ -33,7 +33,7 @@ impl MaxTokensField {
     }
 }
 
-/// How a provider differs from OpenAI; the defaults are OpenAI itself.
+/// How a provider differs from OpenAI, or from Anthropic; the defaults are these themselves.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Quirks {
@@ -72,6 +72,9 @@ pub struct Quirks {
     /// Whether it takes what clients of other vendors put into turns, parts and tools of this dialect (`cache_control`,
     /// `thinking_blocks`, `reasoning_details`, `provider_specific_fields`, `extra_content`); else they are left out.
     pub extra_fields: bool,
+    /// Whether it takes markers for its prompt cache (`cache_control`) in requests of other dialects, whose clients set
+    /// none: only where its own dialect is Anthropic's.
+    pub cache_markers: bool,
     /// Top-level fields that it refuses; they are left out.
     pub leave_out: BTreeSet<String>,
     /// Top-level fields and kinds of parts that it refuses and that change the answer: requests with them go elsewhere.
@@ -97,6 +100,7 @@ impl Default for Quirks {
             most_tools: None,
             most_stops: None,
             extra_fields: true,
+            cache_markers: true,
             leave_out: BTreeSet::new(),
             cannot: BTreeSet::new(),
         }

@@ -198,6 +198,17 @@ impl Part {
             _ => None,
         }
     }
+
+    /// Whether there is a prompt-cache marker on the part, or inside it.
+    pub(super) fn is_marked(&self) -> bool {
+        match self {
+            Self::ToolResult { content, cache_control, .. } => {
+                cache_control.is_some() || content.iter().any(Self::is_marked)
+            }
+            Self::Foreign { value, .. } => value.get("cache_control").is_some_and(|marker| !marker.is_null()),
+            _ => self.cache_control().is_some(),
+        }
+    }
 }
 
 /// An image's bytes, or where to fetch them.

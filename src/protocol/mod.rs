@@ -25,7 +25,8 @@ pub use message::{ImageSource, Message, Part, Role};
 pub use mode::Mode;
 pub use money::{Price, Usd};
 pub use request::{
-    ChatRequest, Effort, NamedObjective, Needs, Objective, Reasoning, ResponseFormat, RoutingOptions, Sampling,
+    CacheWish, ChatRequest, Effort, NamedObjective, Needs, Objective, Reasoning, ResponseFormat, RoutingOptions,
+    Sampling,
 };
 pub use response::{ChatResponse, FinishReason};
 pub use status::OutcomeStatus;

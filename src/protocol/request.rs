@@ -209,7 +209,32 @@ pub struct Needs {
     pub structured_output: bool,
 }
 
+/// What a request wants of a vendor's prompt cache that keeps what it is told to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CacheWish {
+    /// The client has marked what is to be kept.
+    Said,
+    /// It has marked nothing, but another call is likely to repeat this prompt.
+    Unsaid,
+    /// Nothing: writing to the cache costs more than it would save.
+    None,
+}
+
 impl ChatRequest {
+    /// What it wants of a prompt cache. Likely to be repeated is a prompt in a tool loop, or with tools that the model
+    /// may call and need not: a forced call mostly is the extraction of data, and ends with it.
+    pub fn cache_wish(&self) -> CacheWish {
+        let is_marked = self.extensions.contains_key("cache_control")
+            || self.tools.iter().any(|tool| tool.cache_control.is_some())
+            || self.messages.iter().flat_map(|message| &message.parts).any(Part::is_marked);
+        let may_call = !self.tools.is_empty() && matches!(self.tool_choice, None | Some(ToolChoice::Auto));
+        match () {
+            () if is_marked => CacheWish::Said,
+            () if may_call || self.is_in_tool_loop() => CacheWish::Unsaid,
+            () => CacheWish::None,
+        }
+    }
+
     /// The last turn in which a person says something; inside a tool loop that is still the question.
     pub fn question(&self) -> Option<&Message> {
         self.messages.iter().rev().find(|message| message.is_question())

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::config::{self, Capability, Refusal};
-use crate::protocol::{ChatRequest, Needs, Part, ResponseFormat};
+use crate::protocol::{CacheWish, ChatRequest, Needs, Part, ResponseFormat};
 
 /// Tokens counted for an image, whose size is not known: a middling one at the big vendors.
 const IMAGE_TOKENS: u32 = 1000;
@@ -26,6 +26,8 @@ pub struct Demand {
     pub must_call: bool,
     /// Whether the request ends with the beginning of the answer (prefill).
     pub prefilled: bool,
+    /// What it wants of a prompt cache.
+    pub cache: CacheWish,
 }
 
 impl Demand {
@@ -38,6 +40,7 @@ impl Demand {
             max_tokens: request.max_tokens,
             must_call: request.must_call(),
             prefilled: request.is_prefilled(),
+            cache: request.cache_wish(),
         }
     }
 

@@ -21,7 +21,8 @@ use super::speed::Speeds;
 use super::sticky::Stay;
 use crate::bandit::{Attribution, Candidate, Choice, Context, Odds, Snapshot, Tradeoff};
 use crate::classifier::{Estimate, EstimateSource, Missed, Reading};
-use crate::protocol::{ChatRequest, Mode, ModelName, Price, Usage};
+use crate::codec;
+use crate::protocol::{ChatRequest, Dialect, Mode, ModelName, Price, Usage};
 use crate::upstream::Model;
 
 /// Tokens of an answer where nothing better is known.
@@ -53,6 +54,8 @@ pub struct Learned<'a> {
 #[derive(Clone, Copy)]
 pub(super) struct PolicyInput<'a> {
     pub(super) request: &'a ChatRequest,
+    /// The client's dialect.
+    pub(super) client: Dialect,
     pub(super) demand: &'a Demand,
     pub(super) tradeoff: Tradeoff,
     /// The conversation's model and prompt cache, if it is under way.
@@ -84,7 +87,7 @@ pub(super) fn judge(
     });
     let cached = stay.as_ref();
     let (mut predictions, odds): (Vec<Prediction>, Vec<Option<Odds>>) =
-        able.iter().enumerate().map(|(at, model)| predict(learned, (at, model), input.demand, cached)).unzip();
+        able.iter().enumerate().map(|(at, model)| predict(learned, (at, model), &input, cached)).unzip();
     fill_unknown_latency(&mut predictions);
     let candidates: Vec<Candidate<'_>> = able
         .iter()
@@ -200,9 +203,10 @@ struct Cached {
 fn predict(
     learned: &Learned<'_>,
     (at, model): (usize, &Model),
-    demand: &Demand,
+    input: &PolicyInput<'_>,
     cached: Option<&Cached>,
 ) -> (Prediction, Option<Odds>) {
+    let demand = input.demand;
     let estimate = estimate(learned, model);
     let predicted = estimate.output_tokens.filter(|tokens| *tokens > 0.0);
     let tokens = predicted.unwrap_or(f64::from(USUAL_ANSWER_TOKENS));
@@ -215,12 +219,9 @@ fn predict(
     let here = cached.is_some_and(|cached| cached.at == at);
     let tokens = cached.map_or(0, |cached| cached.tokens);
     let price = &model.settings.price;
-    let usage = Usage {
-        input_tokens: u64::from(demand.prompt_tokens) - if here { tokens } else { 0 },
-        cache_read_tokens: if here { tokens } else { 0 },
-        output_tokens: output as u64,
-        ..Usage::default()
-    };
+    let told = told_to_cache(model, input.client, demand);
+    let fills = told == Some(true);
+    let usage = usage(demand, if here { tokens } else { 0 }, fills, output as u64);
     let measured = learned.speeds.expect(&model.name, output);
     let known = learned.known.contains(&model.name);
     let fitted = estimate.source == EstimateSource::Learned;
@@ -235,20 +236,37 @@ fn predict(
         expected,
         cost_usd: price.of(&usage).0,
         latency_s: measured.or_else(|| model.latency().map(|latency| latency.as_secs_f64())),
-        cached_usd: here.then(|| saved(price, tokens)),
-        cacheable_usd: cached.filter(|_| !here).map(|_| saved(price, tokens)),
-        // The lack of a cache is in the other model's `cost_usd`. Beyond it, a conversation that paid for filling a
-        // cache pays for filling the next one, too.
-        switching_usd: cached.filter(|cached| !here && cached.is_paid_for).map_or(0.0, |_| filling(price, tokens)),
+        cached_usd: here.then(|| saved(price, tokens, fills)),
+        cacheable_usd: cached.filter(|_| !here).map(|_| saved(price, tokens, fills)),
+        // The lack of a cache is in the other model's `cost_usd`, and the filling of one that is told what to keep.
+        // Beyond it, a conversation that paid for filling a cache pays for the next one that fills by itself, too.
+        switching_usd: cached
+            .filter(|cached| !here && cached.is_paid_for && told.is_none())
+            .map_or(0.0, |_| filling(price, tokens)),
         utility: 0.0,
         account: Attribution::default(),
     };
     (prediction, estimate.odds)
 }
 
-/// What reading `tokens` from the cache saves, US dollars.
-fn saved(price: &Price, tokens: u64) -> f64 {
-    let saving = price.input - price.cache_read.unwrap_or(price.input);
+/// Whether the model's vendor is told to keep the prompt in its cache; `None` = it needs, and heeds, no telling.
+pub(super) fn told_to_cache(model: &Model, client: Dialect, demand: &Demand) -> Option<bool> {
+    let provider = &model.deployments.first()?.provider;
+    codec::marks_cache(client, provider.dialect, &provider.quirks, demand.cache)
+}
+
+/// The use of a prompt of which `cached` tokens are in the model's cache, and of its answer; `fills` = the rest is
+/// written to the cache.
+pub(super) fn usage(demand: &Demand, cached: u64, fills: bool, output_tokens: u64) -> Usage {
+    let rest = u64::from(demand.prompt_tokens) - cached;
+    let (input_tokens, cache_write_tokens) = if fills { (0, rest) } else { (rest, 0) };
+    Usage { input_tokens, cache_write_tokens, cache_read_tokens: cached, output_tokens, ..Usage::default() }
+}
+
+/// What reading `tokens` from the cache saves, US dollars; `fills` = else they would be written to it.
+fn saved(price: &Price, tokens: u64, fills: bool) -> f64 {
+    let anew = price.cache_write.filter(|_| fills).unwrap_or(price.input);
+    let saving = anew - price.cache_read.unwrap_or(price.input);
     saving.max(0.0) * tokens as f64 / 1e6
 }
 

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::*;
 use crate::bandit::{Grounds, Observation, Reward, Settings};
 use crate::config::Config;
-use crate::protocol::{DecisionId, Dialect, Message, Part, Role};
+use crate::protocol::{DecisionId, Dialect, Message, Part, Role, Tool};
 use crate::route::{Plan, Question, Rules, plan};
 use crate::upstream::Catalog;
 
@@ -248,6 +248,61 @@ fn who_pays_for_filling_a_cache_pays_for_the_next_too() {
     let (_, leaves) = considered(&long_on_dear(&world, 10_000), "cheap");
     assert!((leaves.switching_usd - 0.005).abs() < 1e-9, "{leaves:?}");
     assert_eq!(considered(&long_on_dear(&world, 0), "cheap").1.switching_usd, 0.0);
+}
+
+#[test]
+fn what_is_marked_for_claude_is_priced_as_written_to_its_cache() {
+    let mut world = World::new(
+        "[providers.claude]
+        dialect = 'anthropic'
+        base_url = 'http://127.0.0.1:1'
+        [models.claude]
+        provider = 'claude'
+        can = ['tools']
+        price = { input = 2.0, output = 10.0, cache_read = 0.1, cache_write = 2.5 }",
+    );
+    world.config = world.config.replace("price = { input = 5.0", "can = ['tools']\nprice = { input = 5.0");
+    world.config = world.config.replace("cache_read = 0.5", "cache_read = 0.5, cache_write = 6.25");
+    let mut long = ChatRequest { messages: vec![Message::text(Role::User, "word ".repeat(16_000))], ..request() };
+    // The prompt's price, and what is said of the cache; `cached` = tokens of it that the conversation's model has.
+    let claude = |world: &World, request: &ChatRequest, stay: Option<(&str, u64)>| {
+        let stay = stay.and_then(|(model, cached_tokens)| Some(Stay { cached_tokens, ..on(model)? }));
+        let plan = world.ask(request, stay, true, 1);
+        let (cost, it) = considered(&plan, "claude");
+        let answer = (it.output_tokens as u64) as f64 * 10.0 / 1e6;
+        let tokens = f64::from(plan.decision.prompt_tokens);
+        (tokens, (cost - answer) * 1e6, it)
+    };
+    let is = |price: f64, expected: f64| assert!((price - expected).abs() < 1e-3, "{price}, not {expected}");
+    let (tokens, price, _) = claude(&world, &long, None);
+    is(price, tokens * 2.0);
+    let (_, price, it) = claude(&world, &long, Some(("dear", 10_000)));
+    is(price, tokens * 2.0);
+    assert_eq!((it.cacheable_usd, it.switching_usd), (Some(0.019), 0.0), "nothing of a chat is written");
+    let tool = Tool {
+        name: "f".into(),
+        description: None,
+        parameters: serde_json::json!({}),
+        strict: None,
+        cache_control: None,
+    };
+    long.tools.push(tool);
+    let (tokens, price, _) = claude(&world, &long, None);
+    is(price, tokens * 2.5);
+    let (_, price, it) = claude(&world, &long, Some(("claude", 10_000)));
+    is(price, 10_000.0 * 0.1 + (tokens - 10_000.0) * 2.5);
+    is(it.cached_usd.unwrap() * 1e6, 10_000.0 * 2.4);
+    let (_, price, it) = claude(&world, &long, Some(("dear", 10_000)));
+    is(price, tokens * 2.5);
+    is(it.cacheable_usd.unwrap() * 1e6, 10_000.0 * 2.4);
+    assert_eq!(it.switching_usd, 0.0, "filling its cache is in its price");
+    let named = ChatRequest { model: "claude".into(), ..long.clone() };
+    let plan = world.ask(&named, None, true, 1);
+    let it = &plan.decision.candidates[0];
+    is((it.cost_usd - it.answer_tokens as f64 * 10.0 / 1e6) * 1e6, tokens * 2.5);
+    world.config =
+        world.config.replace("dialect = 'anthropic'", "dialect = 'anthropic'\nquirks.cache_markers = false");
+    is(claude(&world, &long, None).1, tokens * 2.0);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use super::rules::{Facts, RuleEffect, Rules};
 use super::sticky::Stay;
 use crate::bandit::Tradeoff;
 use crate::config::{Routing, Weights, did_you_mean};
-use crate::protocol::{ChatRequest, DecisionId, Dialect, Mode, Objective, Usage};
+use crate::protocol::{ChatRequest, DecisionId, Dialect, Mode, Objective};
 use crate::upstream::{Catalog, Model};
 
 /// Plans a request.
@@ -51,6 +51,7 @@ pub fn plan(
     let case = Case {
         id: question.id,
         request,
+        client: question.client,
         catalog,
         settings,
         demand,
@@ -68,6 +69,7 @@ pub fn plan(
 struct Case<'a> {
     id: DecisionId,
     request: &'a ChatRequest,
+    client: Dialect,
     catalog: &'a Catalog,
     settings: &'a Routing,
     demand: Demand,
@@ -107,6 +109,7 @@ impl Case<'_> {
         let (settings, effect, wishes) = (self.settings, &self.effect, &self.request.routing);
         let input = learned::PolicyInput {
             request: self.request,
+            client: self.client,
             demand: &self.demand,
             tradeoff: self.tradeoff(),
             stay: self.stay,
@@ -145,7 +148,7 @@ impl Case<'_> {
         let chose = self.acting().filter(|_| matches!(ranking.mode, Mode::Learned | Mode::Sticky));
         let consider = |at: usize| {
             let prediction = predictions.as_ref().map(|all| all[at].clone());
-            consider(&able[at], weights[at], ranking.propensities[at], prediction, &self.demand)
+            consider(&able[at], weights[at], ranking.propensities[at], prediction, (self.client, &self.demand))
         };
         let failover = request.routing.failover != Some(false);
         let away = excluded.iter().filter(|(_, reason)| failover && reason.available_in().is_some());
@@ -236,15 +239,14 @@ fn consider(
     weight: f64,
     propensity: f64,
     prediction: Option<Prediction>,
-    demand: &Demand,
+    (client, demand): (Dialect, &Demand),
 ) -> Considered {
     let (answer_tokens, cost_usd) = match &prediction {
         Some(prediction) => (prediction.output_tokens as u64, prediction.cost_usd),
         None => {
             let output_tokens = learned::answer_tokens(model, demand, None) as u64;
-            let input_tokens = u64::from(demand.prompt_tokens);
-            let usage = Usage { input_tokens, output_tokens, ..Usage::default() };
-            (output_tokens, model.settings.price.of(&usage).0)
+            let fills = learned::told_to_cache(model, client, demand) == Some(true);
+            (output_tokens, model.settings.price.of(&learned::usage(demand, 0, fills, output_tokens)).0)
         }
     };
     Considered {

@@ -328,6 +328,37 @@ async fn a_field_that_one_dialect_alone_knows_keeps_auto_within_it() {
 }
 
 #[tokio::test]
+async fn a_tool_loop_of_openais_clients_is_kept_in_claudes_cache() {
+    let gateway = TestGateway::start("").await;
+    let tool = json!({ "name": "look", "parameters": { "type": "object", "properties": {} } });
+    let mut messages = vec![
+        json!({ "role": "system", "content": "Be brief." }),
+        json!({ "role": "user", "content": "Use the tool." }),
+    ];
+    for turns in [1, 3] {
+        let tools = json!([{ "type": "function", "function": tool }]);
+        let body = json!({ "model": "claude-sonnet-5-5", "messages": messages, "tools": tools });
+        let answer: Value = gateway.post("/v1/chat/completions", body).await.json().await.unwrap();
+        let said = &answer["choices"][0]["message"];
+        let mut chats = gateway.sandbox.seen().into_iter().filter(|seen| seen.body["messages"].is_array());
+        let sent = chats.next_back().unwrap().body;
+        let marked = |place: String| sent.pointer(&place).and_then(|block| block.get("cache_control")).is_some();
+        assert_eq!(sent["messages"].as_array().unwrap().len(), turns, "{sent}");
+        for place in
+            ["/system/0".into(), "/messages/0/content/0".into(), format!("/messages/{}/content/0", turns - 1)]
+        {
+            assert!(marked(place.clone()), "{place}: {sent}");
+        }
+        let calls = said["tool_calls"].as_array().into_iter().flatten();
+        let results = calls.map(|call| json!({ "role": "tool", "tool_call_id": call["id"], "content": "red" }));
+        let results: Vec<Value> = results.collect();
+        messages.push(said.clone());
+        messages.extend(results);
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn claude_code_hears_of_every_vendor_that_it_must_compact() {
     let gateway = TestGateway::start("").await;
     discovered(&gateway).await;

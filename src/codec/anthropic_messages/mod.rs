@@ -7,6 +7,7 @@
 pub(super) mod adapt;
 pub(super) mod blocks;
 mod ids;
+pub(super) mod markers;
 pub(super) mod request;
 pub(super) mod response;
 mod schemas;

@@ -16,10 +16,10 @@ use super::super::openai_chat::schemas::can_be_strict;
 use super::super::{Encoded, Target, raw};
 use super::blocks::is_blank;
 use super::ids::Ids;
-use super::{adapt, blocks, schemas};
+use super::{adapt, blocks, markers, schemas};
 use crate::protocol::{
-    ApiError, ChatRequest, Dialect, Effort, ImageSource, Message, Part, Reasoning, ResponseFormat, Role, Sampling,
-    Tool, ToolChoice,
+    ApiError, CacheWish, ChatRequest, Dialect, Effort, ImageSource, Message, Part, Reasoning, ResponseFormat, Role,
+    Sampling, Tool, ToolChoice,
 };
 
 /// `max_tokens`, which the dialect requires, where neither the client nor the configuration says one.
@@ -326,6 +326,9 @@ pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encod
     let lost = |key: &&String| obstacles::is_harmless(Dialect::Anthropic, key) && *key != "cache_control";
     dropped.extend(request.extensions.keys().filter(lost).cloned());
     adapt::adapt(target, &mut out, &mut dropped);
+    if target.quirks.cache_markers && request.cache_wish() == CacheWish::Unsaid {
+        markers::set(&mut out);
+    }
     Ok(Encoded { body: raw::write(&Value::Object(out), &["messages", "content", "input"]), dropped })
 }
 
