@@ -1,10 +1,11 @@
 //! What only one dialect knows, or is newer than this gateway: it goes to backends of that dialect, and nowhere else.
 
+use bytes::BytesMut;
 use serde_json::{Value, json};
 
-use super::tests::{OPENAI_STREAM, decode_in, encoded, gist, openai};
+use super::tests::{OPENAI_STREAM, decode_in, encoded, gist, meta, openai};
 use super::*;
-use crate::protocol::{ErrorKind, Part, StreamEvent, ToolCallDelta};
+use crate::protocol::{ChatResponse, ErrorKind, FinishReason, Part, StreamEvent, ToolCallDelta};
 
 #[test]
 fn what_only_openai_knows_goes_to_openai_and_nowhere_else() {
@@ -309,4 +310,83 @@ fn an_empty_error_beside_embeddings_is_none() {
         let body = format!(r#"{{"data":[],"error":{error}}}"#);
         assert!(check_embeddings(body.as_bytes()).is_err(), "{error}");
     }
+}
+
+/// What a client of Messages is told of a thought of another vendor's, and then one of Claude's: the blocks.
+fn thoughts_told(dialect: Dialect, streamed: bool) -> Vec<Value> {
+    let texts = ["hm", "ha"].map(str::to_owned);
+    let signed = Part::Thinking { text: texts[1].clone(), signature: Some("c2ln".into()) };
+    let unsigned = Part::Thinking { text: texts[0].clone(), signature: None };
+    if !streamed {
+        let response = ChatResponse {
+            id: String::new(),
+            model: String::new(),
+            parts: vec![unsigned, Part::text("a"), signed],
+            finish_reason: FinishReason::Stop,
+            stop_sequence: None,
+            usage: None,
+        };
+        let body = encode_response(dialect, &response, &meta());
+        return serde_json::from_slice::<Value>(&body).unwrap()["content"].as_array().unwrap().clone();
+    }
+    let [first, second] = texts.map(StreamEvent::Thinking);
+    let mut encoder = StreamEncoder::new(dialect, meta(), true);
+    let mut out = BytesMut::new();
+    let finish = StreamEvent::Finish { reason: FinishReason::Stop, stop_sequence: None };
+    let sign = StreamEvent::ThinkingSignature("c2ln".into());
+    for event in [first, StreamEvent::Text("a".into()), second, sign, finish] {
+        encoder.encode(&event, &mut out);
+    }
+    let mut blocks: Vec<Value> = Vec::new();
+    for data in std::str::from_utf8(&out).unwrap().lines().filter_map(|line| line.strip_prefix("data: ")) {
+        let event: Value = serde_json::from_str(data).unwrap();
+        if event["type"] == "content_block_start" {
+            blocks.push(event["content_block"].clone());
+        }
+        for field in ["thinking", "text", "signature"] {
+            if let (Some(more), Some(block)) = (event["delta"][field].as_str(), blocks.last_mut()) {
+                block[field] = json!(block[field].as_str().unwrap().to_owned() + more);
+            }
+        }
+    }
+    blocks
+}
+
+#[test]
+fn a_thought_that_no_vendor_signed_is_told_with_a_mark_that_signs_nothing_when_it_comes_back() {
+    let quirks = crate::config::Quirks::default();
+    for streamed in [false, true] {
+        let mut told = thoughts_told(Dialect::Anthropic, streamed);
+        let signatures: Vec<&str> = told.iter().filter_map(|block| block["signature"].as_str()).collect();
+        assert_eq!(signatures, ["pointsman-unsigned", "c2ln"], "streamed: {streamed}");
+        told.push(json!({ "type": "tool_use", "id": "a", "name": "f", "input": {} }));
+        let body = json!({ "model": "m", "max_tokens": 9, "messages": [
+            { "role": "user", "content": "1+1?" }, { "role": "assistant", "content": told },
+            { "role": "user", "content": [{ "type": "tool_result", "tool_use_id": "a", "content": "2" }] },
+        ] });
+        let bytes = body.to_string();
+        let request = decode_request(Dialect::Anthropic, bytes.as_bytes()).unwrap();
+        let unsigned = Part::Thinking { text: "hm".into(), signature: None };
+        assert_eq!(request.messages[1].parts[0], unsigned);
+        let claude = Target::new(Dialect::Anthropic, &quirks, "m");
+        let sent = pass_request(&claude, &request, bytes.as_bytes()).unwrap();
+        for sent in [sent, encode_request(&claude, &request).unwrap()] {
+            let body: Value = serde_json::from_slice(&sent.body).unwrap();
+            assert_eq!(body["messages"][1]["content"].as_array().unwrap()[..], told[1..]);
+            assert_eq!(sent.dropped, ["messages[1].thinking"]);
+        }
+        let thinks = crate::config::Quirks { reasoning_content: true, ..crate::config::Quirks::default() };
+        let sent = encode_request(&Target::new(Dialect::OpenAi, &thinks, "m"), &request).unwrap();
+        let sent: Value = serde_json::from_slice(&sent.body).unwrap();
+        assert_eq!(sent["messages"][1]["reasoning_content"], "hmha");
+    }
+    // Where a vendor is a Pointsman itself.
+    let stream =
+        b"event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":\
+        {\"type\":\"thinking\",\"thinking\":\"hm\",\"signature\":\"pointsman-unsigned\"}}\n\n\
+        event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":\
+        {\"type\":\"signature_delta\",\"signature\":\"pointsman-unsigned\"}}\n\n";
+    let heard = decode_in(Dialect::Anthropic, &[stream]);
+    assert_eq!(heard[0], StreamEvent::Thinking("hm".into()));
+    assert!(!heard.iter().any(|event| matches!(event, StreamEvent::ThinkingSignature(_))), "{heard:?}");
 }

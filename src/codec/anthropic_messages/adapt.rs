@@ -11,6 +11,7 @@ use super::super::json::whole;
 use super::super::openai_chat::request::{effort_of, effort_text, effort_within};
 use super::blocks::is_blank;
 use super::ids::{self, Ids};
+use super::is_vendors;
 use crate::config::Refusal;
 use crate::protocol::{ChatRequest, Effort, Message, Part, Reasoning, Role};
 
@@ -254,5 +255,5 @@ fn fit_ids(turns: &mut [Value]) {
 }
 
 fn is_unsigned(block: &Value) -> bool {
-    block["type"] == "thinking" && block["signature"].as_str().is_none_or(str::is_empty)
+    block["type"] == "thinking" && !block["signature"].as_str().is_some_and(is_vendors)
 }

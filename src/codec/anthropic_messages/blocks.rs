@@ -7,6 +7,7 @@ use super::super::characters;
 use super::super::documents::Pdf;
 use super::super::json::{Object, missing, wrong_type};
 use super::super::raw;
+use super::is_vendors;
 use crate::protocol::{ApiError, ImageSource, Part};
 
 /// Reads `content`: a string, or blocks. Unknown fields are noted in `leftovers`.
@@ -55,8 +56,7 @@ pub(super) fn decode_block(value: Value, path: String, leftovers: &mut Map<Strin
         }
         "thinking" => Part::Thinking {
             text: fields.need_string("thinking")?,
-            // An empty signature is what the encoder gave another vendor's reasoning.
-            signature: fields.string("signature")?.filter(|signature| !signature.is_empty()),
+            signature: fields.string("signature")?.filter(|signature| is_vendors(signature)),
         },
         "redacted_thinking" => Part::RedactedThinking { data: fields.need_string("data")? },
         _ => return Ok(Part::Foreign { kind, value: fields.whole() }),

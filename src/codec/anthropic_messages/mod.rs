@@ -18,6 +18,16 @@ use serde_json::{Value, json};
 
 use crate::protocol::{Compaction, FinishReason, Usage};
 
+/// Stands for the signature of a thought that its vendor did not sign. Clients keep a streamed thought only if a
+/// signature came with it, and take one that is empty for no thought; what they send back with this mark is as unsigned
+/// as it was.
+const UNSIGNED: &str = "pointsman-unsigned";
+
+/// Whether a signature is a vendor's. Look-alikes write empty ones.
+fn is_vendors(signature: &str) -> bool {
+    !matches!(signature, "" | UNSIGNED)
+}
+
 /// `usage` on the wire.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 pub(super) struct WireUsage {

@@ -9,7 +9,7 @@ use super::super::openai_chat::real_reason;
 use super::super::{AnswerMeta, documents, parse_answer, raw, unreadable};
 use super::blocks::is_blank;
 use super::ids::Told;
-use super::{WireUsage, blocks, finish_of, finish_text, fitted, usage};
+use super::{UNSIGNED, WireUsage, blocks, finish_of, finish_text, fitted, usage};
 use crate::protocol::{ApiError, ChatResponse, FinishReason, Part};
 
 #[derive(Deserialize)]
@@ -108,9 +108,8 @@ fn block(part: &Part, told: &mut Told) -> Option<Value> {
         Part::ToolCall { id, name, arguments } => {
             Some(json!({ "type": "tool_use", "id": told.tell(id), "name": name, "input": blocks::input(arguments) }))
         }
-        // The dialect requires a signature; another vendor's reasoning gets an empty one.
         Part::Thinking { text, signature } => Some(json!({
-            "type": "thinking", "thinking": text, "signature": signature.as_deref().unwrap_or_default(),
+            "type": "thinking", "thinking": text, "signature": signature.as_deref().unwrap_or(UNSIGNED),
         })),
         Part::RedactedThinking { data } => Some(json!({ "type": "redacted_thinking", "data": data })),
         Part::Foreign { value, .. } => Some(value.clone()),

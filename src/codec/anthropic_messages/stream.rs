@@ -14,7 +14,7 @@ use super::super::sequencer::Sequencer;
 use super::super::{AnswerMeta, errors};
 use super::blocks::is_blank;
 use super::ids::Told;
-use super::{WireUsage, finish_of, finish_text, fitted, usage};
+use super::{UNSIGNED, WireUsage, finish_of, finish_text, fitted, is_vendors, usage};
 use crate::protocol::{Dialect, FinishReason, StreamEvent, ToolCallDelta, Usage};
 
 #[derive(Deserialize)]
@@ -151,7 +151,8 @@ impl Decoder {
             Some("text") => out.extend(text("text").map(StreamEvent::Text)),
             Some("thinking") => {
                 out.extend(text("thinking").map(StreamEvent::Thinking));
-                out.extend(text("signature").map(StreamEvent::ThinkingSignature));
+                let signature = text("signature").filter(|signature| is_vendors(signature));
+                out.extend(signature.map(StreamEvent::ThinkingSignature));
             }
             Some("redacted_thinking") => out.extend(text("data").map(StreamEvent::RedactedThinking)),
             Some("tool_use") => {
@@ -174,7 +175,9 @@ impl Decoder {
         match delta {
             Delta::Text { text } => out.push(StreamEvent::Text(text)),
             Delta::Thinking { thinking } => out.push(StreamEvent::Thinking(thinking)),
-            Delta::Signature { signature } => out.push(StreamEvent::ThinkingSignature(signature)),
+            Delta::Signature { signature } if is_vendors(&signature) => {
+                out.push(StreamEvent::ThinkingSignature(signature));
+            }
             Delta::InputJson { partial_json } => {
                 // Calls of tools that the vendor runs itself are skipped.
                 if let Some(index) = self.calls.get(&index).copied() {
@@ -185,7 +188,7 @@ impl Decoder {
                     out.push(StreamEvent::ToolCall(call));
                 }
             }
-            Delta::Unknown => {}
+            Delta::Signature { .. } | Delta::Unknown => {}
         }
     }
 
@@ -222,6 +225,8 @@ pub(crate) struct Encoder {
     meta: AnswerMeta,
     started: bool,
     open: Option<Block>,
+    /// Whether the thought that is open, or was last, has its signature.
+    signed: bool,
     /// Index of the next block.
     next: usize,
     /// Holds events back while a call is open.
@@ -239,6 +244,7 @@ impl Encoder {
             meta,
             started: false,
             open: None,
+            signed: false,
             next: 0,
             sequencer: Sequencer::default(),
             blank: String::new(),
@@ -286,7 +292,7 @@ impl Encoder {
             }
             StreamEvent::ThinkingSignature(signature) => {
                 self.enter_thinking(out);
-                self.delta(json!({ "type": "signature_delta", "signature": signature }), out);
+                self.sign(signature, out);
             }
             StreamEvent::RedactedThinking(data) => {
                 self.blank.clear();
@@ -349,9 +355,18 @@ impl Encoder {
         self.close(out);
         emit("content_block_start", json!({ "index": self.next, "content_block": opening }), out);
         self.open = Some(block);
+        self.signed = false;
+    }
+
+    fn sign(&mut self, signature: &str, out: &mut BytesMut) {
+        self.signed = true;
+        self.delta(json!({ "type": "signature_delta", "signature": signature }), out);
     }
 
     fn close(&mut self, out: &mut BytesMut) {
+        if self.open == Some(Block::Thinking) && !self.signed {
+            self.sign(UNSIGNED, out);
+        }
         if self.open.take().is_some() {
             emit("content_block_stop", json!({ "index": self.next }), out);
             self.next += 1;
