@@ -50,6 +50,7 @@ pub use embeddings::{embedded_tokens, embeddings_in_base64, vector_in_base64};
 pub use forced::ForcedCall;
 pub(crate) use lines::BYTE_ORDER_MARK;
 pub use native::NO_OLLAMA;
+pub use ollama_chat::request::needed_window;
 pub use secrets::Secrets;
 pub use splice::passthrough_request;
 pub use stream::{StreamDecoder, StreamEncoder};
@@ -69,10 +70,9 @@ pub struct Target<'a> {
     pub max_output_tokens: Option<u32>,
     /// Whether the model can think.
     pub reasoning: bool,
-    /// The context window in tokens, for a server that must be told how large a window to load (Ollama).
-    pub context: Option<u32>,
-    /// Estimated tokens of the prompt.
-    pub prompt_tokens: u32,
+    /// The context window in tokens, for a server that must be told how large a window to load (Ollama), see
+    /// [`needed_window`].
+    pub window: Option<u32>,
     /// What the model refuses although the dialect can say it.
     pub refuses: &'a BTreeSet<Refusal>,
 }
@@ -88,8 +88,7 @@ impl<'a> Target<'a> {
             model,
             max_output_tokens: None,
             reasoning: false,
-            context: None,
-            prompt_tokens: 0,
+            window: None,
             refuses: &NO_REFUSALS,
         }
     }

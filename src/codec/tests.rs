@@ -279,8 +279,10 @@ fn ollama_is_told_to_keep_a_long_prompt_in_mind() {
     };
     let quirks = Quirks::default();
     let window = |prompt_tokens, max_tokens: Value| {
-        let target = Target { prompt_tokens, context: Some(100_000), ..target(Dialect::Ollama, &quirks) };
-        let sent = encode_request(&target, &request(max_tokens)).unwrap();
+        let request = request(max_tokens);
+        let window = Some(needed_window(prompt_tokens, request.max_tokens));
+        let target = Target { window, ..target(Dialect::Ollama, &quirks) };
+        let sent = encode_request(&target, &request).unwrap();
         let sent: Value = serde_json::from_slice(&sent.body).unwrap();
         assert_eq!(sent["truncate"], false);
         sent["options"]["num_ctx"].as_u64()
@@ -290,7 +292,7 @@ fn ollama_is_told_to_keep_a_long_prompt_in_mind() {
     assert_eq!(window(4_000, Value::Null), Some(8_192));
     assert_eq!(window(4_000, json!(6_000)), Some(16_384), "the answer needs room too");
     assert_eq!(window(10, json!(64_000)), Some(8_192), "but not what nobody fills");
-    assert_eq!(window(90_000, Value::Null), Some(100_000), "no more than the model has");
+    assert_eq!(window(90_000, Value::Null), Some(131_072));
 }
 
 #[test]

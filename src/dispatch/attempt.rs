@@ -234,14 +234,17 @@ impl Attempt<'_> {
         let settings = &self.model.settings;
         // Of a Claude that was found on a list only its name is known: what its own client asks for goes to it.
         let unknown = self.model.discovered && self.passes() && self.dialect() == Dialect::Anthropic;
+        let window = (self.dialect() == Dialect::Ollama).then(|| {
+            let needed = codec::needed_window(self.job.prompt_tokens, self.job.request.max_tokens);
+            self.deployment.window(needed, settings.context, Instant::now().into_std())
+        });
         let target = Target {
             dialect: self.dialect(),
             quirks: &self.deployment.provider.quirks,
             model: &self.deployment.upstream,
             max_output_tokens: settings.max_output,
             reasoning: can_reason(self.model) || unknown,
-            context: Some(settings.context),
-            prompt_tokens: self.job.prompt_tokens,
+            window,
             refuses: &settings.refuses,
         };
         let Encoded { body, dropped } = if self.passes() {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use serde::Serialize;
 
+use super::window::Window;
 use super::{Breaker, BreakerState, Load, Provider};
 use crate::config;
 use crate::protocol::{ApiError, ErrorKind};
@@ -37,6 +38,7 @@ pub(super) struct Health {
 struct Inner {
     breaker: Breaker,
     load: Load,
+    window: Window,
     /// The end of the pause that its vendor asked for, and the kind of error that came with it.
     rest: Option<(Instant, ErrorKind)>,
     /// Until then other deployments are preferred: a call was refused in a way that may be this one's fault.
@@ -149,6 +151,7 @@ impl Health {
         let inner = Inner {
             breaker: Breaker::new(settings),
             load: Load::default(),
+            window: Window::default(),
             rest: None,
             in_vain_until: None,
             drained: false,
@@ -217,6 +220,12 @@ impl Deployment {
         drop(inner);
         self.health.in_flight.fetch_add(1, Ordering::Relaxed);
         Some(Permit { deployment: Arc::clone(self), begun: now, settled: false })
+    }
+
+    /// The context window to ask for, in tokens, of a server that must be told: no smaller one than those that its
+    /// calls asked for before.
+    pub fn window(&self, needed: u32, most: u32, now: Instant) -> u32 {
+        self.health.inner.lock().window.ask(needed, most, now)
     }
 
     /// Calls that are being made.
@@ -359,6 +368,7 @@ impl Inner {
 
     fn fail(&mut self, kind: ErrorKind, begun: Instant, now: Instant, at_ms: i64) {
         self.note(kind, at_ms);
+        self.window.forget();
         self.breaker.fail(begun, now);
     }
 

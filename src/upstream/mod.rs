@@ -20,6 +20,7 @@ mod provider;
 mod resolver;
 mod retry_budget;
 mod room;
+mod window;
 
 pub use backoff::Backoff;
 pub use breaker::{Breaker, BreakerState};

@@ -194,11 +194,16 @@ async fn a_conversation_goes_on_at_another_vendor() {
 async fn a_long_prompt_is_kept_in_mind_by_ollama() {
     let gateway = TestGateway::start("").await;
     discovered(&gateway).await;
-    let response = gateway.post("/api/chat", ask("/api/chat", "llama3.2", &"word ".repeat(4000))).await;
-    assert_eq!(response.status(), 200);
-    let seen = gateway.sandbox.seen();
-    let call = seen.iter().rfind(|seen| seen.body["messages"].is_array()).unwrap();
-    assert_eq!(call.body["options"]["num_ctx"], 8192);
+    let window = async |words: usize| {
+        let response = gateway.post("/api/chat", ask("/api/chat", "llama3.2", &"word ".repeat(words))).await;
+        assert_eq!(response.status(), 200);
+        let seen = gateway.sandbox.seen();
+        let call = seen.iter().rfind(|seen| seen.body["messages"].is_array()).unwrap();
+        call.body["options"]["num_ctx"].clone()
+    };
+    assert_eq!(window(4).await, Value::Null);
+    assert_eq!(window(4000).await, 8192);
+    assert_eq!(window(4).await, 8192, "another window would make it load the model anew");
     gateway.stop().await;
 }
 

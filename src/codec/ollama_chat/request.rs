@@ -1,7 +1,7 @@
 //! [`ChatRequest`] -> Ollama's request.
 //!
 //! Tool results are turns of their own, images stand beside the text, sampling goes into `options`, and a call that
-//! must be made is asked for by [`forced`]. The context window is sized to the request.
+//! must be made is asked for by [`forced`]. The context window comes with the target.
 
 use std::collections::HashMap;
 
@@ -78,7 +78,7 @@ pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encod
         _ => {}
     }
     let mut options = options(&request.sampling, request.max_tokens);
-    if let Some(window) = window(target, request.max_tokens) {
+    if let Some(window) = target.window.filter(|window| *window > DEFAULT_WINDOW) {
         options.insert("num_ctx".into(), json!(window));
     }
     // A prompt that does not fit is to be an error; by default its beginning is cut off.
@@ -111,15 +111,13 @@ const ANSWER_ROOM: u32 = 1024;
 /// the server allocates memory for the whole window.
 const MAX_ANSWER_ROOM: u32 = 4096;
 
-/// The context window that the request needs, in tokens, where that is more than the default. A power of two, because
-/// the server reloads the model whenever the window changes.
-fn window(target: &Target<'_>, max_tokens: Option<u32>) -> Option<u32> {
-    let most = target.context?;
+/// The context window that a request needs of Ollama, in tokens, by the estimated tokens of its prompt. A power of two,
+/// because the server reloads the model whenever the window changes.
+pub fn needed_window(prompt_tokens: u32, max_tokens: Option<u32>) -> u32 {
     // The estimate may be a quarter too low.
-    let prompt = target.prompt_tokens.saturating_add(target.prompt_tokens / 4);
+    let prompt = prompt_tokens.saturating_add(prompt_tokens / 4);
     let needed = prompt.saturating_add(max_tokens.unwrap_or(ANSWER_ROOM).min(MAX_ANSWER_ROOM));
-    let window = needed.checked_next_power_of_two().unwrap_or(most).min(most);
-    (window > DEFAULT_WINDOW).then_some(window)
+    needed.max(DEFAULT_WINDOW).checked_next_power_of_two().unwrap_or(u32::MAX)
 }
 
 fn options(sampling: &Sampling, max_tokens: Option<u32>) -> Map<String, Value> {
