@@ -10,10 +10,10 @@ use crate::protocol::{ApiError, ChatResponse, FinishReason, Part};
 
 #[derive(Deserialize)]
 struct Wire {
-    #[serde(default)]
-    id: Option<String>,
-    #[serde(default)]
-    model: Option<String>,
+    #[serde(default, deserialize_with = "super::super::json::text")]
+    id: String,
+    #[serde(default, deserialize_with = "super::super::json::text")]
+    model: String,
     choices: Vec<Choice>,
     #[serde(default)]
     usage: Option<WireUsage>,
@@ -46,8 +46,8 @@ struct Turn {
 
 #[derive(Deserialize)]
 struct Call {
-    #[serde(default)]
-    id: Option<String>,
+    #[serde(default, deserialize_with = "super::super::json::text")]
+    id: String,
     #[serde(default)]
     function: Option<Function>,
     /// A call of a custom tool, which only requests that passed through can have.
@@ -81,7 +81,7 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatResponse, ApiError> {
     for call in turn.tool_calls.unwrap_or_default() {
         let Some(called) = call.function.or(call.custom) else { continue };
         let arguments = called.arguments.unwrap_or_default();
-        parts.push(Part::ToolCall { id: call.id.unwrap_or_default(), name: called.name, arguments });
+        parts.push(Part::ToolCall { id: call.id, name: called.name, arguments });
     }
     let any = |wanted: fn(&Part) -> bool| parts.iter().any(wanted);
     let any_call = any(|part| matches!(part, Part::ToolCall { .. }));
@@ -90,8 +90,8 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatResponse, ApiError> {
     let finish_reason =
         real_reason(choice.finish_reason).map_or(unsaid, |reason| finish_of(&reason, any_call, refuses));
     Ok(ChatResponse {
-        id: wire.id.unwrap_or_default(),
-        model: wire.model.unwrap_or_default(),
+        id: wire.id,
+        model: wire.model,
         finish_reason,
         parts,
         stop_sequence: None,
@@ -148,4 +148,27 @@ pub(crate) fn turn(response: &ChatResponse) -> Value {
         turn["tool_calls"] = Value::Array(calls);
     }
     turn
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::{StreamDecoder, decode_response};
+    use super::*;
+    use crate::protocol::{Dialect, StreamEvent};
+
+    #[test]
+    fn ids_of_look_alikes_may_be_numbers() {
+        let call = json!({ "index": 0, "id": 7, "function": { "name": "f", "arguments": "{}" } });
+        let turn = json!({ "role": "assistant", "content": null, "tool_calls": [call] });
+        let whole = json!({ "id": 123, "choices": [{ "message": turn, "finish_reason": "tool_calls" }] });
+        let whole = decode_response(Dialect::OpenAi, whole.to_string().as_bytes()).unwrap();
+        let called = Part::ToolCall { id: "7".into(), name: "f".into(), arguments: "{}".into() };
+        assert_eq!((whole.id.as_str(), whole.parts), ("123", vec![called]));
+        let chunk = json!({ "id": 123, "model": null, "choices": [{ "delta": turn }] });
+        let mut events = Vec::new();
+        StreamDecoder::new(Dialect::OpenAi).push(format!("data: {chunk}\n\n").as_bytes(), &mut events);
+        assert_eq!(events[0], StreamEvent::Start { id: "123".into(), model: String::new() });
+        let StreamEvent::ToolCall(call) = &events[1] else { panic!("{events:?}") };
+        assert_eq!(call.start, Some(("7".to_owned(), "f".to_owned())));
+    }
 }

@@ -14,10 +14,10 @@ use crate::protocol::{ApiError, FinishReason, StreamEvent, ToolCallDelta, Usage}
 
 #[derive(Deserialize)]
 struct Chunk {
-    #[serde(default)]
-    id: Option<String>,
-    #[serde(default)]
-    model: Option<String>,
+    #[serde(default, deserialize_with = "super::super::json::text")]
+    id: String,
+    #[serde(default, deserialize_with = "super::super::json::text")]
+    model: String,
     #[serde(default)]
     choices: Option<Vec<Choice>>,
     #[serde(default)]
@@ -63,8 +63,8 @@ struct Delta {
 struct Call {
     #[serde(default)]
     index: Option<usize>,
-    #[serde(default)]
-    id: Option<String>,
+    #[serde(default, deserialize_with = "super::super::json::text")]
+    id: String,
     #[serde(default)]
     function: Option<Function>,
     /// A call of a custom tool.
@@ -143,7 +143,7 @@ impl Decoder {
         let chunk: Chunk = serde_json::from_slice(data).map_err(|_| ())?;
         // Beside a piece of an answer, an empty error is none. Some pieces have no choice: Azure's first one, and the count
         // in the end.
-        let is_piece = chunk.id.is_some() || chunk.choices.is_some() || chunk.usage.is_some();
+        let is_piece = !chunk.id.is_empty() || chunk.choices.is_some() || chunk.usage.is_some();
         if let Some(error) = chunk.error.filter(|error| !(is_piece && errors::is_empty(error))) {
             let error = errors::in_band(&json!({ "error": error })).ok_or(())?;
             out.push(StreamEvent::Error(error));
@@ -151,8 +151,7 @@ impl Decoder {
         }
         if !self.started {
             self.started = true;
-            let (id, model) = (chunk.id.unwrap_or_default(), chunk.model.unwrap_or_default());
-            out.push(StreamEvent::Start { id, model });
+            out.push(StreamEvent::Start { id: chunk.id, model: chunk.model });
         }
         let mut usage = chunk.usage;
         let from = out.len();
@@ -199,7 +198,7 @@ impl Decoder {
     fn call(&mut self, call: Call, out: &mut Vec<StreamEvent>) {
         let function = call.function.or(call.custom).unwrap_or(Function { name: None, arguments: None });
         let arguments = function.arguments.unwrap_or_default();
-        let (id, name) = (call.id.unwrap_or_default(), function.name.unwrap_or_default());
+        let (id, name) = (call.id, function.name.unwrap_or_default());
         // Some look-alikes leave the index out; then a name begins a new call.
         let begins = !name.is_empty();
         let wire = call.index.unwrap_or(if begins { self.calls.len() } else { self.calls.len().saturating_sub(1) });
