@@ -49,8 +49,13 @@ impl WholeEvents {
         self.passed(whole)
     }
 
-    /// The rest, once the stream has ended well: some servers leave out the last event's empty line.
+    /// The rest, once the stream has ended, with the last event's empty line: some servers leave it out, and some clients
+    /// read no event without it.
     pub fn finish(&mut self) -> Bytes {
+        if !self.begun.trim_ascii().is_empty() {
+            let left_out = if self.begun.ends_with(b"\n") { &b"\n"[..] } else { b"\n\n" };
+            self.begun.extend_from_slice(left_out);
+        }
         let rest = self.begun.split().freeze();
         self.passed(rest)
     }
@@ -147,7 +152,11 @@ mod tests {
         let mut events = WholeEvents::default();
         assert_eq!(events.push(Bytes::from_static(b"data: 1\n\ndata: 2")), "data: 1\n\n");
         assert_eq!(events.push(Bytes::from_static(b"2\n")), "");
-        assert_eq!(events.finish(), "data: 22\n");
+        assert_eq!(events.finish(), "data: 22\n\n", "with the line that says that it is whole");
         assert_eq!(events.finish(), "");
+        for (rest, whole) in [("data: 3", "data: 3\n\n"), ("data: 3\r\n", "data: 3\r\n\n"), ("\n", "\n")] {
+            assert_eq!(events.push(Bytes::from_static(rest.as_bytes())), "");
+            assert_eq!(events.finish(), whole);
+        }
     }
 }

@@ -276,9 +276,6 @@ impl Tee {
                     out.extend_from_slice(&secrets.hide_in_events(rest));
                 }
                 if self.decoder.is_unmarked() {
-                    if !out.is_empty() {
-                        out.extend_from_slice(b"\n\n");
-                    }
                     out.extend_from_slice(codec::end_of_stream(self.dialect));
                 }
             }
