@@ -138,7 +138,7 @@ pub(super) fn is_routers(field: &str) -> bool {
 /// Whether `backend` may lose a field that it does not know.
 pub(super) fn is_harmless(backend: Dialect, field: &str) -> bool {
     if is_routers(field) {
-        return matches!(backend, Dialect::Anthropic | Dialect::Ollama);
+        return true;
     }
     let found = HARMLESS.iter().find(|(name, _)| *name == field);
     found.is_some_and(|(_, lost_by)| match backend {
@@ -196,6 +196,8 @@ fn is_default(request: &ChatRequest, key: &str, value: &Value) -> bool {
         "top_k" | "max_tokens" | "max_completion_tokens" => value == -1,
         // Even an empty object switches the search on.
         "web_search_options" => false,
+        // Which thoughts to tell is no question to the model.
+        "reasoning" => value.as_object().is_some_and(|asked| asked.keys().all(|key| key == "exclude")),
         "modalities" => *value == serde_json::json!(["text"]),
         // The older form of `tool_choice`, for `functions`.
         "function_call" => value.is_string() && request.extensions.get("functions").is_none_or(empty),

@@ -314,6 +314,38 @@ fn what_is_meant_for_another_router_stops_no_request() {
         assert_eq!(obstacle(Dialect::OpenAi, backend, &usage), None);
         assert_eq!(encoded(backend, &usage).1, ["usage", "drop_params"]);
     }
+    let messages = json!({ "max_tokens": 9, "messages": [{ "role": "user", "content": "x" }] });
+    for (client, mut body) in [(Dialect::Anthropic, messages), (Dialect::Responses, json!({ "input": "x" }))] {
+        let steering = json!({ "tags": ["a"], "timeout": 60, "reasoning": { "exclude": true } });
+        json::extend(&mut body, steering);
+        let request = decode_request(client, body.to_string().as_bytes()).unwrap();
+        for backend in [Dialect::OpenAi, Dialect::Anthropic, Dialect::Ollama].into_iter().filter(|to| *to != client) {
+            assert_eq!(obstacle(client, backend, &request), None, "{client:?} {backend:?}");
+            let (sent, mut dropped) = encoded(backend, &request);
+            assert!(["tags", "timeout", "reasoning"].iter().all(|field| sent.get(field).is_none()), "{sent}");
+            dropped.sort_unstable();
+            assert_eq!(dropped, ["reasoning.exclude", "tags", "timeout"], "{client:?} {backend:?}");
+        }
+    }
+    // Thoughts that nobody wants to read: with a wish how much to think, and alone.
+    for (wish, lost) in [
+        (json!({ "exclude": true }), &["reasoning.exclude"][..]),
+        (json!({ "exclude": true, "effort": "low" }), &["reasoning.exclude"]),
+        (json!({ "exclude": false }), &[]),
+    ] {
+        let body = ask(json!({ "reasoning": wish }));
+        let request = openai(body.clone());
+        for backend in [Dialect::Anthropic, Dialect::Ollama] {
+            assert_eq!(obstacle(Dialect::OpenAi, backend, &request), None, "{wish}");
+            let dropped = encoded(backend, &request).1;
+            let dropped: Vec<&String> = dropped.iter().filter(|field| *field != "reasoning.effort").collect();
+            assert_eq!(dropped, lost, "{wish}");
+        }
+        let (sent, dropped) = passed(&gpt, &body);
+        assert_eq!(sent.get("reasoning"), None, "which it refuses");
+        let told = if wish.get("effort").is_some() { "reasoning.exclude" } else { "reasoning" };
+        assert_eq!(dropped, [told], "{wish}");
+    }
     let untouched = r#"{"model":"upstream-id", "messages":[{"role":"user","content":"x"}],"reasoning_effort":"low"}"#;
     let own = decode_request(Dialect::OpenAi, untouched.as_bytes()).unwrap();
     assert_eq!(pass_request(&gpt, &own, untouched.as_bytes()).unwrap().body, untouched, "not written anew");

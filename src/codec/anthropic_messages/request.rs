@@ -11,7 +11,7 @@ use super::super::documents::Pdf;
 use super::super::ids::plain_user;
 use super::super::json::{Object, missing, not_a_count, unknown_value};
 use super::super::obstacles;
-use super::super::openai_chat::request::effort_of;
+use super::super::openai_chat::request::{effort_of, note_exclusion};
 use super::super::openai_chat::schemas::can_be_strict;
 use super::super::{Encoded, Target, raw};
 use super::blocks::is_blank;
@@ -52,6 +52,7 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
     let (tools, server_tools) = tools(fields.array("tools")?.unwrap_or_default(), &mut leftovers)?;
     let (tool_choice, parallel_tool_calls) = tool_choice(&mut fields, &mut leftovers)?;
     let (reasoning, response_format) = output(&mut fields, &mut leftovers)?;
+    note_exclusion(&fields, &mut leftovers);
     let stream = fields.boolean("stream")?.unwrap_or(false);
     let mut request = ChatRequest {
         model: fields.string("model")?.unwrap_or_default(),

@@ -10,7 +10,7 @@ use super::super::Target;
 use super::super::ids::hashed;
 use super::super::obstacles;
 use super::messages;
-use super::request::{ROUTERS_REASONING, effort_for, effort_text, reasoning_of};
+use super::request::{ROUTERS_REASONING, effort_for, effort_text, reasoning_of, tell_exclusion};
 use crate::config::MaxTokensField;
 use crate::config::Refusal;
 use crate::protocol::{ChatRequest, Effort, Message, Part, ResponseFormat, Role};
@@ -133,7 +133,7 @@ pub(crate) fn adapt(target: &Target<'_>, body: &mut Map<String, Value>, dropped:
         let lost = SAMPLING.into_iter().filter(|field| body.shift_remove(*field).is_some());
         dropped.extend(lost.map(str::to_owned));
     }
-    reasoning_in_own_field(target, body);
+    reasoning_in_own_field(target, body, dropped);
     adapt_effort(target, body, dropped);
     if !quirks.parallel_tool_calls && body.shift_remove("parallel_tool_calls").is_some() {
         dropped.push("parallel_tool_calls".into());
@@ -172,10 +172,12 @@ pub(crate) fn adapt(target: &Target<'_>, body: &mut Map<String, Value>, dropped:
 }
 
 /// Says in OpenAI's field how much to think, where the provider refuses the field in which the client said it.
-fn reasoning_in_own_field(target: &Target<'_>, body: &mut Map<String, Value>) {
+fn reasoning_in_own_field(target: &Target<'_>, body: &mut Map<String, Value>, dropped: &mut Vec<String>) {
     for field in ROUTERS_REASONING.into_iter().filter(|field| target.quirks.leave_out.contains(*field)) {
         let Some(asked) = body.get(field).and_then(reasoning_of) else { continue };
-        body.shift_remove(field);
+        if let Some(field) = body.shift_remove(field) {
+            tell_exclusion(&field, dropped);
+        }
         if let Some(effort) = effort_for(&asked) {
             body.entry("reasoning_effort").or_insert_with(|| json!(effort_text(effort)));
         }

@@ -19,10 +19,11 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
     let mut fields = Object::parse(body)?;
     let values = fields.messages()?;
     let (stream, stream_usage) = streaming(&mut fields)?;
+    let mut leftovers = Map::new();
+    note_exclusion(&fields, &mut leftovers);
     let reasoning = reasoning(&mut fields);
     let longest = fields.count("max_completion_tokens")?;
     let older = fields.count("max_tokens")?;
-    let mut leftovers = Map::new();
     let (tools, other_tools) = messages::decode_tools(fields.array("tools")?.unwrap_or_default(), &mut leftovers)?;
     let formats = |format: &Value| FORMATS.contains(&format["type"].as_str().unwrap_or_default());
     let knows_format = fields.peek("response_format").is_none_or(formats);
@@ -70,6 +71,27 @@ fn reasoning(fields: &mut Object) -> Option<Reasoning> {
         asked.get_or_insert_default().effort = effort;
     }
     asked
+}
+
+/// The wish of OpenRouter's clients to be told no thoughts, which is lost in a translation.
+const EXCLUSION: &str = "reasoning.exclude";
+
+/// Notes that wish.
+pub(crate) fn note_exclusion(fields: &Object, leftovers: &mut Map<String, Value>) {
+    if fields.peek("reasoning").is_some_and(excludes_thoughts) {
+        leftovers.insert(EXCLUSION.into(), true.into());
+    }
+}
+
+fn excludes_thoughts(reasoning: &Value) -> bool {
+    reasoning["exclude"] == true
+}
+
+/// Says in `dropped` that the wish goes with the field.
+pub(super) fn tell_exclusion(reasoning: &Value, dropped: &mut Vec<String>) {
+    if excludes_thoughts(reasoning) {
+        dropped.push(EXCLUSION.into());
+    }
 }
 
 /// OpenRouter's and Anthropic's fields that say how much to think.
