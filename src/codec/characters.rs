@@ -8,10 +8,24 @@ pub(super) fn read<T, E>(json: &[u8], mut read: impl FnMut(&[u8]) -> Result<T, E
     read(json).or_else(|error| whole(json).map_or(Err(error), |json| read(&json)))
 }
 
-/// The JSON with U+FFFD in the place of each half of a character; `None` = it has no half.
+/// How much longer a mended text may be. U+FFFD has three bytes, so that one of broken bytes alone would take three times
+/// the memory that answers are allowed.
+const MOST_MORE_BYTES: usize = 1 << 20;
+
+/// The JSON with U+FFFD in the place of each half of a character; `None` = it has no half, or far too many.
 pub(super) fn whole(json: &[u8]) -> Option<Vec<u8>> {
-    let mut whole = String::from_utf8_lossy(json).into_owned().into_bytes();
-    let mut is_mended = whole != json;
+    let mut whole = Vec::with_capacity(json.len());
+    let mut is_mended = false;
+    for chunk in json.utf8_chunks() {
+        whole.extend_from_slice(chunk.valid().as_bytes());
+        if !chunk.invalid().is_empty() {
+            whole.extend_from_slice("\u{fffd}".as_bytes());
+            is_mended = true;
+        }
+        if whole.len() > json.len() + MOST_MORE_BYTES {
+            return None;
+        }
+    }
     let mut at = 0;
     while let Some(found) = whole[at..].iter().position(|byte| *byte == b'\\') {
         at += found;
@@ -60,5 +74,8 @@ mod tests {
         {
             assert_eq!(whole(sound), None, "{sound:?}");
         }
+        let broken = |bytes: usize| whole(&vec![0xff; bytes]).map(|whole| whole.len());
+        assert_eq!(broken(MOST_MORE_BYTES / 2), Some(MOST_MORE_BYTES / 2 * 3));
+        assert_eq!(broken(MOST_MORE_BYTES), None, "memory is bounded");
     }
 }
