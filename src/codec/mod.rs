@@ -359,7 +359,10 @@ pub fn decode_response(dialect: Dialect, body: &[u8]) -> Result<ChatResponse, Ap
 
 /// Whether the body of an answer with a status of 200 reports an error.
 pub fn reports_error(body: &[u8]) -> bool {
-    parse(body).is_some_and(|value| errors::holds_error(&value))
+    // Beside an answer, or its count, an empty error is none.
+    let is_answer = |value: &Value| ["choices", "usage"].iter().any(|field| !value[*field].is_null());
+    let is_error = |value: &Value| !(is_answer(value) && errors::is_empty(&value["error"]));
+    parse(body).is_some_and(|value| errors::holds_error(&value) && is_error(&value))
 }
 
 /// What a vendor counted of a whole answer that is none: it charges for one that it broke off.

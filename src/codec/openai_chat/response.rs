@@ -152,7 +152,7 @@ pub(crate) fn turn(response: &ChatResponse) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::{StreamDecoder, decode_response};
+    use super::super::super::{StreamDecoder, decode_response, reports_error};
     use super::*;
     use crate::protocol::{Dialect, StreamEvent};
 
@@ -170,5 +170,20 @@ mod tests {
         assert_eq!(events[0], StreamEvent::Start { id: "123".into(), model: String::new() });
         let StreamEvent::ToolCall(call) = &events[1] else { panic!("{events:?}") };
         assert_eq!(call.start, Some(("7".to_owned(), "f".to_owned())));
+    }
+
+    #[test]
+    fn an_empty_error_beside_an_answer_that_was_broken_off_is_none() {
+        let reports = |body: Value| reports_error(body.to_string().as_bytes());
+        for error in [json!(""), json!({}), json!({ "message": "", "code": 0 }), json!(null)] {
+            let choice = json!({ "message": { "content": "wo" }, "finish_reason": "error" });
+            assert!(
+                !reports(json!({ "choices": [choice], "usage": { "prompt_tokens": 5 }, "error": error })),
+                "{error}"
+            );
+            assert!(!reports(json!({ "choices": [choice], "error": error })), "{error}");
+        }
+        assert!(reports(json!({ "error": {} })), "and nothing beside it");
+        assert!(reports(json!({ "error": { "message": "busy" }, "choices": [], "usage": null })));
     }
 }
