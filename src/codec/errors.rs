@@ -127,10 +127,14 @@ pub(super) fn is_empty(error: &Value) -> bool {
     }
 }
 
-/// The error that a body or a stream event reports although the status was 200. Its message is whole, too.
+/// The error that a body or a stream event reports although the status was 200. Its message is whole, too. Where its
+/// code is a status, as OpenRouter and vLLM write it, that is the one it would have had.
 pub(super) fn in_band(value: &Value) -> Option<ApiError> {
     let error = parse(value)?;
-    let kind = kind(Dialect::OpenAi, 200, &error);
+    let code = value.pointer("/error/code");
+    let number = code.and_then(|code| code.as_u64().or_else(|| code.as_str()?.trim().parse().ok()));
+    let status = number.and_then(|number| u16::try_from(number).ok()).filter(|status| (400..600).contains(status));
+    let kind = kind(Dialect::OpenAi, status.unwrap_or(200), &error);
     let by_model = is_bad_answer(&error);
     Some(ApiError { kind, message: error.message, param: error.param, retry_after: None, vendor: None, by_model })
 }
@@ -533,6 +537,31 @@ mod tests {
             assert!(decode_response(dialect, body.as_bytes()).is_err(), "{body}");
         }
         assert_eq!(decode_response(Dialect::OpenAi, b"{not json").unwrap_err().kind, ErrorKind::Upstream);
+        for (code, kind) in [
+            (json!(400), ErrorKind::InvalidRequest),
+            (json!("422"), ErrorKind::InvalidRequest),
+            (json!(401), ErrorKind::Authentication),
+            (json!(402), ErrorKind::Quota),
+            (json!(404), ErrorKind::NotFound),
+            (json!(429), ErrorKind::RateLimited),
+            (json!(502), ErrorKind::Upstream),
+            (json!(503), ErrorKind::Overloaded),
+            (json!(3001), ErrorKind::Upstream),
+            (json!("server_error"), ErrorKind::Upstream),
+            (json!("tool_use_failed"), ErrorKind::Upstream),
+            (json!(200), ErrorKind::Upstream),
+            (Value::Null, ErrorKind::Upstream),
+        ] {
+            let error = json!({ "code": code, "message": "no" });
+            for body in [json!({ "error": error }), json!({ "choices": [{ "error": error }] })] {
+                let told = decode_response(Dialect::OpenAi, body.to_string().as_bytes()).unwrap_err();
+                assert_eq!((told.kind, told.message.as_str()), (kind, "no"), "{body}");
+            }
+        }
+        let words = json!({ "error": { "code": 429, "message": "Too many tokens in this minute" } });
+        assert_eq!(in_band(&words).unwrap().kind, ErrorKind::RateLimited, "it says nothing of the context");
+        let flagged = json!({ "error": { "code": 403, "message": "x requires moderation: your input was flagged" } });
+        assert_eq!(in_band(&flagged).unwrap().kind, ErrorKind::ContentFilter);
     }
 
     #[test]
