@@ -224,6 +224,13 @@ fn an_empty_error_beside_an_answer_is_none() {
     for error in [json!(true), json!(500), json!("busy"), json!(["busy"]), json!({ "message": "busy" })] {
         let ollama = json!({ "message": { "content": "word" }, "done": true, "error": error }).to_string();
         assert!(decode_response(Dialect::Ollama, ollama.as_bytes()).is_err(), "{error}");
+        let choice = json!({ "message": { "role": "assistant", "content": "word" }, "finish_reason": "stop" });
+        for (choices, says_some) in [(json!([choice]), true), (json!([]), false)] {
+            let openai = json!({ "choices": choices, "error": error }).to_string();
+            let told = decode_response(Dialect::OpenAi, openai.as_bytes()).unwrap_err();
+            assert_eq!(told.message == "busy", error.to_string().contains("busy"), "{openai}: {told}");
+            assert_eq!(reports_error(openai.as_bytes()), !says_some, "{openai}");
+        }
     }
 }
 

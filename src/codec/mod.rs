@@ -357,15 +357,16 @@ pub fn decode_response(dialect: Dialect, body: &[u8]) -> Result<ChatResponse, Ap
     })
 }
 
-/// Whether the body of an answer with a status of 200 reports an error.
+/// Whether the body of an answer with a status of 200 reports an error, and nothing of an answer beside it.
 pub fn reports_error(body: &[u8]) -> bool {
-    // Beside an answer, or its count, an empty error is none.
-    let is_answer = |value: &Value| ["choices", "usage"].iter().any(|field| !value[*field].is_null());
-    let is_error = |value: &Value| !(is_answer(value) && errors::is_empty(&value["error"]));
-    parse(body).is_some_and(|value| errors::holds_error(&value) && is_error(&value))
+    let says_some = |value: &Value| value["choices"].as_array().is_some_and(|choices| !choices.is_empty());
+    // Beside a count an empty error is none.
+    let counts = |value: &Value| !value["usage"].is_null() && errors::is_empty(&value["error"]);
+    parse(body).is_some_and(|value| errors::holds_error(&value) && !says_some(&value) && !counts(&value))
 }
 
-/// What a vendor counted of a whole answer that is none: it charges for one that it broke off.
+/// What a vendor counted of a whole answer that is none: it charges for one that it broke off, and may count beside an
+/// error.
 pub fn counted(dialect: Dialect, body: &[u8]) -> Option<Usage> {
     let usage = parse(body)?.get("usage").filter(|usage| usage.is_object())?.clone();
     match dialect {

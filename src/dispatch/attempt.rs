@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::job::Job;
 use super::outcome::Report;
+use super::usage;
 use super::vendor_error::attributed_to;
 use crate::codec::{self, Encoded, ForcedCall, StreamDecoder, Target};
 use crate::config::{self, Capability, Refusal};
@@ -311,15 +312,19 @@ impl Attempt<'_> {
             known.ok_or(error)
         });
         let mut response = read.map_err(|error| {
-            // An error with status 200: the vendor has not begun to work.
-            if codec::reports_error(&raw) {
-                report.clear_charge();
-            } else if let Some(usage) = codec::counted(dialect, &raw) {
-                report.charge_if_lost(usage, &self.model.settings.price);
+            let counted = codec::counted(dialect, &raw);
+            match counted.and_then(|counted| usage::of_lost(&counted, self.job.prompt_tokens)) {
+                Some(usage) => report.charge_if_lost(usage, &self.model.settings.price),
+                // An error with status 200: the vendor has not begun to work.
+                None if codec::reports_error(&raw) => report.clear_charge(),
+                None => {}
             }
             self.failed(error)
         })?;
         if let Some(call) = ForcedCall::of(dialect, &self.job.request) {
+            // It is charged for, whether or not it is the call.
+            let usage = usage::of_whole(&response, self.job.prompt_tokens);
+            report.charge_if_lost(usage, &self.model.settings.price);
             call.apply(&mut response).map_err(|error| Failed { no_call: true, ..self.failed(error) })?;
         }
         codec::name_calls(&mut response, self.job.at_ms);

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::super::{AnswerMeta, parse_answer, unreadable};
+use super::super::{AnswerMeta, errors, parse_answer, unreadable};
 use super::{WireUsage, broken_off, finish_of, finish_text, messages, real_reason, text_of, usage};
 use crate::protocol::{ApiError, ChatResponse, FinishReason, Part};
 
@@ -17,6 +17,8 @@ struct Wire {
     choices: Vec<Choice>,
     #[serde(default)]
     usage: Option<WireUsage>,
+    #[serde(default)]
+    error: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -65,10 +67,15 @@ struct Function {
 /// Reads an answer.
 pub(crate) fn decode(body: &[u8]) -> Result<ChatResponse, ApiError> {
     let wire: Wire = parse_answer(body)?;
-    let choice = wire.choices.into_iter().next().ok_or_else(unreadable)?;
-    if let Some(error) = broken_off(choice.finish_reason.as_deref(), choice.error.as_ref()) {
+    let choice = wire.choices.into_iter().next();
+    // Beside an answer, too, an error ends it, as it ends a stream.
+    let error = wire.error.as_ref().filter(|error| !errors::is_empty(error));
+    let error = error.or_else(|| choice.as_ref()?.error.as_ref());
+    let reason = choice.as_ref().and_then(|choice| choice.finish_reason.as_deref());
+    if let Some(error) = broken_off(reason, error) {
         return Err(error);
     }
+    let choice = choice.ok_or_else(unreadable)?;
     let turn = choice.message.ok_or_else(unreadable)?;
     let mut parts = Vec::new();
     let reasoning =
