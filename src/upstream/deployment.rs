@@ -341,8 +341,7 @@ impl Permit {
                 }
             }
             CallVerdict::InVain(kind) => {
-                inner.in_vain_until = Some(now + IN_VAIN_TIME);
-                inner.note(*kind, at_ms);
+                inner.refuse_in_vain(*kind, now, at_ms);
                 // It did answer.
                 inner.breaker.succeed(self.begun);
             }
@@ -350,13 +349,19 @@ impl Permit {
         }
     }
 
-    /// Reports that the answer broke off: the deployment's fault if it had begun well, else as [`CallVerdict::of`]
-    /// says.
+    /// Reports that the answer broke off: as [`CallVerdict::of`] says, also where it had begun well. A vendor may find
+    /// out late that the request is at fault, or that it does not fit.
     pub fn broke_off(&mut self, error: &ApiError, now: Instant, at_ms: i64) {
+        let verdict = CallVerdict::of(error);
         if !self.settled {
-            return self.settle(&CallVerdict::of(error), now, at_ms);
+            return self.settle(&verdict, now, at_ms);
         }
-        self.deployment.health.inner.lock().fail(error.kind, self.begun, now, at_ms);
+        let mut inner = self.deployment.health.inner.lock();
+        match verdict {
+            CallVerdict::Unrelated => {}
+            CallVerdict::InVain(kind) => inner.refuse_in_vain(kind, now, at_ms),
+            _ => inner.fail(error.kind, self.begun, now, at_ms),
+        }
     }
 }
 
@@ -370,6 +375,11 @@ impl Inner {
         self.note(kind, at_ms);
         self.window.forget();
         self.breaker.fail(begun, now);
+    }
+
+    fn refuse_in_vain(&mut self, kind: ErrorKind, now: Instant, at_ms: i64) {
+        self.in_vain_until = Some(now + IN_VAIN_TIME);
+        self.note(kind, at_ms);
     }
 
     fn note(&mut self, kind: ErrorKind, at_ms: i64) {

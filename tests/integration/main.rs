@@ -5,6 +5,7 @@
 
 mod access;
 mod admin;
+mod broken_off;
 mod cli;
 mod compaction;
 mod conversations;
