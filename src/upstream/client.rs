@@ -3,7 +3,6 @@
 use std::cell::Cell;
 use std::error::Error;
 use std::io;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,16 +12,15 @@ use http::{HeaderMap, HeaderName, Method};
 use hyper_util::client::proxy::matcher::Matcher;
 use jiff::{SignedDuration, Timestamp};
 use reqwest::NoProxy;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::Instant;
+use tokio::time::error::Elapsed;
 
+use super::deadline::{Grace, by};
 use super::resolver::Resolver;
 use super::room::{Room, SMALL_BYTES};
 use super::{Endpoint, Provider};
 use crate::config::{self, Roots};
 use crate::protocol::{ApiError, ErrorKind};
-
-/// A deadline noticed this much later was not noticed in time.
-const MUCH_LATER: Duration = Duration::from_millis(100);
 
 /// One call.
 #[derive(Debug, Clone)]
@@ -141,6 +139,12 @@ fn proxy_fault(error: &reqwest::Error) -> Option<&'static str> {
         }
     }
     fault
+}
+
+impl From<Elapsed> for CallError {
+    fn from(_: Elapsed) -> Self {
+        Self::Timeout
+    }
 }
 
 impl From<CallError> for ApiError {
@@ -322,22 +326,8 @@ impl Client {
             true => error.through_proxy(),
             false => error,
         })?;
-        Ok(Answer { response, room: self.room.clone() })
+        Ok(Answer { response, room: self.room.clone(), grace: Grace::default() })
     }
-}
-
-/// What `answer` gives by the deadline.
-///
-/// A deadline that is noticed much later passed while nothing of ours ran: the process was stopped, or its machine was
-/// frozen for a snapshot. What was waited for may lie in the socket, where the task that reads it has not looked since,
-/// and gets as long again.
-async fn by<T>(deadline: Instant, answer: impl Future<Output = T>) -> Result<T, CallError> {
-    let mut answer = pin!(answer);
-    let given = match timeout_at(deadline, answer.as_mut()).await {
-        Err(_) if deadline.elapsed() > MUCH_LATER => timeout(MUCH_LATER, answer).await,
-        given => given,
-    };
-    given.map_err(|_| CallError::Timeout)
 }
 
 /// The headers of a call: `more`, overridden by the provider's own.
@@ -367,6 +357,7 @@ fn headers(provider: &Provider, more: HeaderMap) -> HeaderMap {
 pub struct Answer {
     response: reqwest::Response,
     room: Room,
+    grace: Grace,
 }
 
 impl Answer {
@@ -402,7 +393,7 @@ impl Answer {
     ///
     /// When the connection breaks, or nothing comes until `deadline`.
     pub async fn chunk(&mut self, deadline: Instant) -> Result<Option<Bytes>, CallError> {
-        by(deadline, self.response.chunk()).await?.map_err(CallError::from_reqwest)
+        self.grace.by(deadline, self.response.chunk()).await?.map_err(CallError::from_reqwest)
     }
 
     /// The next piece of a body that has a place in the room.
@@ -464,35 +455,6 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
-
-    #[tokio::test]
-    async fn what_came_while_the_process_was_stopped_is_read_before_its_deadline_counts() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let reply = async |after: &'static [u8]| {
-            let (mut peer, _) = listener.accept().await.unwrap();
-            let _ = peer.read(&mut [0; 1 << 10]).await;
-            peer.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nab").await.unwrap();
-            peer.write_all(after).await.unwrap();
-            // Nothing of this process runs meanwhile.
-            std::thread::sleep(5 * MUCH_LATER);
-            peer
-        };
-        let begin = || async { reqwest::Client::new().get(&url).send().await.unwrap() };
-        for (rest, all) in [(&b"cd"[..], Ok("abcd")), (b"c", Err(()))] {
-            let (mut response, _peer) = tokio::join!(begin(), reply(rest));
-            let deadline = Instant::now() - 2 * MUCH_LATER;
-            let mut read = Vec::new();
-            let end = loop {
-                match by(deadline, response.chunk()).await {
-                    Ok(Ok(Some(piece))) => read.extend(piece),
-                    Ok(_) => break Ok(()),
-                    Err(_) => break Err(()),
-                }
-            };
-            assert_eq!(end.map(|()| String::from_utf8(read).unwrap()), all.map(str::to_owned));
-        }
-    }
 
     #[test]
     fn a_vendors_wish_to_be_left_alone_is_read_in_all_its_forms() {

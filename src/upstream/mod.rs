@@ -13,6 +13,7 @@ mod backoff;
 mod breaker;
 mod catalog;
 mod client;
+mod deadline;
 mod deployment;
 mod discovery;
 mod load;
@@ -26,6 +27,7 @@ pub use backoff::Backoff;
 pub use breaker::{Breaker, BreakerState};
 pub use catalog::{Catalog, Model};
 pub use client::{Answer, Call, CallError, Client, use_pool};
+pub use deadline::by;
 pub use deployment::{CallVerdict, Deployment, Permit, Refused, Status};
 #[cfg(test)]
 pub use discovery::ListedModel;
