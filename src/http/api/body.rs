@@ -15,6 +15,7 @@ use crate::gateway::{Gateway, LiveConfig};
 use crate::http::slots::BodyRefused;
 use crate::protocol::{ApiError, Dialect, ErrorKind};
 use crate::store::Token;
+use crate::upstream;
 
 /// Most bytes of a body that holds no prompt: a form, a feedback, an outcome.
 pub const MAX_SMALL_BYTES: usize = 64 << 10;
@@ -99,7 +100,8 @@ async fn read_within(
     limits: &Limits,
     grow: impl FnMut(usize) -> Result<(), ApiError>,
 ) -> Result<Bytes, ApiError> {
-    let whole = tokio::time::timeout(Duration::from_secs(limits.body_timeout_s), gather(body, max_bytes, grow)).await;
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(limits.body_timeout_s);
+    let whole = upstream::by(deadline, gather(body, max_bytes, grow)).await;
     match whole.map_err(|_| slow(limits))? {
         Ok(body) => Ok(if body.starts_with(BYTE_ORDER_MARK) { body.slice(BYTE_ORDER_MARK.len()..) } else { body }),
         Err(Broken::TooLarge) => Err(too_large()),
@@ -273,6 +275,20 @@ mod tests {
         let error = read(never, &Limits { body_timeout_s: 0, ..Limits::default() }).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::SlowBody);
         assert_eq!(error.message, "the body did not arrive within 0 s (limits.body_timeout_s)");
+    }
+
+    #[tokio::test]
+    async fn what_came_of_a_body_while_the_process_was_stopped_is_read() {
+        let pieces = futures::stream::unfold(0, |at| async move {
+            if at == 1 {
+                // Nothing of this process runs meanwhile, and the rest is read a moment after.
+                std::thread::sleep(Duration::from_millis(500));
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            (at < 2).then(|| (Ok::<_, std::io::Error>(Bytes::from_static(b"half")), at + 1))
+        });
+        let limits = Limits { body_timeout_s: 0, ..Limits::default() };
+        assert_eq!(read(Body::from_stream(pieces), &limits).await.unwrap(), "halfhalf");
     }
 
     #[tokio::test]
