@@ -236,10 +236,11 @@ fn an_empty_error_beside_an_answer_is_none() {
 
 #[test]
 fn a_call_that_is_said_once_more_in_the_end_is_one_and_another_of_its_id_is_another() {
-    let piece = |id: &str, name: &str, arguments: &str| {
-        let call = json!({ "index": 0, "id": id, "function": { "name": name, "arguments": arguments } });
+    let at = |index: Value, id: &str, name: &str, arguments: &str| {
+        let call = json!({ "index": index, "id": id, "function": { "name": name, "arguments": arguments } });
         json!({ "choices": [{ "delta": { "tool_calls": [call] } }] })
     };
+    let piece = |id: &str, name: &str, arguments: &str| at(json!(0), id, name, arguments);
     let started = |last: Value| {
         let events = decode_in(
             Dialect::OpenAi,
@@ -251,8 +252,16 @@ fn a_call_that_is_said_once_more_in_the_end_is_one_and_another_of_its_id_is_anot
         };
         events.into_iter().filter_map(start).map(|(id, name)| id + &name).collect::<Vec<_>>()
     };
-    assert_eq!(started(piece("a", "f", "{\"x\":1}")), ["af"]);
-    assert_eq!(started(piece("a", "f", "{\"x\":2}")).len(), 2);
+    for index in [json!(0), json!(1), Value::Null] {
+        for (name, arguments, calls) in
+            [("f", "{\"x\":1}", 1), ("f", "{\"x\": 1}", 1), ("f", "{\"x\":2}", 2), ("g", "{\"x\":1}", 2)]
+        {
+            let told = started(at(index.clone(), "a", name, arguments));
+            assert_eq!((told[0].as_str(), told.len()), ("af", calls), "{index} {name} {arguments}");
+        }
+        let other = at(index.clone(), "b", "f", "{\"x\":1}");
+        assert_eq!(started(other), ["af", "bf"], "{index}: said twice");
+    }
 }
 
 #[test]

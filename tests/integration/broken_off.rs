@@ -66,7 +66,7 @@ async fn what_was_counted_of_an_answer_that_is_none_is_booked_if_it_can_be_true(
     let counts = |prompt: i64, answer: i64| json!({ "prompt_tokens": prompt, "completion_tokens": answer });
     let absurd = 1_000_000_000_000_000;
     // The most and the least that the prompt alone is estimated at.
-    let prompt = (20.0, 99.0);
+    let prompt = (10.0, 199.0);
     let exactly = |tokens: f64| (tokens, tokens);
     for (words, (least, most)) in [
         (broken(Value::Null), prompt),

@@ -92,13 +92,15 @@ struct Begun {
     nesting: Nesting,
     /// Whether the arguments are a whole object.
     is_whole: bool,
-    /// A hash of them.
+    /// Hashes of the name and of the arguments.
+    name: u64,
     hash: u64,
 }
 
-/// FNV-1a.
-fn mixed(hash: u64, byte: u8) -> u64 {
-    (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+/// FNV-1a, without blanks: arguments that differ in nothing else are the same.
+fn mixed(hash: u64, text: &str) -> u64 {
+    let mix = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    text.bytes().filter(|byte| !byte.is_ascii_whitespace()).fold(hash, mix)
 }
 
 /// Reads the chunks of a stream.
@@ -122,6 +124,8 @@ pub(crate) struct Decoder {
     calls: Vec<Begun>,
     /// The newest call of each index on the wire, as an index into `calls`.
     newest: HashMap<usize, usize>,
+    /// The newest call of each id, likewise.
+    by_id: HashMap<String, usize>,
     /// Whether the model refuses to answer.
     refuses: bool,
     /// Whether the answer comes in deltas.
@@ -208,15 +212,12 @@ impl Decoder {
             let is_new = !id.is_empty() && !known.id.is_empty() && known.id != id;
             begins && (is_new || known.is_whole && arguments.trim_start().starts_with('{'))
         };
-        // And others say a call once more in the end.
-        let repeats = |known: &Begun| {
-            begins
-                && known.is_whole
-                && !id.is_empty()
-                && known.id == id
-                && arguments.bytes().fold(0, mixed) == known.hash
+        // And others say a call once more in the end, perhaps in another place.
+        let repeats = |at: &usize| {
+            let known = &self.calls[*at];
+            known.is_whole && known.name == mixed(0, &name) && known.hash == mixed(0, &arguments)
         };
-        if self.newest.get(&wire).is_some_and(|at| repeats(&self.calls[*at])) {
+        if begins && self.by_id.get(&id).is_some_and(repeats) {
             return;
         }
         let known = self.newest.get(&wire).copied().filter(|at| !another(&self.calls[*at]));
@@ -226,14 +227,18 @@ impl Decoder {
             self.calls.push(Begun::default());
         }
         let call = &mut self.calls[index];
-        if !call.is_told && call.id.is_empty() {
+        if !call.is_told && call.id.is_empty() && !id.is_empty() {
+            self.by_id.insert(id.clone(), index);
             call.id = id;
         }
         call.has_arguments |= !arguments.is_empty();
         for byte in arguments.bytes() {
             call.is_whole = call.nesting.closes(byte) || call.is_whole && byte.is_ascii_whitespace();
-            call.hash = mixed(call.hash, byte);
         }
+        if begins {
+            call.name = mixed(0, &name);
+        }
+        call.hash = mixed(call.hash, &arguments);
         // Some name a call after its first piece.
         let is_due = !call.is_told && (!name.is_empty() || !arguments.is_empty());
         call.is_told |= is_due;
