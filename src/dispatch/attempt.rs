@@ -340,7 +340,7 @@ impl Attempt<'_> {
         let mut events = Vec::new();
         let mut raw = Vec::new();
         let mut held_bytes = 0;
-        let mut counted: Option<Usage> = None;
+        let (mut counted, mut is_counted) = (Usage::default(), false);
         let mut due = deadlines.first;
         // Where a vendor may send nothing while its model thinks, the answer's headers are a sign of life.
         let mut hand_over = deadlines.may_be_silent.then(|| deadlines.hand_over());
@@ -370,13 +370,15 @@ impl Attempt<'_> {
             let new = &events[new..];
             for event in new {
                 if let StreamEvent::Usage(usage) = event {
-                    let counted = counted.get_or_insert_default();
                     counted.absorb(usage);
-                    report.charge_if_lost(*counted, &self.model.settings.price);
+                    if let Some(usage) = usage::of_lost(&counted, self.job.prompt_tokens) {
+                        is_counted = true;
+                        report.charge_if_lost(usage, &self.model.settings.price);
+                    }
                 }
             }
             if let Some(StreamEvent::Error(error)) = new.iter().find(|event| matches!(event, StreamEvent::Error(_))) {
-                if counted.is_none() && decoder.saw_error() {
+                if !is_counted && decoder.saw_error() {
                     // The vendor refused after all, before any work.
                     report.clear_charge();
                 }
