@@ -29,7 +29,7 @@ use crate::gateway::{Gateway, LiveConfig, Parts, kept_lengths, spending};
 use crate::http::middleware::ip::may_connect;
 use crate::http::{self, Drain, Lanes, routes};
 use crate::protocol::DecisionId;
-use crate::store::{OpenError, OpenState, Store, TokenError, Tokens};
+use crate::store::{OpenError, OpenState, Store, TokenError, Tokens, await_free};
 use crate::telemetry::Metrics;
 use crate::tuner::{Budgets, LearnError, Learner, LearnerTask, Recorder, Writer, keep_house};
 use crate::upstream::{Client, use_pool};
@@ -229,6 +229,9 @@ impl App {
             tracing::warn!(%error, "Serving without API tokens");
         }
         refuse_open_listener("server.listen", settings.listen, &loaded.config, &tokens)?;
+        // Listened to from here on, so that who comes while a long log is opened waits for an answer: but not where
+        // another gateway has the log, and connections would be taken only to be cut off.
+        await_free(&log_dir(&loaded.config, args.sandbox.is_some()))?;
         let proxy = bind("server.listen", settings.listen)?;
         let admin = if admin_settings.enabled {
             // Behind a password the listener may be open to other machines.

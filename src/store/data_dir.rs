@@ -8,6 +8,7 @@ use std::fs::{self, DirBuilder};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use super::error::OpenError;
 use super::trees::{Failure, when_free};
 
 /// The directory of the database inside the data directory.
@@ -71,10 +72,12 @@ pub(super) fn log_in(dir: &Path) -> PathBuf {
 }
 
 /// Waits until no process has the decision log in `dir` open, for about a second.
-fn await_closed(dir: &Path) {
-    let path = log_in(dir);
-    // sled's last thread writes a last file. A process that has the log open after that is the service, which owns it.
-    let _ = when_free(|| lock(&path));
+///
+/// # Errors
+///
+/// When one still has it open.
+pub fn await_free(dir: &Path) -> Result<(), OpenError> {
+    when_free(|| lock(&log_in(dir)).map(drop)).map_err(|failure| failure.of(dir))
 }
 
 /// Locks the decision log in `path` as sled does, until the file is dropped; `None` where there is none.
@@ -140,7 +143,9 @@ impl HandOver {
 
 impl Drop for HandOver {
     fn drop(&mut self) {
-        await_closed(&self.0);
+        // sled's last thread writes a last file. A process that has the log open after that is the service, which owns
+        // it.
+        let _ = await_free(&self.0);
         self.so_far();
     }
 }

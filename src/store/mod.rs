@@ -50,7 +50,7 @@ mod worth;
 
 pub use audit::AuditRecord;
 pub use compact::{Compacted, Compactor};
-pub use data_dir::{HandOver, write_private};
+pub use data_dir::{HandOver, await_free, write_private};
 #[cfg(test)]
 pub(crate) use db::tests::on_disk_with;
 pub use db::{Health, OpenReport, OpenState, Store};

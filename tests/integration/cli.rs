@@ -304,6 +304,13 @@ fn a_start_that_fails_says_once_what_is_wrong_and_what_to_do() {
             format!("{key} = {address}: Address already in use (os error 98); stop what listens there, or choose");
         assert!(said.contains(&why) && said.matches("already in use").count() == 1, "{said}");
     }
+    // Another gateway's log is noticed before the address is listened to: a client would only be cut off.
+    let settings = pointsman::config::Store::default();
+    let held = pointsman::store::Store::open(&dir.path().join("var/sandbox"), &settings, 0).unwrap();
+    let failed = serve(&format!("server.listen='{address}'"));
+    let said = stderr(&failed);
+    assert!(said.contains("is in use by another pointsman process") && !said.contains("Address"), "{said}");
+    drop(held);
     let failed = serve("server.listen='192.0.2.1:0'");
     assert!(stderr(&failed).contains("no API token"), "{}", stderr(&failed));
 
