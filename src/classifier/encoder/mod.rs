@@ -384,13 +384,17 @@ pub(super) fn device(wanted: config::Device) -> Result<Device, EncoderError> {
             EncoderError::Device(name, format!("{error}; {cure}, or set classifier.device = \"auto\""))
         }
     };
+    let or_cpu = |error: candle_core::Error| {
+        tracing::warn!(%error, "The GPU cannot be used: the classifier runs on the CPU");
+        Device::Cpu
+    };
     let (cuda, metal) = (candle_core::utils::cuda_is_available(), candle_core::utils::metal_is_available());
     match wanted {
         config::Device::Cpu => Ok(Device::Cpu),
         config::Device::Cuda => Device::new_cuda(0).map_err(told("cuda", cuda)),
         config::Device::Metal => Device::new_metal(0).map_err(told("metal", metal)),
-        config::Device::Auto if cuda => Ok(Device::new_cuda(0).unwrap_or(Device::Cpu)),
-        config::Device::Auto if metal => Ok(Device::new_metal(0).unwrap_or(Device::Cpu)),
+        config::Device::Auto if cuda => Ok(Device::new_cuda(0).unwrap_or_else(or_cpu)),
+        config::Device::Auto if metal => Ok(Device::new_metal(0).unwrap_or_else(or_cpu)),
         config::Device::Auto => Ok(Device::Cpu),
     }
 }
