@@ -123,7 +123,8 @@ pub fn states(
     Ok(states)
 }
 
-/// Name of the file for states of this origin.
+/// Name of the file for states of this origin. Not of the device or its precision: their states agree, see
+/// training/README.md.
 pub fn file_name(origin: &Origin) -> String {
     let form = String::from_utf8_lossy(MAGIC);
     let described = format!("{form} {} {:?} {}", origin.encoder, origin.pooling, origin.max_tokens);
