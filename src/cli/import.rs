@@ -1,6 +1,6 @@
 //! `pointsman import`: an export back into a decision log, or other programs' files into a data set.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -153,19 +153,23 @@ impl Done {
 /// Appends what is new in `entries`. To a known one an outcome and feedback may have been added since it was imported.
 fn append(store: &Store, entries: Vec<Entry>) -> Result<Done, StoreError> {
     let (mut decisions, mut outcomes, mut feedback) = (Vec::new(), Vec::new(), Vec::new());
+    // A file may have an entry twice, as two exports that were joined.
+    let (mut begun, mut ended) = (HashSet::new(), HashSet::new());
     let mut done = Done::default();
     for entry in entries {
         let id = entry.decision.id;
         let there = store.entry(id)?;
         let has_ended = there.as_ref().is_some_and(|there| there.outcome.is_some());
+        let has_ended = has_ended || entry.outcome.is_some() && !ended.insert(id);
         outcomes.extend(entry.outcome.filter(|_| !has_ended));
         let said = entry.feedback.len();
         let before = feedback.len();
         feedback.extend(entry.feedback.into_iter().filter(|said| said.decision == id && said.fault().is_none()));
         done.left_out += (said - (feedback.len() - before)) as u64;
-        match there {
-            Some(_) => done.known += 1,
-            None => decisions.push(entry.decision),
+        if there.is_none() && begun.insert(id) {
+            decisions.push(entry.decision);
+        } else {
+            done.known += 1;
         }
     }
     let stored = store.append(&decisions, &outcomes, &mut feedback)?;
@@ -261,5 +265,21 @@ mod tests {
         assert_eq!(second, Done { new: 0, known: 1, left_out: 4 });
         let there = store.entry(crate::protocol::DecisionId(id)).unwrap().unwrap();
         assert_eq!(there.feedback.len(), MOST_FEEDBACK);
+    }
+
+    #[test]
+    fn an_entry_that_stands_twice_in_a_file_is_new_once() {
+        let store = Store::in_memory().unwrap();
+        let id = uuid::Uuid::now_v7();
+        let entry = |reason: &str, attempts: u32| {
+            let outcome = (attempts > 0)
+                .then(|| json!({ "id": id, "at_ms": 2, "status": "ok", "attempts": attempts, "failovers": 0 }));
+            let decision = json!({ "id": id, "at_ms": 1, "chosen": "a", "reason": reason });
+            serde_json::from_value::<Entry>(json!({ "decision": decision, "outcome": outcome })).unwrap()
+        };
+        let done = append(&store, vec![entry("first", 0), entry("second", 1), entry("third", 2)]).unwrap();
+        assert_eq!(done, Done { new: 1, known: 2, left_out: 0 });
+        let there = store.entry(crate::protocol::DecisionId(id)).unwrap().unwrap();
+        assert_eq!((&*there.decision.reason, there.outcome.unwrap().attempts), ("first", 1));
     }
 }
