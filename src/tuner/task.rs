@@ -86,6 +86,8 @@ struct Worker {
     revivals: Option<u64>,
     /// When the clock is taken to be right, see [`CLOCK_SETTLES_AFTER`].
     clock_settles_at: Instant,
+    /// Whether it is told that the disk is full, and nothing was written since.
+    is_told_full: bool,
     /// The time at the last job (Unix milliseconds), and when that was.
     clock: (i64, Instant),
 }
@@ -178,6 +180,7 @@ impl Worker {
             bandit,
             revivals: None,
             clock_settles_at: Instant::now() + CLOCK_SETTLES_AFTER,
+            is_told_full: false,
             clock: (now_ms(), Instant::now()),
         }
     }
@@ -195,6 +198,7 @@ impl Worker {
         if let Err(error) = self.follow_clock(now_ms) {
             tracing::error!(%error, "The end of the rollback's hold could not be saved");
         }
+        let writes = matches!(job, Job::Retune | Job::Watch);
         let done = match job {
             Job::TakeIn(ids) => self.take_in(&ids, now_ms).map_err(LearnError::from),
             Job::Retune => {
@@ -225,8 +229,12 @@ impl Worker {
                 Ok(())
             }
         };
-        if let Err(error) = done {
-            tracing::error!(%error, "The learner could not do its work; it tries again later");
+        match done {
+            Ok(()) if writes => self.is_told_full = false,
+            Ok(()) => {}
+            // The store tells of it, too, and the next try is in some seconds.
+            Err(LearnError::Store(StoreError::Full)) if std::mem::replace(&mut self.is_told_full, true) => {}
+            Err(error) => tracing::error!(%error, "The learner could not do its work; it tries again later"),
         }
         self.shared.last.lock().new = self.new;
     }
