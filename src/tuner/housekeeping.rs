@@ -7,6 +7,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::store::{Clock, Store, StoreError};
 
+/// Most megabytes of records of a log in memory: nobody can keep it, and the container's limit counts it.
+const MEMORY_MB: u64 = 64;
+
 /// Deletes what is too old or too much, every `store.retention_interval_s` seconds, until `stop` is cancelled; then
 /// saves the clock and the log's size.
 pub async fn keep_house(store: Store, stop: CancellationToken) {
@@ -58,9 +61,10 @@ fn tidy(store: &Store, clock: Clock, running: Duration, stopped: impl Fn() -> bo
     if let Some(cutoff_ms) = cutoff_ms {
         store.forget_acts(cutoff_ms)?;
     }
+    let max_mb = max_mb(settings.max_mb, store.is_durable());
     let mut all = 0;
     while !stopped() {
-        let count = store.forget_some(cutoff_ms, settings.max_mb << 20)?;
+        let count = store.forget_some(cutoff_ms, max_mb << 20)?;
         if count == 0 {
             break;
         }
@@ -69,8 +73,28 @@ fn tidy(store: &Store, clock: Clock, running: Duration, stopped: impl Fn() -> bo
     save(store, clock, running).map(|()| all)
 }
 
+/// Most megabytes of records, 0 = no limit; `wanted` as configured.
+fn max_mb(wanted: u64, is_durable: bool) -> u64 {
+    match wanted {
+        _ if is_durable => wanted,
+        0 => MEMORY_MB,
+        _ => wanted.min(MEMORY_MB),
+    }
+}
+
 /// Saves the clock and the log's size for the next start.
 fn save(store: &Store, clock: Clock, running: Duration) -> Result<(), StoreError> {
     store.save_clock(&clock, store.settings().max_age_days, running)?;
     store.save_log_size()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_in_memory_is_bounded_whatever_is_configured() {
+        let both = |wanted| (max_mb(wanted, true), max_mb(wanted, false));
+        assert_eq!([4096, 2, 0].map(both), [(4096, MEMORY_MB), (2, 2), (0, MEMORY_MB)]);
+    }
 }
