@@ -49,7 +49,7 @@ pub(super) fn run(args: &ImportArgs) -> anyhow::Result<ExitCode> {
 const MEANT_DATASET: &str = "to make a data set of another program's file, add --dataset DIR";
 /// Entries written to the store at once.
 const BATCH_ENTRIES: usize = 500;
-/// Bytes of entries from which they are written to the store: a multiple must be free on the disk, 8 MiB for these.
+/// Bytes of entries from which they are written to the store: a multiple must be free on the disk, 12 MiB for these.
 const BATCH_BYTES: usize = 256 << 10;
 
 fn into_log(args: &ImportArgs) -> anyhow::Result<ExitCode> {
@@ -232,7 +232,7 @@ mod tests {
     #[test]
     fn on_a_disk_with_little_room_what_fits_is_imported_and_told() {
         let dir = tempfile::tempdir().unwrap();
-        let store = on_disk_with(dir.path(), &Arc::new(AtomicU64::new(12 << 20)));
+        let store = on_disk_with(dir.path(), &Arc::new(AtomicU64::new(14 << 20)));
         let export = |name: &str, prompts: &[usize]| {
             let entry = |length: &usize| {
                 let id = uuid::Uuid::now_v7();

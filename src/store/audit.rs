@@ -43,7 +43,8 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub fn forget_acts(&self, cutoff_ms: i64) -> Result<usize, StoreError> {
-        let trees = self.trees_to_write(0)?;
+        let trees = self.trees()?;
+        self.find_room_to_delete(0)?;
         let end = u64::try_from(cutoff_ms).unwrap_or(0).to_be_bytes();
         let mut old = sled::Batch::default();
         let mut count = 0;

@@ -266,36 +266,13 @@ impl Store {
         trees.ok_or_else(|| StoreError::Down(self.shared.failing.lock().clone().unwrap_or_default()))
     }
 
-    /// The open database, for `bytes` to be written to it.
-    ///
-    /// # Errors
-    /// As [`trees`](Self::trees) and [`find_room`](Self::find_room).
-    pub(super) fn trees_to_write(&self, bytes: usize) -> Result<Arc<Trees>, StoreError> {
-        let trees = self.trees()?;
-        self.find_room(bytes).map(|()| trees)
+    /// The room for the log.
+    pub(super) fn room(&self) -> &Room {
+        &self.shared.room
     }
 
-    /// To be asked before anything is written, see [`room`](super::room).
-    ///
-    /// # Errors
-    /// Where the disk is too full for `bytes` more.
-    pub(super) fn find_room(&self, bytes: usize) -> Result<(), StoreError> {
-        if self.has_room(bytes) { Ok(()) } else { Err(StoreError::Full) }
-    }
-
-    /// Notes that records of `bytes` found no room: the store is not back before there is enough for the like.
-    pub(super) fn miss_room(&self, bytes: usize) {
-        self.shared.room.miss(bytes);
-    }
-
-    /// Whether there is room to write records of `bytes`.
-    pub fn has_room(&self, bytes: usize) -> bool {
-        self.shared.room.has(bytes)
-    }
-
-    /// Notes that records find room again, though it may be less than was missed.
+    /// Notes that records find room again.
     pub fn note_room(&self) {
-        self.shared.room.forget_missed();
         if self.shared.failing.lock().take().is_some() {
             self.shared.revivals.fetch_add(1, Ordering::Relaxed);
         }

@@ -52,7 +52,7 @@ impl Store {
             + outcomes.iter().map(|it| it.borrow().bytes()).sum::<usize>()
             + feedback.iter().map(FeedbackRecord::bytes).sum::<usize>();
         let trees = self.trees()?;
-        self.find_room(bytes).inspect_err(|_| self.miss_room(bytes))?;
+        self.find_room(bytes)?;
         let mut rollup = self.rollup();
         let before = self.facts_before(&mut rollup, decisions, outcomes, feedback)?;
         let mut written = self.put(&trees, decisions, outcomes)?;

@@ -25,8 +25,9 @@ use super::trees::Trees;
 /// Decisions from which a slice is complete.
 const SLICE: usize = 256;
 
-/// Bytes of all that goes from which a slice is complete. Also how much is deleted at once: a multiple must be free on
-/// the disk for it, and the feedback on the decisions of one block may have a hundred megabytes.
+/// Most bytes of all that goes in a slice, where that is more than one block or decision; less where the disk has no
+/// room for that much. Also how much is deleted at once: a multiple must be free on the disk for it, and the feedback on
+/// the decisions of one block may have a hundred megabytes.
 const SLICE_BYTES: usize = 64 << 10;
 
 /// Running time, summed over processes, after which a doubted clock is believed.
@@ -101,13 +102,18 @@ impl Store {
         let mut count = 0;
         let mut blocks_gone = Gone::default();
         let mut bytes = 0;
+        // Half of the room: what goes first must not take it from what goes last.
+        let most = SLICE_BYTES.min(self.room_to_delete().unwrap_or(0) / 2).max(1);
         let mut beside = [&trees.feedback, &trees.outcomes].map(|tree| tree.iter().peekable());
-        while count < SLICE && bytes < SLICE_BYTES {
+        while count < SLICE && bytes < most {
             match &next {
                 (alone, Some((key, value))) if alone.as_ref().is_none_or(|(alone, _)| key <= alone) => {
                     // A block with a broken head does not say where it ends; it is deleted by its key.
                     let end = block::last_id(value).map_or_else(|| key.clone(), |end| sled::IVec::from(&end));
                     if !may_go(&end) {
+                        break;
+                    }
+                    if bytes > 0 && bytes + value.len() > most {
                         break;
                     }
                     count += block::claimed(value);
@@ -140,10 +146,10 @@ impl Store {
             let mut gone = Gone::default();
             for pair in tree.range::<&[u8], _>(..=&end[..]) {
                 let (key, value) = pair?;
-                gone.add(&key, &value);
-                if gone.bytes >= SLICE_BYTES {
+                if gone.bytes > 0 && gone.bytes + value.len() > most {
                     self.delete(tree, std::mem::take(&mut gone))?;
                 }
+                gone.add(&key, &value);
             }
             self.delete(tree, gone)?;
         }
@@ -157,7 +163,7 @@ impl Store {
     /// Deletes what is in `gone` of `tree`, if there is room for that.
     fn delete(&self, tree: &sled::Tree, gone: Gone) -> Result<(), StoreError> {
         if gone.bytes > 0 {
-            self.find_room(gone.bytes)?;
+            self.find_room_to_delete(gone.bytes)?;
             tree.apply_batch(gone.batch)?;
             self.note_freed(gone.bytes as u64);
         }
@@ -185,13 +191,21 @@ impl Store {
         let now_ms = clock.now_ms(max_age_days, running);
         let doubted = if now_ms.is_some() { Duration::ZERO } else { clock.doubted + running };
         if let Some(now_ms) = now_ms {
-            self.set_setting(CLOCK, &now_ms)?;
+            self.save(CLOCK, &now_ms)?;
         }
         let doubted_ms = doubted.as_millis() as u64;
         match self.setting::<u64>(DOUBTED)?.unwrap_or(0) == doubted_ms {
             true => Ok(()),
-            false => self.set_setting(DOUBTED, &doubted_ms),
+            false => self.save(DOUBTED, &doubted_ms),
         }
+    }
+
+    /// Sets a setting also where there is only room to delete.
+    fn save<T: Serialize>(&self, name: &str, value: &T) -> Result<(), StoreError> {
+        let value = super::encoding::encode(value)?;
+        self.find_room_to_delete(value.len())?;
+        self.trees()?.settings.insert(name, value)?;
+        self.flush()
     }
 
     /// The size of the decision log, roughly.
@@ -206,7 +220,8 @@ impl Store {
     /// When the database fails.
     pub fn save_log_size(&self) -> Result<(), StoreError> {
         let bytes = super::encoding::encode(&self.log_size())?;
-        self.trees_to_write(bytes.len())?.settings.insert(LOG_BYTES, bytes)?;
+        self.find_room_to_delete(bytes.len())?;
+        self.trees()?.settings.insert(LOG_BYTES, bytes)?;
         Ok(())
     }
 

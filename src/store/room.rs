@@ -6,18 +6,28 @@
 //!
 //! A write takes a multiple of its bytes. sled keeps up to 16 values in a page, writes the page anew after some changes,
 //! one beyond an eighth of a megabyte into a file of its own, and removes the page before only later.
+//!
+//! Also what is deleted is written, and the log may have filled the disk itself: so everything else leaves some room to
+//! deletions.
 
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 
 use super::data_dir::{make_private, private};
+use super::db::Store;
+use super::error::StoreError;
+use super::trees::Trees;
 
 /// Room that an open log may need at any time, since sled tidies up unasked.
 const LEAST: u64 = 4 << 20;
+
+/// Room from which on new records are written. What is below is for deletions: the largest block, of texts that do not
+/// pack, needs a third of it, thousands of small ones took half of it before sled used again what they left.
+const TO_WRITE: u64 = LEAST + (4 << 20);
 
 /// Room for each byte of a write.
 const PER_BYTE: u64 = 16;
@@ -30,8 +40,6 @@ pub(super) struct Room {
     /// A directory on the disk. A store in memory that is begun anew has another.
     dir: Mutex<PathBuf>,
     free: Box<Free>,
-    /// The most room that new records did not find, in bytes, since there was enough last.
-    missed: AtomicU64,
 }
 
 impl Room {
@@ -47,7 +55,7 @@ impl Room {
 
     /// As `free` says.
     pub fn told_by(dir: &Path, free: impl Fn(&Path) -> Option<u64> + Send + Sync + 'static) -> Self {
-        Self { dir: Mutex::new(dir.to_owned()), free: Box::new(free), missed: AtomicU64::new(0) }
+        Self { dir: Mutex::new(dir.to_owned()), free: Box::new(free) }
     }
 
     /// The directory.
@@ -61,40 +69,65 @@ impl Room {
         *self.dir.lock() = dir;
     }
 
-    /// Whether there is room to write `bytes`.
-    pub fn has(&self, bytes: usize) -> bool {
-        self.is_free(needed_for(bytes))
+    /// Most bytes of a write that leaves `least` free.
+    fn beyond(&self, least: u64) -> Option<usize> {
+        let Some(free) = self.free() else { return Some(usize::MAX) };
+        free.checked_sub(least).map(|rest| usize::try_from(rest / PER_BYTE).unwrap_or(usize::MAX))
     }
 
-    /// Notes that records of `bytes` could not be written.
-    pub fn miss(&self, bytes: usize) {
-        self.missed.fetch_max(needed_for(bytes), Ordering::Relaxed);
-    }
-
-    /// Whether there is enough again: more than what was missed, or the next records would find too little.
+    /// Whether there is enough again for a log that found none: some more than it needs, or it would find too little
+    /// soon.
     pub fn is_back(&self) -> bool {
-        let is_back = self.is_free(self.missed.load(Ordering::Relaxed).max(LEAST) + LEAST);
-        if is_back {
-            self.forget_missed();
-        }
-        is_back
+        self.free().is_none_or(|free| free >= TO_WRITE + LEAST)
     }
 
-    /// Forgets what was missed.
-    pub fn forget_missed(&self) {
-        self.missed.store(0, Ordering::Relaxed);
-    }
-
-    fn is_free(&self, bytes: u64) -> bool {
+    fn free(&self) -> Option<u64> {
         // Not asked under the lock: a disk that hangs does not answer.
-        let dir = self.dir.lock().clone();
-        (self.free)(&dir).is_none_or(|free| free >= bytes)
+        let dir = self.dir();
+        (self.free)(&dir)
     }
 }
 
-/// Free room that a write of `bytes` needs.
-fn needed_for(bytes: usize) -> u64 {
-    LEAST + PER_BYTE * bytes as u64
+impl Store {
+    /// The open database, for `bytes` to be written to it.
+    ///
+    /// # Errors
+    /// As [`trees`](Self::trees) and [`find_room`](Self::find_room).
+    pub(super) fn trees_to_write(&self, bytes: usize) -> Result<Arc<Trees>, StoreError> {
+        let trees = self.trees()?;
+        self.find_room(bytes).map(|()| trees)
+    }
+
+    /// To be asked before anything is written, see [`room`](super::room).
+    ///
+    /// # Errors
+    /// Where the disk is too full for `bytes` more.
+    pub(super) fn find_room(&self, bytes: usize) -> Result<(), StoreError> {
+        if self.has_room(bytes) { Ok(()) } else { Err(StoreError::Full) }
+    }
+
+    /// To be asked before anything is deleted, and before it is noted what was.
+    ///
+    /// # Errors
+    /// Where the disk is too full for that.
+    pub(super) fn find_room_to_delete(&self, bytes: usize) -> Result<(), StoreError> {
+        if self.room_to_delete() >= Some(bytes) { Ok(()) } else { Err(StoreError::Full) }
+    }
+
+    /// Most bytes that there is room to delete; `None` where there is none at all.
+    pub(super) fn room_to_delete(&self) -> Option<usize> {
+        self.room().beyond(LEAST)
+    }
+
+    /// Whether there is room to write records of `bytes`.
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.room_for() >= Some(bytes)
+    }
+
+    /// Most bytes of records that there is room to write; `None` where there is none at all.
+    pub fn room_for(&self) -> Option<usize> {
+        self.room().beyond(TO_WRITE)
+    }
 }
 
 #[cfg(unix)]

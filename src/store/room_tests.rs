@@ -1,6 +1,7 @@
 //! Without room nothing is written, whatever asks for it; and how much room is enough.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::json;
 
@@ -91,7 +92,7 @@ fn the_room_asked_for_grows_with_what_is_to_be_written() {
     let (store, free) = filled(dir.path());
     let with_prompt = DecisionRecord { prompt: Some("x".repeat(60_000)), ..decision(9, 0) };
     let many: Vec<DecisionRecord> = (10..200).map(|number| decision(number, 0)).collect();
-    free.store(LEAST + PER_BYTE * 30_000, Ordering::Relaxed);
+    free.store(TO_WRITE + PER_BYTE * 30_000, Ordering::Relaxed);
     let write = |decisions: &[DecisionRecord]| store.append(decisions, &[outcome(9, 0)], &mut []).map(drop);
     assert!(matches!(write(&[with_prompt]), Err(StoreError::Full)));
     assert!(matches!(write(&many), Err(StoreError::Full)));
@@ -183,6 +184,25 @@ fn feedback_is_weighed_with_what_goes_and_is_deleted_in_pieces() {
     assert_eq!(store.log_size().bytes, 0);
 }
 
+#[test]
+fn a_log_that_leaves_no_room_to_write_leaves_some_to_delete() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, free) = filled(dir.path());
+    let mut noise = noise();
+    // Blocks as large as they get.
+    for number in (16..176).step_by(16) {
+        let decisions = [(number, 24_000), (number + 8, 64 << 10)]
+            .map(|(number, bytes)| DecisionRecord { prompt: Some(noise(bytes)), ..decision(number, 0) });
+        store.append(&decisions, &[] as &[OutcomeRecord], &mut []).unwrap();
+    }
+    let largest = store.trees().unwrap().blocks.iter().values().map(|value| value.unwrap().len()).max().unwrap();
+    assert!((70_000..100_000).contains(&largest), "{largest}");
+    free.store(TO_WRITE - 1, Ordering::Relaxed);
+    assert!(matches!(store.set_setting("known", &2), Err(StoreError::Full)));
+    assert_eq!(forget_all(&store, 0), 22);
+    store.save_clock(&store.clock(0).unwrap(), 90, std::time::Duration::ZERO).unwrap();
+}
+
 /// Deletes what is beyond `max_bytes`, or all where that is 0; the number of decisions.
 fn forget_all(store: &Store, max_bytes: u64) -> usize {
     let cutoff_ms = (max_bytes == 0).then_some(LATER);
@@ -202,15 +222,15 @@ fn noise() -> impl FnMut(usize) -> String {
 }
 
 #[test]
-fn a_store_is_back_once_there_is_more_room_than_was_missed() {
+fn a_store_is_back_once_there_is_some_room_more_than_it_needs() {
     let dir = tempfile::tempdir().unwrap();
     let (store, free) = filled(dir.path());
     free.store(LEAST, Ordering::Relaxed);
     let with_prompt = DecisionRecord { prompt: Some("x".repeat(60_000)), ..decision(9, 0) };
-    let missed = LEAST + PER_BYTE * with_prompt.bytes() as u64;
+    let enough = TO_WRITE + LEAST;
     let full = store.append(&[with_prompt], &[] as &[OutcomeRecord], &mut []).unwrap_err();
     store.note_failure(&full);
-    for (bytes, is_back) in [(LEAST, false), (missed + LEAST - 1, false), (missed + LEAST, true)] {
+    for (bytes, is_back) in [(LEAST, false), (enough - 1, false), (enough, true)] {
         free.store(bytes, Ordering::Relaxed);
         assert_eq!((store.revive(0), store.health().failing.is_none()), (is_back, is_back), "{bytes}");
     }
@@ -218,6 +238,6 @@ fn a_store_is_back_once_there_is_more_room_than_was_missed() {
     store.note_failure(&StoreError::Down("no space".into()));
     free.store(LEAST, Ordering::Relaxed);
     assert!(!store.revive(0));
-    free.store(2 * LEAST, Ordering::Relaxed);
+    free.store(enough, Ordering::Relaxed);
     assert!(store.revive(0));
 }

@@ -186,7 +186,7 @@ async fn the_end_of_what_was_judged_early_is_news() {
 #[tokio::test]
 async fn without_room_for_prompts_decisions_and_feedback_are_kept_without_them() {
     let dir = tempfile::tempdir().unwrap();
-    let free = Arc::new(AtomicU64::new(5 << 20));
+    let free = Arc::new(AtomicU64::new(9 << 20));
     let store = on_disk_with(dir.path(), &free);
     let (recorder, writer, _news) = Recorder::start(store.clone()).unwrap();
     let recorder = Recorder { keep_prompts: true, ..recorder };
@@ -206,7 +206,7 @@ async fn without_room_for_prompts_decisions_and_feedback_are_kept_without_them()
 #[test]
 fn a_store_without_room_for_much_is_back_once_little_has_found_room_for_a_while() {
     let dir = tempfile::tempdir().unwrap();
-    let free = Arc::new(AtomicU64::new(5 << 20));
+    let free = Arc::new(AtomicU64::new(9 << 20));
     let store = on_disk_with(dir.path(), &free);
     let (changed, _changes) = mpsc::channel(9);
     let (figures, compact_at) = (Arc::default(), Instant::now());
