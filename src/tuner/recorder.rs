@@ -8,9 +8,10 @@
 //! When the database fails, the thread closes it, tries to reopen it every two seconds, counts the records lost
 //! meanwhile, and answers feedback with "unavailable": the sender tries again, and the feedback's id makes that safe.
 //!
-//! Where the disk is too full for a round with its prompts, the decisions are written without them. One that is too full
-//! for the records, too, is no longer a failure once rounds have been written for two seconds, and at once where there is
-//! more room than was missed.
+//! A round has no more records than there is room for on the disk. Where their prompts find none, they are written without
+//! them. A disk that is too full for the records, too, is no longer a failure once rounds have been written for two
+//! seconds, and at once where there is some more room than it needs. At the edge that comes and goes, so the log tells that
+//! it is over, and that it is there again, only after a minute without a refusal.
 //!
 //! A panic while writing (sled asserts on damage) loses and counts that round, as if the database had failed; the
 //! thread goes on.
@@ -39,8 +40,8 @@ const MAX_CHANGED: usize = 4096;
 /// Most records written at once.
 const MAX_BATCH: usize = 2048;
 
-/// Most bytes written at once, but for the last record: where prompts are kept, 2048 records may have 128 MB, and a
-/// multiple must be free on the disk.
+/// Most bytes written at once, where that is more than one record: where prompts are kept, 2048 records may have 128 MB,
+/// and a multiple must be free on the disk.
 const MAX_BYTES: usize = 512 << 10;
 
 /// Most bytes of prompts that wait to be written. Beyond them decisions are recorded without theirs: while a disk hangs,
@@ -71,8 +72,11 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pause between two log lines about prompts that find no room.
 const TELL_EVERY: Duration = Duration::from_secs(600);
 
-/// How often a database that is down is reopened.
+/// How often a database that is down is reopened, and how long a disk must take records to be no failure any more.
 const REVIVE_EVERY: Duration = Duration::from_secs(2);
+
+/// How long a disk must take records until the log tells of it.
+const STEADY: Duration = Duration::from_secs(60);
 
 /// The acknowledgement that a feedback is on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -191,6 +195,18 @@ impl Writer {
     }
 }
 
+impl Command {
+    /// Bytes of the record, roughly, and those of its prompt among them.
+    fn bytes(&self) -> (usize, usize) {
+        match self {
+            Self::Decision(record) => (record.bytes(), prompt_bytes(record)),
+            Self::Outcome(record) => (record.bytes(), 0),
+            Self::Feedback(record, _) => (record.bytes(), 0),
+            Self::Flush(_) | Self::Close => (0, 0),
+        }
+    }
+}
+
 impl Recorder {
     /// Starts the thread that writes to `store`. The receiver gets the decisions from which there is something to
     /// learn: those that were judged, whose outcome has a signal, or whose outcome came after a judgement.
@@ -209,9 +225,7 @@ impl Recorder {
             let figures = Arc::clone(&figures);
             let compact_at = Instant::now() + COMPACT_EVERY;
             move || {
-                let (down_since, refused_at, told_at, compactor) = (None, None, None, None);
-                Loop { store, figures, changed, down_since, refused_at, told_at, compactor, compact_at }
-                    .run(&commands);
+                Loop::new(store, figures, changed, compact_at).run(&commands);
             }
         })?;
         let recorder = Self { queue: queue.clone(), capacity, keep_prompts, durable, salt, figures };
@@ -327,28 +341,34 @@ struct Round {
     flushes: Vec<oneshot::Sender<Result<(), StoreError>>>,
     /// Bytes of the records, roughly.
     bytes: usize,
+    /// Bytes of the prompts among them.
+    prompt_bytes: usize,
     close: bool,
 }
 
 impl Round {
     fn take(&mut self, command: Command) {
+        let (bytes, prompt_bytes) = command.bytes();
+        self.bytes += bytes;
+        self.prompt_bytes += prompt_bytes;
         match command {
-            Command::Decision(record) => {
-                self.bytes += record.bytes();
-                self.decisions.push(record);
-            }
-            Command::Outcome(record) => {
-                self.bytes += record.bytes();
-                self.outcomes.push(record);
-            }
+            Command::Decision(record) => self.decisions.push(record),
+            Command::Outcome(record) => self.outcomes.push(record),
             Command::Feedback(record, reply) => {
-                self.bytes += record.bytes();
                 self.feedback.push(*record);
                 self.replies.push(reply);
             }
             Command::Flush(reply) => self.flushes.push(reply),
             Command::Close => self.close = true,
         }
+    }
+
+    /// Whether there is no place for another command, where there is room for `room` bytes of records without their
+    /// prompts. The first always has one.
+    fn is_full_for(&self, command: &Command, room: usize) -> bool {
+        let (bytes, prompt_bytes) = command.bytes();
+        let (all, prompts) = (self.bytes + bytes, self.prompt_bytes + prompt_bytes);
+        self.bytes > 0 && bytes > 0 && (all > MAX_BYTES || all - prompts > room)
     }
 
     /// Whether a caller waits for the round to be written.
@@ -361,22 +381,23 @@ impl Round {
     }
 }
 
-/// Takes commands until there are [`MAX_BATCH`] or they have [`MAX_BYTES`], a caller waits for the disk, or [`GATHER`]
-/// is over.
-fn gather(round: &mut Round, commands: &Receiver<Command>) {
+/// Takes commands until there are [`MAX_BATCH`] or they have [`MAX_BYTES`] or all that there is `room` for, a caller
+/// waits for the disk, or [`GATHER`] is over. Returns one that has no place in the round any more.
+fn gather(round: &mut Round, commands: &Receiver<Command>, room: usize) -> Option<Command> {
     let until = Instant::now() + GATHER;
     let mut taken = 1;
     loop {
         while taken < MAX_BATCH
-            && round.bytes < MAX_BYTES
             && let Ok(command) = commands.try_recv()
         {
+            if round.is_full_for(&command, room) {
+                return Some(command);
+            }
             round.take(command);
             taken += 1;
         }
-        let is_full = taken >= MAX_BATCH || round.bytes >= MAX_BYTES;
-        if is_full || round.is_awaited() || round.is_empty() || Instant::now() >= until {
-            return;
+        if taken >= MAX_BATCH || round.is_awaited() || round.is_empty() || Instant::now() >= until {
+            return None;
         }
         std::thread::sleep(NAP);
     }
@@ -391,6 +412,8 @@ struct Loop {
     down_since: Option<Instant>,
     /// When a round last found no room.
     refused_at: Option<Instant>,
+    /// Whether the log tells that the database failed, and not yet that it is back.
+    is_told: bool,
     /// When it was last told that prompts find no room.
     told_at: Option<Instant>,
     /// Present once compaction has begun.
@@ -400,15 +423,23 @@ struct Loop {
 }
 
 impl Loop {
+    fn new(store: Store, figures: Arc<Figures>, changed: mpsc::Sender<DecisionId>, compact_at: Instant) -> Self {
+        let (down_since, refused_at, is_told, told_at, compactor) = (None, None, false, None, None);
+        Self { store, figures, changed, down_since, refused_at, is_told, told_at, compactor, compact_at }
+    }
+
     fn run(mut self, commands: &Receiver<Command>) {
+        let mut next = None;
         loop {
             let mut round = Round::default();
-            match commands.recv_timeout(IDLE) {
+            match next.take().map_or_else(|| commands.recv_timeout(IDLE), Ok) {
                 Ok(first) => round.take(first),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => round.close = true,
             }
-            gather(&mut round, commands);
+            // Where there is none at all, all records are refused, however few at once.
+            let room = self.store.room_for().unwrap_or(MAX_BYTES);
+            next = gather(&mut round, commands, room);
             let close = round.close;
             let records = (round.decisions.len() + round.outcomes.len()) as u64;
             // sled asserts on damaged data.
@@ -416,6 +447,7 @@ impl Loop {
                 self.figures.lost.fetch_add(records, Ordering::Relaxed);
                 self.note_panic();
             }
+            self.tell_if_back();
             if close {
                 if let Err(error) = self.store.flush() {
                     tracing::error!(%error, "The decision log could not be flushed at the end");
@@ -435,7 +467,8 @@ impl Loop {
 
     /// Moves some settled records into blocks.
     fn compact_if_due(&mut self) {
-        if self.down_since.is_some() || Instant::now() < self.compact_at {
+        // Also while records find no room: it makes the log smaller, and may find some for itself.
+        if Instant::now() < self.compact_at {
             return;
         }
         let step = match &mut self.compactor {
@@ -464,13 +497,12 @@ impl Loop {
         let (decisions, outcomes) = (round.decisions.len() as u64, round.outcomes.len() as u64);
         let count = round.decisions.len() + round.outcomes.len() + round.feedback.len() + round.flushes.len();
         self.figures.queued.fetch_sub(count, Ordering::Relaxed);
-        let prompts = round.decisions.iter().map(|record| prompt_bytes(record)).sum::<usize>();
-        self.figures.prompt_bytes.fetch_sub(prompts, Ordering::Relaxed);
+        self.figures.prompt_bytes.fetch_sub(round.prompt_bytes, Ordering::Relaxed);
         self.revive_if_due();
         if count == 0 {
             return;
         }
-        if prompts > 0 {
+        if round.prompt_bytes > 0 {
             self.leave_out_prompts_without_room(&mut round);
         }
         let must_flush = !(round.feedback.is_empty() && round.flushes.is_empty());
@@ -531,30 +563,44 @@ impl Loop {
 
     /// A store that was down for want of room is back once all rounds of two seconds have found some.
     fn note_written(&mut self) {
-        let is_steady = self.refused_at.is_none_or(|at| at.elapsed() >= REVIVE_EVERY);
-        if self.down_since.is_some() && is_steady {
+        if self.down_since.is_some() && self.has_room_for(REVIVE_EVERY) {
             self.store.note_room();
             self.down_since = None;
-            tracing::info!("The store is back");
         }
     }
 
+    /// Whether no round was refused for want of room for so long.
+    fn has_room_for(&self, time: Duration) -> bool {
+        self.refused_at.is_none_or(|at| at.elapsed() >= time)
+    }
+
     fn note_down(&mut self, error: &StoreError) {
-        if matches!(error, StoreError::Full) {
+        let is_full = matches!(error, StoreError::Full);
+        if is_full {
             self.refused_at = Some(Instant::now());
         }
         if self.down_since.is_none() {
-            let data_dir = self.store.dir().display();
-            tracing::error!(%error, %data_dir, "The store failed; answers go on, and records are dropped and counted until it is back");
+            if !(is_full && self.is_told) {
+                let data_dir = self.store.dir().display();
+                tracing::error!(%error, %data_dir, "The store failed; answers go on, and records are dropped and counted until it is back");
+                self.is_told = true;
+            }
             self.store.note_failure(error);
             self.down_since = Some(Instant::now());
+        }
+    }
+
+    fn tell_if_back(&mut self) {
+        if self.is_told && self.down_since.is_none() && self.has_room_for(STEADY) {
+            self.is_told = false;
+            tracing::info!("The store is back");
         }
     }
 
     fn revive_if_due(&mut self) {
         if self.down_since.is_some_and(|since| since.elapsed() >= REVIVE_EVERY) {
             self.down_since = if self.store.revive(jiff::Timestamp::now().as_millisecond()) {
-                tracing::info!("The store is back");
+                self.refused_at = None;
                 None
             } else {
                 Some(Instant::now())

@@ -203,16 +203,28 @@ async fn without_room_for_prompts_decisions_and_feedback_are_kept_without_them()
     writer.close();
 }
 
+#[tokio::test]
+async fn many_records_at_once_are_kept_where_there_is_room_for_few() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = on_disk_with(dir.path(), &Arc::new(AtomicU64::new((8 << 20) + 16 * 4096)));
+    let (recorder, writer, _news) = Recorder::start(store.clone()).unwrap();
+    (1..300).for_each(|number| recorder.decision(decision(number)));
+    (1..300).for_each(|number| recorder.outcome(outcome(number)));
+    assert_eq!(recorder.feedback(feedback(1, "x", FeedbackKind::Rating(4))).await, Ok(Ack::Stored));
+    let status = recorder.status();
+    assert_eq!((status.decisions, status.outcomes, status.lost, status.queued), (299, 299, 0, 0));
+    assert_eq!(store.health().failing, None);
+    writer.close();
+}
+
 #[test]
 fn a_store_without_room_for_much_is_back_once_little_has_found_room_for_a_while() {
     let dir = tempfile::tempdir().unwrap();
     let free = Arc::new(AtomicU64::new(9 << 20));
     let store = on_disk_with(dir.path(), &free);
     let (changed, _changes) = mpsc::channel(9);
-    let (figures, compact_at) = (Arc::default(), Instant::now());
-    let (down_since, refused_at, told_at, compactor) = (None, None, None, None);
-    let shared = store.clone();
-    let mut writer = Loop { store: shared, figures, changed, down_since, refused_at, told_at, compactor, compact_at };
+    let mut writer = Loop::new(store.clone(), Arc::default(), changed, Instant::now());
+    let set_back = |writer: &mut Loop, by| writer.refused_at = writer.refused_at.and_then(|at| at.checked_sub(by));
     let write = |number: u64, tag: usize, writer: &mut Loop| {
         let mut record = decision(number);
         record.prompt = None;
@@ -224,10 +236,18 @@ fn a_store_without_room_for_much_is_back_once_little_has_found_room_for_a_while(
     };
     assert_eq!(write(1, 90_000, &mut writer), (false, true));
     assert_eq!(write(2, 9, &mut writer), (true, true), "the next may be large again");
-    writer.refused_at = writer.refused_at.and_then(|at| at.checked_sub(REVIVE_EVERY));
+    writer.compact_if_due();
+    assert!(writer.compactor.is_some(), "what makes the log smaller goes on");
+    set_back(&mut writer, REVIVE_EVERY);
     assert_eq!(write(3, 9, &mut writer), (true, false));
+    writer.tell_if_back();
+    assert!(writer.is_told, "it may not last");
     assert_eq!(write(4, 90_000, &mut writer), (false, true));
     assert_eq!(writer.figures.lost.load(Ordering::Relaxed), 2);
+    set_back(&mut writer, STEADY);
+    assert_eq!(write(5, 9, &mut writer), (true, false));
+    writer.tell_if_back();
+    assert!(!writer.is_told);
 }
 
 #[test]
@@ -250,7 +270,16 @@ fn a_round_is_bounded_by_its_bytes() {
     }
     let mut round = Round::default();
     round.take(commands.recv().unwrap());
-    gather(&mut round, &commands);
-    assert!(round.bytes >= MAX_BYTES, "it waited for no more");
-    assert_eq!(round.decisions.len(), MAX_BYTES.div_ceil(decision(0).bytes() + 60_000 - "secret".len()));
+    let next = gather(&mut round, &commands, MAX_BYTES);
+    let each = decision(0).bytes() + 60_000 - "secret".len();
+    assert_eq!((round.decisions.len(), round.bytes), (MAX_BYTES / each, MAX_BYTES / each * each));
+    // Prompts that find no room are left out, and count for nothing there.
+    let (mut round, bare) = (Round::default(), each - 60_000);
+    round.take(next.unwrap());
+    let next = gather(&mut round, &commands, 3 * bare);
+    assert_eq!((round.decisions.len(), next.is_some()), (3, true));
+    let mut round = Round::default();
+    round.take(next.unwrap());
+    assert!(gather(&mut round, &commands, 1).is_some());
+    assert_eq!(round.decisions.len(), 1, "one alone is tried");
 }
