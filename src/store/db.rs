@@ -653,11 +653,11 @@ pub(crate) mod tests {
         std::fs::write(&path, "a file in its place").unwrap();
         let (store, report) = Store::open(&path, &config::Store::default(), 0).unwrap();
         assert!(matches!(report.state, OpenState::Memory { .. }));
-        let first = store.shared.room.dir();
+        let first = store.place();
         assert!(first.join("db").exists());
         store.note_failure(&StoreError::Down("no space".into()));
         assert!(store.revive(1));
-        let second = store.shared.room.dir();
+        let second = store.place();
         assert!(second != first && second.join("db").exists());
     }
 

@@ -59,7 +59,6 @@ impl Room {
     }
 
     /// The directory.
-    #[cfg(test)]
     pub fn dir(&self) -> PathBuf {
         self.dir.lock().clone()
     }
@@ -89,6 +88,11 @@ impl Room {
 }
 
 impl Store {
+    /// The directory on whose disk the log needs room: the data directory, or one of a store in memory.
+    pub fn place(&self) -> PathBuf {
+        self.room().dir()
+    }
+
     /// The open database, for `bytes` to be written to it.
     ///
     /// # Errors

@@ -581,8 +581,8 @@ impl Loop {
         }
         if self.down_since.is_none() {
             if !(is_full && self.is_told) {
-                let data_dir = self.store.dir().display();
-                tracing::error!(%error, %data_dir, "The store failed; answers go on, and records are dropped and counted until it is back");
+                let dir = self.store.place();
+                tracing::error!(%error, dir = %dir.display(), "The store failed; answers go on, and records are dropped and counted until it is back");
                 self.is_told = true;
             }
             self.store.note_failure(error);
