@@ -26,7 +26,7 @@ use super::trees::Trees;
 const LEAST: u64 = 4 << 20;
 
 /// Room from which on new records are written. What is below is for deletions: the largest block, of texts that do not
-/// pack, needs a third of it, thousands of small ones took half of it before sled used again what they left.
+/// pack, needs a third of it, thousands of small ones took three quarters before sled used again what they left.
 const TO_WRITE: u64 = LEAST + (4 << 20);
 
 /// Room for each byte of a write.
