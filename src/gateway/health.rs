@@ -42,7 +42,7 @@ pub fn report(gateway: &Gateway) -> Value {
 }
 
 /// The store's state, in one line without paths.
-fn store_line(health: &Health) -> Value {
+pub fn store_line(health: &Health) -> Value {
     let status = match (&health.failing, &health.opened.state) {
         (Some(_), _) => "failing: records are dropped and counted, answers go on",
         (None, OpenState::Memory { .. }) => {

@@ -536,6 +536,30 @@ async fn what_is_wrong_is_said_in_words_for_people() {
 }
 
 #[tokio::test]
+async fn every_page_tells_of_a_decision_log_that_keeps_nothing() {
+    let gateway = locked("").await;
+    let browser = Browser::sign_in(&gateway).await;
+    let page = browser.get("/dashboard").await.text().await.unwrap();
+    let state = |kind: &str| format!("<span class=\"dot {kind}\"></span>Serving");
+    assert!(!page.contains("The decision log is") && page.contains(&state("good")), "{page}");
+    gateway.stop().await;
+    // A file where the log's directory should be: it cannot be written, whoever runs the test.
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("sandbox")).unwrap();
+    std::fs::write(dir.path().join("sandbox/log"), "x").unwrap();
+    let gateway = locked(&format!("[server]\ndata_dir = '{}'", dir.path().display())).await;
+    let browser = Browser::sign_in(&gateway).await;
+    let health = gateway.app.gateway.store.health();
+    let status = pointsman::gateway::health::store_line(&health)["status"].as_str().unwrap().to_owned();
+    for path in ["", "/monitor", "/decisions", "/learning", "/models", "/playground", "/tokens", "/configuration"] {
+        let page = browser.get(&format!("/dashboard{path}")).await.text().await.unwrap();
+        assert!(page.contains(&format!("The decision log is {status}.")), "{path}: {page}");
+        assert!(page.contains(&state("warn")), "{path}: {page}");
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn what_is_kept_of_a_question_is_said() {
     for (extra, said) in
         [("", "No prompt is shown or kept."), ("[store]\nprompts = true", "each decision keeps its question")]

@@ -4,8 +4,9 @@ use maud::{Markup, html};
 
 use super::document::document;
 use super::icons;
+use super::parts::trouble;
 use super::visitor::Visitor;
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, health};
 
 /// The navigation's entries in order: path, title, icon. A title without a path begins a group.
 const NAVIGATION: [(&str, &str, &str); 14] = [
@@ -51,9 +52,10 @@ impl<'a> Page<'a> {
 
     /// The whole page around `body`.
     pub(super) fn render(self, gateway: &Gateway, visitor: &Visitor, body: &Markup) -> Markup {
+        let lost = lost(gateway);
         let inner = html! {
             a.skip href="#main" { "Skip to the content" }
-            (navigation(self.path, gateway, visitor))
+            (navigation(self.path, gateway, visitor, lost.is_some()))
             main #main tabindex="-1" {
                 header.head {
                     div {
@@ -62,6 +64,7 @@ impl<'a> Page<'a> {
                     }
                     div.head-actions { (self.actions) }
                 }
+                div #lost data-live="" { @if let Some(lost) = &lost { (trouble(lost)) } }
                 (body)
             }
             div #toasts.toasts role="status" aria-live="polite" {}
@@ -80,7 +83,14 @@ impl<'a> Page<'a> {
     }
 }
 
-fn navigation(path: &str, gateway: &Gateway, visitor: &Visitor) -> Markup {
+/// What is wrong with the decision log where it keeps nothing, in the words of `/health`.
+fn lost(gateway: &Gateway) -> Option<String> {
+    let store = health::store_line(&gateway.store.health());
+    let status = store["status"].as_str().filter(|_| store["durable"] == false)?;
+    Some(format!("The decision log is {status}."))
+}
+
+fn navigation(path: &str, gateway: &Gateway, visitor: &Visitor, loses: bool) -> Markup {
     let ready = gateway.is_ready();
     html! {
         aside.side {
@@ -101,8 +111,8 @@ fn navigation(path: &str, gateway: &Gateway, visitor: &Visitor) -> Markup {
                     }
                 }
                 div.side-foot {
-                    p.state {
-                        span.dot.good[ready].bad[!ready] {}
+                    p.state #state data-live="" {
+                        span.dot.good[ready && !loses].warn[ready && loses].bad[!ready] {}
                         @if ready { "Serving" } @else { "Draining" }
                         span.version { "v" (env!("CARGO_PKG_VERSION")) }
                     }

@@ -1,5 +1,6 @@
 // Parts of a page that change by themselves: the page is fetched again, and each part is updated in place. Unchanged
-// elements stay, and with them focus, scrolling, a selection, and a screen reader's place.
+// elements stay, and with them focus, scrolling, a selection, and a screen reader's place. A part's `data-live` says after
+// how many milliseconds; where it is empty, the part is updated along with the page's others.
 
 const fields = {
   preset: (select) => Math.max([...select.options].findIndex((option) => option.defaultSelected), 0),
@@ -22,7 +23,7 @@ const fields = {
 const fresh = {
   busy: false,
   failures: 0,
-  every: Math.min(...dashboard.all("[data-live]").map((part) => Number(part.dataset.live)), Infinity),
+  every: Math.min(...dashboard.all("[data-live]").map((part) => Number(part.dataset.live || Infinity)), Infinity),
 
   async now() {
     if (this.busy) return;
