@@ -560,6 +560,28 @@ async fn every_page_tells_of_a_decision_log_that_keeps_nothing() {
 }
 
 #[tokio::test]
+async fn a_hold_is_ended_where_it_is_told() {
+    let gateway = locked("").await;
+    let browser = Browser::sign_in(&gateway).await;
+    let page = async || browser.get("/dashboard/learning").await.text().await.unwrap();
+    assert!(!page().await.contains("End the hold"));
+    let asked = gateway.post("/api/chat", ask("/api/chat", "auto", "hi")).await.json::<Value>().await.unwrap();
+    let body = json!({ "decision_id": asked["id"], "score": 1 });
+    assert_eq!(gateway.post("/api/feedback", body).await.status(), 200);
+    gateway.app.gateway.flush_log().await.unwrap();
+    for (act, body) in [("retune", json!({})), ("promote", json!({ "version": 2 })), ("rollback", json!({}))] {
+        let done = browser.call("POST", &format!("/api/admin/policy/{act}"), body).await;
+        assert_eq!(done.status(), 200, "{act}: {}", done.text().await.unwrap());
+    }
+    let held = page().await;
+    assert!(held.contains("No new one takes over") && held.contains("End the hold"), "{held}");
+    browser.call("POST", "/api/admin/policy/unpin", json!({})).await;
+    let ended = page().await;
+    assert!(!ended.contains("No new one takes over") && !ended.contains("End the hold"), "{ended}");
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn what_is_kept_of_a_question_is_said() {
     for (extra, said) in
         [("", "No prompt is shown or kept."), ("[store]\nprompts = true", "each decision keeps its question")]

@@ -138,6 +138,10 @@ fn state(gateway: &Gateway, status: &LearnerStatus, learned: &Learning) -> Marku
             div.alert.warn role="status" {
                 (icon("alert"))
                 span { "A policy was rolled back. No new one takes over for " ((until - Timestamp::now().as_millisecond()) / 60_000 + 1) " minutes." }
+                @if status.pinned.is_none() {
+                    button.small type="button" data-key="release" data-api="POST /api/admin/policy/unpin"
+                        data-done="Versions may change again." { "End the hold" }
+                }
             }
         }
     }
