@@ -70,6 +70,8 @@ struct Worker {
     taken_in: TakenIn,
     /// Judgements since the last retune.
     new: u64,
+    /// Whether a retune has something to do without any: what was judged before the start, signals, another head.
+    due: bool,
     /// Time of the last retune; `None` = none yet, and one is due.
     retuned: Option<Instant>,
     /// Shortest pause before the next retune, however much is new.
@@ -171,7 +173,8 @@ impl Worker {
         Self {
             shared,
             taken_in,
-            new: 1,
+            new: 0,
+            due: true,
             retuned,
             rest_until_next: MIN_REST,
             size_at_watch: None,
@@ -187,10 +190,11 @@ impl Worker {
 
     fn is_due(&self) -> bool {
         let settings = self.shared.settings.load();
-        let Some(retuned) = self.retuned else { return settings.enabled && self.new > 0 };
+        let new = self.new.max(u64::from(self.due));
+        let Some(retuned) = self.retuned else { return settings.enabled && new > 0 };
         let waited = retuned.elapsed();
-        let enough = self.new >= settings.min_feedback && waited >= self.rest_until_next;
-        settings.enabled && self.new > 0 && (enough || waited >= Duration::from_secs(settings.interval_s))
+        let enough = new >= settings.min_feedback && waited >= self.rest_until_next;
+        settings.enabled && new > 0 && (enough || waited >= Duration::from_secs(settings.interval_s))
     }
 
     /// Does one job at `now_ms` (Unix).
@@ -286,7 +290,7 @@ impl Worker {
         let settings = self.shared.settings.load();
         let teaches = settings.reward.asked_again.is_some() && settings.reward.signal_weight > 0.0;
         if teaches && self.size_at_retune.is_some_and(|size| size != self.shared.store.log_size()) {
-            self.new = self.new.max(1);
+            self.due = true;
         }
     }
 
@@ -308,7 +312,7 @@ impl Worker {
             let Some(lesson) = Lesson::of(&entry, false, &settings.reward) else { continue };
             if lesson.signal.is_some() {
                 // A signal's weight depends on how often other models have it: the next retune computes that.
-                self.new = self.new.max(1);
+                self.due = true;
                 continue;
             }
             // A judgement that replaces an earlier one counts from the next retune on.
@@ -357,7 +361,7 @@ impl Worker {
             );
             self.shared.live.store(Arc::new(anew));
             self.taken_in = TakenIn::until(until_ms);
-            (self.saved, self.retuned, self.new) = (None, None, self.new.max(1));
+            (self.saved, self.retuned, self.due) = (None, None, true);
         }
         Ok(())
     }
@@ -451,7 +455,7 @@ impl Worker {
         let knowledge = self.knowledge_of(&live, read_at_ms)?;
         let known = (&live.policy, &knowledge);
         let mut proposal = retune::propose(&collected, known, bandit_settings(&settings.bandit), &settings.gate)?;
-        self.new = 0;
+        (self.new, self.due) = (0, false);
         if let Some(why) = self.shared.switches.load().frozen() {
             proposal.wait(why);
         } else if proposal.ruling == Ruling::Promote && !self.is_proven(live.policy.version, read_at_ms)? {

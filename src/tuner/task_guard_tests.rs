@@ -309,3 +309,14 @@ fn a_policy_that_found_no_room_at_the_start_is_stored_once_there_is_some() {
     assert_eq!(store.snapshots().unwrap().len(), 1);
     assert_eq!(store.next_version().unwrap(), 2);
 }
+
+#[test]
+fn what_nobody_has_judged_is_not_counted() {
+    let store = Store::in_memory().unwrap();
+    let mut worker = worker(&store);
+    assert!(worker.is_due(), "what was judged before the start is to be taken in");
+    worker.perform(Job::Watch, &budgets(&store), now_ms());
+    assert_eq!(worker.shared.status().last_retune.new, 0);
+    worker.perform(Job::Retune, &budgets(&store), now_ms());
+    assert!(!worker.is_due(), "nothing has come since");
+}

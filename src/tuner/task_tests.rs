@@ -223,8 +223,9 @@ fn a_judgement_behind_a_signal_is_new() {
     let decision = decision(1);
     let outcome = OutcomeRecord { signals: vec![Signal::Empty], ..outcome(&decision) };
     store.append(std::slice::from_ref(&decision), &[outcome], &mut []).unwrap();
+    worker.due = false;
     worker.take_in(&[decision.id], now_ms()).unwrap();
-    worker.new = 0;
+    assert_eq!((worker.new, worker.due), (0, true), "a signal makes a retune due, and is no judgement");
     let mut said = vec![feedback(&decision, "f", FeedbackKind::Correct(true))];
     store.append(&[] as &[DecisionRecord], &[] as &[OutcomeRecord], &mut said).unwrap();
     worker.take_in(&[decision.id], now_ms()).unwrap();

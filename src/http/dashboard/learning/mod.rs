@@ -114,7 +114,7 @@ fn state(gateway: &Gateway, status: &LearnerStatus, learned: &Learning) -> Marku
                     (count(judged)) " " (reach(learned).unwrap_or_else(|| "in all".to_owned()))
                 }))
             (stat("Last retune", markup! { @match status.last_retune.at_ms { Some(at_ms) => { (moment(at_ms)) } None => { "none yet" } } },
-                markup! { (count(status.last_retune.new)) " judgements wait for the next" }))
+                markup! { (waiting(status.last_retune.new)) " for the next" }))
             (stat("Classifier", markup! { (gateway.classifier.state_word()) },
                 markup! {
                     @match (&classifier.reason, classifier.in_time) {
@@ -144,6 +144,15 @@ fn state(gateway: &Gateway, status: &LearnerStatus, learned: &Learning) -> Marku
                 }
             }
         }
+    }
+}
+
+/// How many judgements the next retune will find.
+fn waiting(new: u64) -> String {
+    match new {
+        0 => "no judgement waits".to_owned(),
+        1 => "1 judgement waits".to_owned(),
+        new => format!("{} judgements wait", count(new)),
     }
 }
 
@@ -191,6 +200,12 @@ fn calibration(learned: &Learning) -> Plot {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_waits_for_a_retune_is_counted_in_words() {
+        let told = ["no judgement waits", "1 judgement waits", "2 judgements wait"];
+        assert_eq!([0, 1, 2].map(waiting), told);
+    }
 
     #[test]
     fn what_the_page_rests_on_is_said_where_it_is_not_all() {
