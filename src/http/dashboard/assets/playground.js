@@ -109,7 +109,9 @@ if (playground) {
     let first;
     try {
       const response = await dashboard.call("POST", "/api/admin/chat", request(true), running.signal);
-      const header = (name) => response.headers.get(`x-pointsman-${name}`);
+      // `fetch` reads headers as Latin-1; they are UTF-8.
+      const utf8 = (text) => new TextDecoder().decode(Uint8Array.from(text, (byte) => byte.charCodeAt(0)));
+      const header = (name) => utf8(response.headers.get(`x-pointsman-${name}`) ?? "");
       by.textContent = [header("model"), header("reason")].filter(Boolean).join(" · ");
       rate.dataset.decision = header("decision");
       dashboard.one("[data-decision-link]").href = `/dashboard/decisions/${header("decision")}`;
