@@ -582,6 +582,20 @@ async fn a_hold_is_ended_where_it_is_told() {
 }
 
 #[tokio::test]
+async fn a_filter_by_what_is_listed_no_longer_is_shown() {
+    let gateway = locked("").await;
+    let browser = Browser::sign_in(&gateway).await;
+    let page = browser.get("/dashboard/decisions?model=gone-model&status=context_overflow").await;
+    let page = page.text().await.unwrap();
+    for value in ["gone-model", "context_overflow"] {
+        assert!(page.contains(&format!("<option value=\"{value}\" selected>{value}</option>")), "{page}");
+    }
+    let page = browser.get("/dashboard/decisions?model=gpt-4o").await.text().await.unwrap();
+    assert_eq!(page.matches("<option value=\"gpt-4o\"").count(), 1, "{page}");
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn what_is_kept_of_a_question_is_said() {
     for (extra, said) in
         [("", "No prompt is shown or kept."), ("[store]\nprompts = true", "each decision keeps its question")]

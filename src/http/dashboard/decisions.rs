@@ -87,6 +87,10 @@ fn filters(gateway: &Gateway, query: &Query) -> Markup {
         }
     };
     let names: Vec<String> = live.catalog.models().map(|model| model.name.to_string()).collect();
+                    // An address may name what is listed no longer, or never was.
+                    @if !value.is_empty() && options.iter().all(|(option, _)| *option != value) {
+                        option value=(value) selected { (value) }
+                    }
     let models: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), name.as_str())).collect();
     markup! {
         // No autocompletion: a browser that goes back would fill in the last choice, not this page's filters.
