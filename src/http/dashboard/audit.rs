@@ -50,9 +50,9 @@ fn row(act: &AuditRecord) -> Markup {
         tr {
             td { (moment(act.at_ms)) }
             td { (badge(if by_itself { "info" } else { "" }, &act.who)) }
-            td { code { (act.action) } }
+            td.whole { code { (act.action) } }
             th scope="row" { (act.subject) }
-            td { code.muted { (act.detail) } }
+            td.long { code.muted { (act.detail) } }
         }
     }
 }

@@ -86,7 +86,7 @@ fn row(token: &Shown) -> Markup {
         tr data-key={ "row-" (token.id) } {
             th scope="row" { (token.name) " " code.muted { (token.id) } }
             td { @for scope in &token.scopes { (badge(if *scope == Scope::Admin { "warn" } else { "" }, scope.as_str())) " " } }
-            td { @match &token.models { Some(models) => { (models.join(", ")) } None => { span.muted { "all" } } } }
+            td.long { @match &token.models { Some(models) => { (models.join(", ")) } None => { span.muted { "all" } } } }
             td { @if limits.is_empty() { span.muted { "as configured" } } @else { (limits.join(", ")) } }
             td { (moment(token.created_ms)) }
             td.end {

@@ -94,10 +94,10 @@ if (monitor) {
     const tokens = item.output_tokens === null ? "–" : `${item.input_tokens} → ${item.output_tokens}`;
     row.replaceChildren(
       cell(dashboard.clock(item.at_ms), "muted"),
-      cell([item.requested, dashboard.make("span", { class: "muted" }, ` ${item.dialect}${item.token ? `, ${item.token}` : ""}`)]),
+      cell([item.requested, dashboard.make("span", { class: "muted" }, ` ${item.dialect}${item.token ? `, ${item.token}` : ""}`)], "long"),
       cell(phase(item)),
       cell(badge(item)),
-      cell(model(item)),
+      cell(model(item), "long"),
       cell(dashboard.ms(item.first_token_ms), "num"),
       cell(dashboard.ms(item.latency_ms), "num"),
       cell(tokens, "num"),
