@@ -15,8 +15,9 @@ use super::record::{Entry, Fingerprint, Mode, OutcomeStatus, Signal};
 use super::signals::Asked;
 use crate::protocol::DecisionId;
 
-/// How long one query walks at most.
-const MAX_TIME: Duration = Duration::from_millis(60);
+/// How long one query walks at most: long enough that a search for what is rare takes few parts, and short enough to be
+/// waited for.
+const MAX_TIME: Duration = Duration::from_secs(1);
 
 /// How long the next question is looked for at most: in a quarter of an hour there may be many entries.
 const MAX_SEQUEL_TIME: Duration = Duration::from_millis(250);
@@ -100,6 +101,9 @@ pub struct Page {
     /// Where the next page begins; absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<DecisionId>,
+    /// How far back it was searched where its time was over, Unix milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub searched_to_ms: Option<i64>,
 }
 
 impl Store {
@@ -109,8 +113,18 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub fn decisions(&self, filter: &Filter, before: Option<DecisionId>, limit: usize) -> Result<Page, StoreError> {
+        self.decisions_within(MAX_TIME, filter, before, limit)
+    }
+
+    fn decisions_within(
+        &self,
+        max_time: Duration,
+        filter: &Filter,
+        before: Option<DecisionId>,
+        limit: usize,
+    ) -> Result<Page, StoreError> {
         let span = Span { from_ms: filter.from_ms, until_ms: filter.until_ms, before, ..Span::default() };
-        let mut page = Page { entries: Vec::new(), next: None };
+        let mut page = Page { entries: Vec::new(), next: None, searched_to_ms: None };
         // A whole id needs no search.
         if let Some(id) = filter.text.as_deref().and_then(|text| text.trim().parse().ok()) {
             page.entries.extend(self.entry(id)?.filter(|entry| filter.passes(entry)));
@@ -118,16 +132,18 @@ impl Store {
         }
         let mut looked_at = 0_usize;
         let mut last = None;
-        let until = Instant::now() + MAX_TIME;
+        let until = Instant::now() + max_time;
         self.walk(&span, Order::Newest, |entry| {
             let late = looked_at > 0 && looked_at.is_multiple_of(STRIDE) && Instant::now() >= until;
-            if page.entries.len() >= limit || late {
+            let full = page.entries.len() >= limit;
+            if full || late {
                 // There is at least this one more.
-                page.next = last;
+                page.next = last.map(|(id, _)| id);
+                page.searched_to_ms = last.filter(|_| !full).map(|(_, at_ms)| at_ms);
                 return false;
             }
             looked_at += 1;
-            last = Some(entry.decision.id);
+            last = Some((entry.decision.id, entry.decision.at_ms));
             if filter.passes(&entry) {
                 page.entries.push(entry);
             }
@@ -181,6 +197,26 @@ mod tests {
             "outcome": { "id": id, "at_ms": at_ms + 10, "status": "ok", "signals": ["truncated"] },
         }))
         .unwrap()
+    }
+
+    #[test]
+    fn a_search_whose_time_is_over_says_how_far_it_came() {
+        let entries: Vec<_> = (1..=300).map(|number| entry(number * 1_000, "00000000000000bb")).collect();
+        let store = Store::in_memory().unwrap();
+        let decisions: Vec<_> = entries.iter().map(|entry| &entry.decision).collect();
+        store.append(&decisions, &[] as &[crate::store::OutcomeRecord], &mut []).unwrap();
+        let rare = Filter { text: Some("nowhere".into()), ..Filter::default() };
+        let at_once = |filter: &Filter, before, limit| {
+            let page = store.decisions_within(Duration::ZERO, filter, before, limit).unwrap();
+            (page.entries.len(), page.next, page.searched_to_ms)
+        };
+        let (found, next, searched_to_ms) = at_once(&rare, None, 50);
+        assert_eq!((found, next, searched_to_ms), (0, Some(entries[172].decision.id), Some(173_000)));
+        let (_, next, searched_to_ms) = at_once(&rare, next, 50);
+        assert_eq!(searched_to_ms, Some(45_000));
+        assert_eq!(at_once(&rare, next, 50), (0, None, None), "to the end");
+        let (found, next, searched_to_ms) = at_once(&Filter::default(), None, 50);
+        assert_eq!((found, next.is_some(), searched_to_ms), (50, true, None), "a full page was not cut short");
     }
 
     #[test]

@@ -23,18 +23,24 @@ pub(super) async fn page(
     let found = decisions::find(&gateway, &query).await;
     let ahead_ms = if query.until_ms.is_none() { decisions::ahead_ms(&gateway).await } else { None };
     let first_page = query.before.is_empty();
+    let searched_to_ms = found.as_ref().ok().and_then(|found| found.searched_to_ms);
+    // A search that takes all the time it has is not to take it every few seconds.
+    let every = if searched_to_ms.is_some() { "60000" } else { "5000" };
     let body = markup! {
         (filters(&gateway, &query))
-        section #decisions.card data-live=[first_page.then_some("5000")] {
+        section #decisions.card data-live=[first_page.then_some(every)] {
             @match &found {
                 Err(error) => { (trouble(&error.message)) }
                 Ok(found) if found.entries.is_empty() && found.next.is_some() => {
-                    (empty("Nothing so far", "The decision log is long, and it is searched in parts: Older goes on from here."))
+                    (empty("Nothing so far", "The decision log is long, and it is searched in parts."))
                 }
                 Ok(found) if found.entries.is_empty() => {
                     (empty("No decision here", "Nothing matches the filters, or nothing was asked yet."))
                 }
                 Ok(found) => { (table_box(Label::Is("Decisions"), &table(&found.entries))) }
+            }
+            @if let Some(searched_to_ms) = searched_to_ms {
+                p.hint { "Searched back to " (moment(searched_to_ms)) "; Older goes on from there." }
             }
             @if let Some(ahead_ms) = ahead_ms {
                 p.hint {
@@ -81,16 +87,16 @@ fn filters(gateway: &Gateway, query: &Query) -> Markup {
             label { span.hidden { (label) }
                 select name=(name) {
                     option value="" { (any) }
+                    // An address may name what is listed no longer, or never was.
+                    @if !value.is_empty() && options.iter().all(|(option, _)| *option != value) {
+                        option value=(value) selected { (value) }
+                    }
                     @for (option, text) in options { option value=(option) selected[*option == value] { (text) } }
                 }
             }
         }
     };
     let names: Vec<String> = live.catalog.models().map(|model| model.name.to_string()).collect();
-                    // An address may name what is listed no longer, or never was.
-                    @if !value.is_empty() && options.iter().all(|(option, _)| *option != value) {
-                        option value=(value) selected { (value) }
-                    }
     let models: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), name.as_str())).collect();
     markup! {
         // No autocompletion: a browser that goes back would fill in the last choice, not this page's filters.
