@@ -29,3 +29,10 @@ mod tests;
 
 pub use estimate::{Estimate, Logged, Method, Modelled, Settings, compare, compare_beside, estimate};
 pub use interval::IntervalKind;
+
+/// A difference with its sign, for people; one that rounds to zero is no minus zero.
+pub fn signed(difference: f64, digits: usize) -> String {
+    let unit = 10_f64.powi(digits as i32);
+    let rounded = (difference * unit).round() / unit;
+    format!("{:+.digits$}", rounded + 0.0)
+}

@@ -21,6 +21,7 @@ use super::dataset::{Dataset, Record};
 use super::evaluate::{DRAWS, Router, weighted};
 use super::known::Known;
 use super::metrics::{Interval, bootstrap, log_loss};
+use crate::ope::signed;
 
 /// Unmeasured models that are named; the others are counted.
 const MAX_NAMED: usize = 3;
@@ -77,9 +78,10 @@ impl Figures {
 
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let signed = |it: &Interval| format!("{:+.4} [{:+.4}, {:+.4}]", it.value, it.low, it.high);
-        write!(f, "log-loss {}", signed(&self.log_loss))?;
-        self.routed.as_ref().map_or(Ok(()), |it| write!(f, " and score of the routed model {}", signed(it)))
+        let written =
+            |it: &Interval| format!("{} [{}, {}]", signed(it.value, 4), signed(it.low, 4), signed(it.high, 4));
+        write!(f, "log-loss {}", written(&self.log_loss))?;
+        self.routed.as_ref().map_or(Ok(()), |it| write!(f, " and score of the routed model {}", written(it)))
     }
 }
 

@@ -7,6 +7,7 @@ use super::fit::Epoch;
 use super::recipe::HeadRecipe;
 use super::trained::Trained;
 use crate::chart::{Bar, Bars, Drawing, Plot, Point, STYLE, Series};
+use crate::ope::signed;
 use crate::train::metrics::Interval;
 
 /// Styles of the page; charts have their own.
@@ -191,12 +192,12 @@ pub fn remarks(source: &SourceFigures) -> Vec<String> {
     for router in &source.routers {
         if let Some(chosen) = router.cost.as_ref().and_then(|cost| cost.with_chosen_weight.as_ref()) {
             remarks.push(format!(
-                "{}, with the weight on cost chosen on val: {:.0} % of the best single model's cost at {:+.3} [{:+.3}, {:+.3}]",
+                "{}, with the weight on cost chosen on val: {:.0} % of the best single model's cost at {} [{}, {}]",
                 router.name,
                 100.0 * chosen.cost_share,
-                chosen.difference.value,
-                chosen.difference.low,
-                chosen.difference.high
+                signed(chosen.difference.value, 3),
+                signed(chosen.difference.low, 3),
+                signed(chosen.difference.high, 3)
             ));
         }
     }
@@ -206,7 +207,9 @@ pub fn remarks(source: &SourceFigures) -> Vec<String> {
 /// A router's row, in the order of the tables' columns.
 pub fn cells(router: &RouterFigures) -> Vec<String> {
     let figure = |value: Option<f64>| value.map_or_else(|| "–".into(), |value| format!("{value:.3}"));
-    let interval = |value: &Interval| format!("{:+.3} [{:+.3}, {:+.3}]", value.value, value.low, value.high);
+    let interval = |value: &Interval| {
+        format!("{} [{}, {}]", signed(value.value, 3), signed(value.low, 3), signed(value.high, 3))
+    };
     let share = |value: Option<f64>| value.map_or_else(|| "–".into(), |value| format!("{:.0} %", 100.0 * value));
     let pair = router.pair.as_ref();
     let apgr = pair.and_then(|pair| {

@@ -26,7 +26,7 @@ use super::lesson::{Evidence, Lesson, SampledChoice};
 use super::trained_on::TrainedOn;
 use crate::bandit::{Candidate, Snapshot};
 use crate::config::Gate;
-use crate::ope::{self, Estimate, Logged, Method, Modelled};
+use crate::ope::{self, Estimate, Logged, Method, Modelled, signed};
 use crate::protocol::DecisionId;
 
 /// What a new policy would gain.
@@ -228,6 +228,9 @@ const LEAST_SUPPORT: f64 = 0.8;
 /// Share of moved choices below which support does not matter.
 const LITTLE_MOVED: f64 = 0.05;
 
+/// Share of moved choices that is none.
+const SAME_CHOICES: f64 = 0.000_1;
+
 /// Support from which a gain whose whole interval is above 0 is believed, given an effective sample of
 /// `SURE_CHOICES x min_choices`: after traffic has moved, half of the log is of another time, and a log of one model
 /// alone never covers everything.
@@ -247,7 +250,13 @@ pub fn rule(gain: Option<&Gain>, gate: &Gate) -> (Ruling, String) {
         Evidence::Judgements => "",
         Evidence::Signals => "by signals alone ",
     };
-    let interval = format!("{by}a gain of {mean:+.4} ({lower:+.4} to {upper:+.4}) over {choices} choices");
+    let [mean, low, high] = [*mean, *lower, *upper].map(|value| signed(value, 4));
+    let interval = if *moved < SAME_CHOICES && low == high {
+        // What it has of the judgements, the live version has learned as they came.
+        format!("{by}it would choose as the live version does in all of {choices} choices")
+    } else {
+        format!("{by}a gain of {mean} ({low} to {high}) over {choices} choices")
+    };
     let is_sure = *lower > 0.0 && *support >= SURE_SUPPORT && *effective >= SURE_CHOICES * gate.min_choices as f64;
     if *support < LEAST_SUPPORT && *moved >= LITTLE_MOVED && !is_sure {
         (Ruling::Wait, format!("the decision log covers {:.0} % of what it would do: {interval}", support * 100.0))

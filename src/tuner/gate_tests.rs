@@ -79,7 +79,10 @@ fn the_same_policy_gains_exactly_nothing_and_may_take_over() {
     let gain = gain(&log(200, 1), &policy, &policy, &gate);
     let gain = gain.unwrap();
     assert_eq!((gain.choices, gain.mean, gain.lower, gain.upper), (200, 0.0, 0.0, 0.0));
-    assert_eq!(rule(Some(&gain), &gate).0, Ruling::Promote);
+    let (ruling, why) = rule(Some(&gain), &gate);
+    assert_eq!((ruling, &*why), (Ruling::Promote, "it would choose as the live version does in all of 200 choices"));
+    let as_good = Gain { mean: 0.000_04, lower: -0.000_01, upper: 0.000_14, ..gain };
+    assert_eq!(rule(Some(&as_good), &gate).1, "a gain of +0.0000 (+0.0000 to +0.0001) over 200 choices");
 }
 
 #[test]

@@ -5,6 +5,7 @@ use maud::{Markup, PreEscaped, html};
 
 use super::icons;
 use crate::chart::{Drawing, format_number};
+use crate::ope::signed;
 
 /// Stands in place of a missing value.
 pub(super) const NOTHING: &str = "–";
@@ -125,7 +126,7 @@ pub(super) fn table_box(label: Label<'_>, table: &Markup) -> Markup {
 /// An estimate with its interval around zero; the ends of the box are `widest` away from it.
 pub(super) fn whisker(mean: f64, low: f64, high: f64, widest: f64) -> Markup {
     let at = |value: f64| format!("{:.1}%", 50.0 + 48.0 * (value / widest).clamp(-1.0, 1.0));
-    let said = format!("{mean:+.4} [{low:+.4}, {high:+.4}]");
+    let said = format!("{} [{}, {}]", signed(mean, 4), signed(low, 4), signed(high, 4));
     let kind = if low >= 0.0 {
         "good"
     } else if high < 0.0 {

@@ -4,6 +4,7 @@ use maud::{Markup, html as markup};
 
 use crate::bandit::ArmSummary;
 use crate::http::dashboard::parts::{Label, badge, count, empty, table_box, whisker};
+use crate::ope::signed;
 
 /// The card.
 pub(super) fn card(models: &[ArmSummary]) -> Markup {
@@ -26,7 +27,7 @@ fn table(sorted: &[&ArmSummary]) -> Markup {
                     tr data-key={ "belief-" (arm.model) } {
                         th scope="row" { (arm.model) }
                         td { (whisker(arm.level, arm.level - 2.0 * arm.spread, arm.level + 2.0 * arm.spread, widest)) }
-                        td.num { (format!("{:+.1} ± {:.1}", arm.level * 100.0, arm.spread * 200.0)) span.muted { " points" } }
+                        td.num { (signed(arm.level * 100.0, 1)) " ± " (format!("{:.1}", arm.spread * 200.0)) span.muted { " points" } }
                         td.num { (count(arm.observations)) }
                         td.num { @if arm.shifts > 0 { (badge("warn", &arm.shifts.to_string())) } @else { "0" } }
                     }

@@ -4,7 +4,7 @@ use maud::{Markup, html as markup};
 use serde::Deserialize;
 
 use crate::http::dashboard::parts::{Label, percent, table_box};
-use crate::ope::{Estimate, Method};
+use crate::ope::{Estimate, Method, signed};
 use crate::store::SnapshotRecord;
 
 /// One estimator's values for a version.
@@ -90,8 +90,8 @@ fn gained(found: Option<Estimate>) -> Markup {
         td.num {
             @match found {
                 Some(it) => {
-                    (format!("{:+.4}", it.value)) br;
-                    span.muted { (format!("{:+.4}", it.low)) " to " (format!("{:+.4}", it.high)) }
+                    (signed(it.value, 4)) br;
+                    span.muted { (signed(it.low, 4)) " to " (signed(it.high, 4)) }
                 }
                 None => { "–" }
             }

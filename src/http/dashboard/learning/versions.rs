@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::estimators;
 use crate::http::dashboard::parts::{Label, badge, count, moment, table_box, whisker};
+use crate::ope::signed;
 use crate::store::{SnapshotRecord, SnapshotState};
 use crate::tuner::LearnerStatus;
 
@@ -79,7 +80,7 @@ fn gain_cells(record: &SnapshotRecord, widest: f64) -> Markup {
     };
     markup! {
         td { (whisker(mean, low, high, widest)) }
-        td.num { (format!("{mean:+.4}")) br; span.muted { (format!("{low:+.3} to {high:+.3}, n {choices}")) } }
+        td.num { (signed(mean, 4)) br; span.muted { (signed(low, 3)) " to " (signed(high, 3)) ", n " (choices) } }
     }
 }
 
