@@ -47,7 +47,12 @@ impl Axis {
         }
         if low == high {
             (low, high) = match scale {
-                Scale::Linear => (low - low.abs().max(1.0) * 0.1, high + high.abs().max(1.0) * 0.1),
+                Scale::Linear => {
+                    let room = low.abs().max(1.0) * 0.1;
+                    // What is never negative, such as a share, has no place below zero.
+                    let below = if low < 0.0 { low - room } else { (low - room).max(0.0) };
+                    (below, high + room)
+                }
                 Scale::Log => (low / 2.0, high * 2.0),
             };
         }
@@ -172,6 +177,13 @@ mod tests {
                 assert!(!axis.ticks().is_empty() && axis.ticks().len() < 40);
             }
         }
+    }
+
+    #[test]
+    fn one_value_of_what_is_never_negative_has_no_axis_below_zero() {
+        let lowest = |value: f64| Axis::around([value].into_iter(), Scale::Linear, None, 100.0, 5).range().0;
+        assert_eq!([0.0, 0.05].map(lowest), [0.0, 0.0]);
+        assert!(lowest(3.0) > 2.0 && lowest(-2.0) < -2.0);
     }
 
     #[test]
