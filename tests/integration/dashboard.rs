@@ -596,6 +596,20 @@ async fn a_filter_by_what_is_listed_no_longer_is_shown() {
 }
 
 #[tokio::test]
+async fn an_address_without_a_page_is_answered_by_a_page() {
+    let gateway = locked("").await;
+    let stranger = Browser::new(&gateway);
+    assert_eq!(stranger.get("/dashboard/nope").await.status(), 303, "who is not signed in learns nothing");
+    let browser = Browser::sign_in(&gateway).await;
+    for path in ["/dashboard/nope", "/dashboard/decisions/a/b"] {
+        let answer = browser.get(path).await;
+        assert_eq!(answer.status(), 404);
+        assert!(answer.text().await.unwrap().contains("There is no such page"), "{path}");
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn what_is_kept_of_a_question_is_said() {
     for (extra, said) in
         [("", "No prompt is shown or kept."), ("[store]\nprompts = true", "each decision keeps its question")]

@@ -1,10 +1,15 @@
 //! The layout of all pages for signed-in visitors: the navigation and the top of the page.
 
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
 use maud::{Markup, html};
 
 use super::document::document;
 use super::icons;
-use super::parts::trouble;
+use super::parts::{empty, trouble};
 use super::visitor::Visitor;
 use crate::gateway::{Gateway, health};
 
@@ -88,6 +93,15 @@ fn lost(gateway: &Gateway) -> Option<String> {
     let store = health::store_line(&gateway.store.health());
     let status = store["status"].as_str().filter(|_| store["durable"] == false)?;
     Some(format!("The decision log is {status}."))
+}
+
+/// `GET` of a path under `/dashboard` that has no page.
+pub(super) async fn nowhere(State(gateway): State<Arc<Gateway>>, visitor: Visitor) -> Response {
+    let body = html! {
+        section.card { (empty("Nothing is at this address", "Every page is in the navigation.")) }
+    };
+    let page = Page::new("", "There is no such page", "").render(&gateway, &visitor, &body);
+    (StatusCode::NOT_FOUND, super::html(page)).into_response()
 }
 
 fn navigation(path: &str, gateway: &Gateway, visitor: &Visitor, loses: bool) -> Markup {

@@ -68,6 +68,7 @@ pub fn routes() -> Router<Arc<Gateway>> {
         .route("/dashboard/configuration", get(configuration::page))
         .route("/dashboard/api", get(reference::page))
         .route("/dashboard/assets/{name}", get(assets::serve))
+        .route("/dashboard/{*path}", get(layout::nowhere))
         .layer(middleware::map_response(guarded))
 }
 
