@@ -147,11 +147,12 @@ fn outage(all: u64, refused: &BTreeMap<String, u64>) -> Markup {
     most.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
     let named: Vec<String> = most.iter().take(5).map(|(name, count)| format!("{name} {count}")).collect();
     let more = if most.len() > named.len() { ", and others" } else { "" };
+    let were = if all == 1 { "was" } else { "were" };
     markup! {
         div.alert.warn role="status" {
             (icon("alert"))
             span {
-                (count(all)) " more were refused, as no model could answer: " (named.join(", ")) (more) ". "
+                (count(all)) " more " (were) " refused, as no model could answer: " (named.join(", ")) (more) ". "
                 a href="/dashboard/models" { "How the models are doing" }
             }
         }
@@ -175,8 +176,10 @@ fn cost_compared(found: &Overview) -> String {
             // Nothing can be a percentage of 0.
             return format!("{} more", usd(spent));
         }
-        let change = 1.0 - spent / cost;
-        format!("{} {}", percent(change.abs()), if change >= 0.0 { "less" } else { "more" })
+        match 1.0 - spent / cost {
+            change if change <= -10.0 => format!("{:.0} times more", -change),
+            change => format!("{} {}", percent(change.abs()), if change >= 0.0 { "less" } else { "more" }),
+        }
     };
     let best = found.best_single.as_ref().and_then(|best| best.would_be.quality);
     let Some(best) = best else { return "nothing to compare with yet".to_owned() };
@@ -519,6 +522,7 @@ mod tests {
         assert_eq!(told(&one_free), "$0.7500 more to 25 % less than always one of the 2 best");
         let both_free = [("free", 0.7, 0.0), ("too", 0.65, 0.0)];
         assert_eq!(told(&both_free), "$0.7500 more than always one of the 2 best");
+        assert_eq!(told(&[("next to free", 0.7, 0.01)]), "74 times more than always next to free");
         assert_eq!(told(&[("dear", 0.9, 1.0), ("cheap", 0.7, 0.1)]), "25 % less than always dear");
         let three = [("mid", 0.7, 0.5), ("dear", 0.65, 1.5), ("cheap", 0.4, 0.1)];
         assert_eq!(told(&three), "50 % more to 50 % less than always one of the 2 best");
