@@ -112,7 +112,7 @@ pub fn states(
             cached.flush()?;
             read_since = 0;
         }
-        let reported = progress.at(done as u64, &format!("{at} of {} prompts", missing.len()));
+        let reported = progress.at(done as u64, &format!("{at} of {} prompts, short ones first", missing.len()));
         if reported.is_err() {
             cached.flush()?;
         }

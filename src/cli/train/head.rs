@@ -15,7 +15,7 @@ use crate::classifier::{Model, open};
 use crate::cli::evaluate::{PartArgs, print, print_compared};
 use crate::cli::load::ConfigArgs;
 use crate::cli::progress::Bar;
-use crate::cli::{WrongUse, read_toml};
+use crate::cli::{WrongUse, read_toml, say};
 use crate::config;
 use crate::train::dataset::log::{FEWEST, read_log};
 use crate::train::dataset::{Dataset, Limits, Split, read};
@@ -109,6 +109,7 @@ pub(super) fn run(args: &HeadArgs) -> anyhow::Result<ExitCode> {
         dataset.rehearse();
     }
     let labels = labels().context("the labelled prompts")?;
+    say(format_args!("{} prompts whose task is known are read beside those of the data set", labels.len()));
     let bar = Bar::new();
     let job = Job { recipe: &recipe, out, cache: &args.part.cache, in_force: &in_force, progress: &bar };
     let mut tuned = None;
