@@ -39,6 +39,8 @@ struct Claim {
     deployments: Vec<String>,
     /// A model whose record stands in.
     like: Option<String>,
+    /// The model that this is another name of.
+    likeness: Option<String>,
     /// Its configured score, 0..1.
     score: Option<f64>,
 }
@@ -48,7 +50,9 @@ impl Priors {
     pub(super) fn new(models: &BTreeMap<String, config::Model>) -> Self {
         let claim = |(name, model): (&String, &config::Model)| {
             let deployments = model.deployment_names(name);
-            let claim = Claim { enabled: model.enabled, deployments, like: model.like.clone(), score: model.score };
+            let config::Model { enabled, score, ref like, ref likeness, .. } = *model;
+            let (like, likeness) = (like.clone(), likeness.clone());
+            let claim = Claim { enabled, deployments, like, likeness, score };
             (name.clone(), claim)
         };
         Self { models: models.iter().map(claim).collect(), ..Self::default() }
@@ -170,9 +174,16 @@ impl Priors {
         unmeasured.find_map(|name| Some((self.models.get(name)?.score?, name)))
     }
 
-    /// The model, the model that it is like, and so on.
+    /// The model, the model that it is like, and so on. What the head calls so comes before other names of a model: it
+    /// may know the older one, whose name is an alias by now.
     fn chain<'a>(&'a self, model: &'a str) -> impl Iterator<Item = &'a str> {
-        let next = |name: &&'a str| self.models.get(*name).and_then(|claim| claim.like.as_deref());
+        let is_known =
+            |name: &str| self.models.contains_key(name) || self.head.as_ref().is_some_and(|head| head.knows(name));
+        let next = move |name: &&'a str| {
+            let claim = self.models.get(*name)?;
+            let like = claim.like.as_deref()?;
+            Some(claim.likeness.as_deref().filter(|_| !is_known(like)).unwrap_or(like))
+        };
         std::iter::successors(Some(model), next).take(LONGEST_CHAIN)
     }
 }
@@ -356,6 +367,24 @@ mod tests {
         let mean = [7.0_f64 / 6.0, -0.5, 1.0 / 3.0].map(|odds| 1.0 / (1.0 + (-odds).exp())).iter().sum::<f64>() / 3.0;
         assert!((unread.quality - mean).abs() < 1e-3, "{unread:?}, and not {}", head.description().arms[0].mean);
         assert_eq!(unread.source, EstimateSource::Like("plus".into()));
+    }
+
+    #[test]
+    fn another_name_of_a_model_means_it_unless_the_head_calls_a_model_so() {
+        let head = Arc::new(crate::classifier::head::tests::head());
+        let named = |like: &str| {
+            let mut model = model(Some(like), None);
+            model.likeness = Some("minus".to_owned());
+            model
+        };
+        let models = BTreeMap::from([
+            ("minus".to_owned(), model(None, None)),
+            ("new".to_owned(), named("home/minus")),
+            ("older".to_owned(), named("plus")),
+        ]);
+        let priors = of(&models, head);
+        assert_eq!(priors.estimate("new").source, EstimateSource::Like("minus".into()));
+        assert_eq!(priors.estimate("older").source, EstimateSource::Like("plus".into()));
     }
 
     #[test]

@@ -8,8 +8,7 @@ use jiff::Timestamp;
 
 use super::load::ConfigArgs;
 use crate::config::{Config, did_you_mean};
-use crate::protocol::ModelName;
-use crate::store::{NewToken, Scope, Tokens, limits_in_words};
+use crate::store::{NewToken, Scope, TokenError, Tokens, limits_in_words};
 
 /// The subcommands.
 #[derive(Debug, Subcommand)]
@@ -132,9 +131,12 @@ pub(super) fn run(command: TokenCommand) -> anyhow::Result<ExitCode> {
 }
 
 /// Refuses names of no model; one that a server may list later only gets a remark.
-fn check_models(config: &Config, names: &[String]) -> anyhow::Result<()> {
-    let is_known = |name: &str| ModelName::is_auto(name) || config.knows_model(name);
-    for name in names.iter().filter(|name| !name.trim().is_empty() && !is_known(name)) {
+fn check_models(config: &Config, models: &[String]) -> anyhow::Result<()> {
+    let names = config.names();
+    if let Some(auto) = models.iter().find(|name| names.leaves_choice(name)) {
+        return Err(TokenError::chooses(auto).into());
+    }
+    for name in models.iter().filter(|name| !name.trim().is_empty() && !names.knows(name)) {
         let hint = did_you_mean(name, config.models.keys().chain(config.aliases.keys()).map(String::as_str));
         anyhow::ensure!(config.discovers(), "there is no model `{name}`{hint}");
         let end = if hint.is_empty() { "." } else { &hint };

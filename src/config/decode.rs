@@ -49,6 +49,8 @@ pub(super) fn decode(layers: &Layers) -> (Option<Config>, Vec<Problem>) {
         }
         lost.push(path);
     };
+    let is_default = |alias: &&String| layers.origin(&join("aliases", alias)) == Origin::Default;
+    config.default_aliases = config.aliases.keys().filter(is_default).cloned().collect();
     // Without a whole section, names that stand in it seem to be missing everywhere.
     let named = ["providers", "models", "aliases"];
     let faults =
@@ -61,8 +63,6 @@ pub(super) fn decode(layers: &Layers) -> (Option<Config>, Vec<Problem>) {
     };
     let stands = |fault: &Problem| counts(&fault.path) && !follows(&fault.path, &lost) && !compares(fault);
     problems.extend(faults.into_iter().filter(stands));
-    let is_default = |alias: &&String| layers.origin(&join("aliases", alias)) == Origin::Default;
-    config.default_aliases = config.aliases.keys().filter(is_default).cloned().collect();
     (Some(config), problems)
 }
 

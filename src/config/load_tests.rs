@@ -246,9 +246,26 @@ fn an_alias_may_leave_the_choice_to_the_gateway() {
     assert_eq!(with_file(text).unwrap().remarks, [""; 0]);
     let error = with_file("[aliases]\ncheap = 'auto:cheap'").unwrap_err().to_string();
     assert!(error.contains("aliases.cheap: there is no `auto:cheap`; use auto, auto:quality"), "{error}");
-    let pinned = format!("{text}[[rules]]\nname = 'r'\npin = 'team'\n");
-    let error = with_file(&pinned).unwrap_err().to_string();
-    assert!(error.contains("rules[0]: `team` is an alias of `auto`; name a model"), "{error}");
+    for name in ["team", "cheap", "auto"] {
+        let told = format!("`{name}` is no model: it leaves the choice to Pointsman; name a model");
+        let error = with_file(&format!("{text}[[rules]]\nname = 'r'\npin = '{name}'\n")).unwrap_err().to_string();
+        assert!(error.contains(&format!("rules[0]: {told}")), "{error}");
+        let error = with_file(&format!("{text}[models.gpt-4o]\nlike = '{name}'\n")).unwrap_err().to_string();
+        assert!(error.contains(&format!("models.gpt-4o.like: {told}")), "{error}");
+    }
+}
+
+#[test]
+fn rules_aliases_and_likenesses_take_every_name_that_a_client_could_ask_for() {
+    for lists in [true, false] {
+        for name in ["anthropic/claude-haiku-4-5", "openai/gpt-4o", "openai/gpt-4o-latest", "claude-opus-4-8[1m]"] {
+            let text = format!(
+                "[providers.ollama]\ndiscover = {lists}\n[aliases]\nteam = '{name}'\n[models.gpt-4o-mini]\nlike = '{name}'\n\
+                 [[rules]]\nname = 'r'\nforbid = ['{name}']\n[[rules]]\nname = 's'\npin = '{name}'\n"
+            );
+            assert_eq!(with_file(&text).unwrap().remarks, [""; 0], "{name}");
+        }
+    }
 }
 
 #[test]

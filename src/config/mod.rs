@@ -26,6 +26,7 @@ mod learning;
 mod limits;
 mod load;
 mod models;
+mod names;
 mod nearest;
 mod overrides;
 mod providers;
@@ -59,6 +60,7 @@ pub use learning::{Bandit, Gate, Guard, Learning, LearningMode, PolicyName, Rewa
 pub use limits::Limits;
 pub use load::{DEFAULTS, LoadArgs, Loaded, load};
 pub use models::{Capability, Deployment, Model, Refusal};
+pub use names::{Described, Names};
 pub use nearest::did_you_mean;
 pub use overrides::{Configured, ModelOverride, Overrides};
 pub use providers::{Provider, Roots};
@@ -116,16 +118,9 @@ pub struct Config {
 }
 
 impl Config {
-    /// Whether a model of this name, or an alias, is configured; or one that this provider serves, by `provider/model`.
-    pub fn knows_model(&self, name: &str) -> bool {
-        let serves = |(provider, id): (&str, &str)| {
-            let of_provider = |name: &str, model: &Model| {
-                let mut all = model.all_deployments(name).into_iter().filter(|it| it.provider == provider);
-                all.any(|it| name == id || it.upstream.as_deref() == Some(id))
-            };
-            self.models.iter().any(|(name, model)| of_provider(name, model))
-        };
-        self.models.contains_key(name) || self.aliases.contains_key(name) || name.split_once('/').is_some_and(serves)
+    /// Whether the operator, not the defaults, has given a model this name as an alias.
+    pub fn has_own_alias(&self, name: &str) -> bool {
+        self.aliases.contains_key(name) && !self.default_aliases.contains(name)
     }
 
     /// Whether any server is asked for its models.

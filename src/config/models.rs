@@ -69,6 +69,9 @@ pub struct Model {
     pub weight: f64,
     /// A model whose record stands in until this one has its own.
     pub like: Option<String>,
+    /// The model that `like` means, where that is another name of it; the catalog looks it up.
+    #[serde(skip)]
+    pub likeness: Option<String>,
     /// Quality from 0 to 1; absent = that of `like`.
     pub score: Option<f64>,
 }
@@ -87,6 +90,7 @@ impl Default for Model {
             refuses: BTreeSet::new(),
             weight: 1.0,
             like: None,
+            likeness: None,
             score: None,
         }
     }
@@ -107,10 +111,16 @@ impl Model {
         own.into_iter().chain(self.deployments.iter().cloned()).map(named).collect()
     }
 
+    /// Where it is served, as provider and id there; `name` is the model's own.
+    pub fn places<'a>(&'a self, name: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let own = self.provider.iter().map(|provider| (provider, &self.upstream));
+        let further = self.deployments.iter().map(|deployment| (&deployment.provider, &deployment.upstream));
+        own.chain(further).map(move |(provider, id)| (provider.as_str(), id.as_deref().unwrap_or(name)))
+    }
+
     /// The names of all deployments, as `provider/upstream`.
     pub fn deployment_names(&self, name: &str) -> Vec<String> {
-        let called = |it: Deployment| format!("{}/{}", it.provider, it.upstream.unwrap_or_default());
-        self.all_deployments(name).into_iter().map(called).collect()
+        self.places(name).map(|(provider, id)| format!("{provider}/{id}")).collect()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Remarks on a configuration: what is possible and yet likely a mistake.
 
 use super::Config;
-use super::check::{leaves_choice, unlikely_end};
+use super::check::unlikely_end;
 use super::layers::join;
 use super::nearest::did_you_mean;
 use super::redact::without_credentials;
@@ -10,13 +10,14 @@ use crate::protocol::Price;
 /// Names of models that nobody configured, which a server may list later, pins to default aliases, vendors' models
 /// without a price, base URLs that end too late, and networks that shut this machine out.
 pub(super) fn remarks(config: &Config) -> Vec<String> {
-    let aliases = config.aliases.iter().filter(|(alias, _)| !leaves_choice(alias, config));
+    let names = config.names();
+    let aliases = config.aliases.iter().filter(|(alias, _)| !names.leaves_choice(alias));
     let aliases = aliases.map(|(alias, name)| (join("aliases", alias), name));
     let rules = config.rules.iter().enumerate().flat_map(|(index, rule)| {
         let named = rule.pin.iter().chain(&rule.prefer).chain(&rule.forbid).chain(rule.weights.keys());
         named.map(move |name| (format!("rules[{index}]"), name))
     });
-    let unknown = aliases.chain(rules).filter(|(_, name)| !config.knows_model(name));
+    let unknown = aliases.chain(rules).filter(|(_, name)| !names.knows(name));
     let remark = |(path, name): (String, &String)| {
         let hint = did_you_mean(name, config.models.keys().map(String::as_str));
         format!("{path}: no model `{name}` is configured: it means one only once a server lists it{hint}")
@@ -62,15 +63,13 @@ fn pinned_aliases(config: &Config) -> impl Iterator<Item = String> {
 }
 
 /// Models whose `like` is unknown both to the configuration and to the classifier's head (`knows`): they begin as if
-/// nobody had described them. An alias is a name for clients, not a model.
+/// nobody had described them.
 pub fn unknown_likes(config: &Config, knows: impl Fn(&str) -> bool) -> Vec<String> {
     let likes = config.models.iter().filter_map(|(name, model)| Some((name, model.like.as_deref()?)));
-    let unknown = likes.filter(|(_, like)| !config.models.contains_key(*like) && !knows(like));
+    let names = config.names();
+    let unknown = likes.filter(|(_, like)| !knows(like) && names.find(like).is_none());
     let remark = |(name, like): (&String, &str)| {
-        let hint = match config.aliases.get(like) {
-            Some(model) => format!("; did you mean `{model}`?"),
-            None => did_you_mean(like, config.models.keys().map(String::as_str)),
-        };
+        let hint = did_you_mean(like, config.models.keys().map(String::as_str));
         format!("{}.like: nothing is known of a model `{like}`{hint}", join("models", name))
     };
     unknown.map(remark).collect()

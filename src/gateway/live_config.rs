@@ -8,7 +8,7 @@ use crate::config::{self, Config, Setting};
 use crate::protocol::{ApiError, ChatRequest};
 use crate::route::{self, Facts, PlanError, RuleEffect, Rules};
 use crate::store::Token;
-use crate::upstream::{Catalog, Listing};
+use crate::upstream::{Catalog, Listing, Model};
 
 /// The configuration in force, and what is made of it: read once per request, swapped as a whole.
 #[derive(Debug)]
@@ -66,8 +66,13 @@ impl LiveConfig {
         self.rules.apply(&facts.with_body(Some(body)))
     }
 
-    /// All models, configured or discovered, by name.
+    /// All models, configured or discovered, by name, each with the model that its `like` means.
     pub fn models(&self) -> BTreeMap<String, config::Model> {
-        self.catalog.models().map(|model| (model.name.to_string(), model.settings.clone())).collect()
+        let called = |name: &String| Some(self.catalog.find(name)?.name.to_string());
+        let settings = |model: &Model| {
+            let likeness = model.settings.like.as_ref().and_then(called);
+            (model.name.to_string(), config::Model { likeness, ..model.settings.clone() })
+        };
+        self.catalog.models().map(|model| settings(model)).collect()
     }
 }

@@ -20,6 +20,9 @@ use crate::protocol::{ApiError, ErrorKind};
 /// A path and its handlers.
 type Endpoint = (&'static str, MethodRouter<Arc<Gateway>>);
 
+/// A model's name may be `provider/model`, written as it is or with `%2F`.
+const ONE_MODEL: &str = "/v1/models/{*name}";
+
 /// The endpoints for clients.
 fn of_clients() -> Vec<Endpoint> {
     vec![
@@ -32,7 +35,7 @@ fn of_clients() -> Vec<Endpoint> {
         // Beside chat
         ("/v1/embeddings", post(api::embeddings::embed)),
         ("/v1/models", get(api::models::list)),
-        ("/v1/models/{name}", get(api::models::one)),
+        (ONE_MODEL, get(api::models::one)),
         ("/models", get(api::models::overview)),
         ("/api/route", post(api::route::explain)),
         // Reports
@@ -81,9 +84,11 @@ fn of_operators() -> Vec<Endpoint> {
     ]
 }
 
-/// Every path but the dashboard's: the labels of metrics come from here.
-pub static ENDPOINTS: LazyLock<Vec<&'static str>> =
-    LazyLock::new(|| of_clients().into_iter().chain(of_operators()).map(|(path, _)| path).collect());
+/// Every path but the dashboard's, as it is described: the labels of metrics come from here.
+pub static ENDPOINTS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
+    let described = |(path, _): Endpoint| if path == ONE_MODEL { "/v1/models/{name}" } else { path };
+    of_clients().into_iter().chain(of_operators()).map(described).collect()
+});
 
 /// The router of the proxy listener.
 pub fn proxy(gateway: Arc<Gateway>) -> Router {

@@ -202,7 +202,7 @@ fn pool(
     let Some((name, why)) = named else {
         return Ok((Mode::Weighted, catalog.models().cloned().collect(), "drawn by weight".into()));
     };
-    let model = catalog.asked_for(name).ok_or_else(|| match &effect.pin {
+    let model = catalog.find(name).ok_or_else(|| match &effect.pin {
         // Not the client's fault: the pinned model's server may not have listed it yet.
         Some(pin) => {
             PlanError::Unavailable { text: format!("there is no model `{pin}` now, and {why}"), available_in: None }

@@ -130,10 +130,11 @@ impl NewToken {
             Some(models) if models.is_empty() || models.iter().any(|name| name.trim().is_empty()) => {
                 wrong("models", "a token for no model opens nothing; leave the models out for all")
             }
-            Some(models) if models.iter().any(|name| ModelName::is_auto(name)) => {
-                wrong("models", "`auto` is no model: it chooses among those that a token opens")
-            }
-            _ => Ok(()),
+            Some(models) => match models.iter().find(|name| ModelName::is_auto(name)) {
+                Some(auto) => Err(TokenError::chooses(auto)),
+                None => Ok(()),
+            },
+            None => Ok(()),
         }
     }
 }
@@ -182,6 +183,14 @@ pub enum TokenError {
         /// What is wrong, or what would be right.
         what: String,
     },
+}
+
+impl TokenError {
+    /// A token for `name`, which is `auto` or an alias of it.
+    pub fn chooses(name: &str) -> Self {
+        let what = format!("`{name}` is no model: it chooses among those that a token opens");
+        Self::Wrong { field: "models", what }
+    }
 }
 
 /// The tokens of a gateway.

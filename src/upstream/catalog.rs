@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Deployment, Listing, Provider, Refused};
-use crate::config::{self, Config};
+use crate::config::{self, Config, Described, Names};
 use crate::protocol::ModelName;
 
 /// A model as this gateway lists it.
@@ -19,6 +19,12 @@ pub struct Model {
     pub deployments: Vec<Arc<Deployment>>,
     /// Whether it comes from a server's list alone, not from the configuration.
     pub discovered: bool,
+}
+
+impl Described for Arc<Model> {
+    fn settings(&self) -> &config::Model {
+        &self.settings
+    }
 }
 
 impl Model {
@@ -64,8 +70,7 @@ impl Model {
 /// All models, with the aliases that lead to them. Immutable: a new configuration makes a new catalog.
 #[derive(Debug, Default)]
 pub struct Catalog {
-    models: BTreeMap<ModelName, Arc<Model>>,
-    aliases: BTreeMap<String, ModelName>,
+    names: Names<Arc<Model>>,
     providers: BTreeMap<String, Arc<Provider>>,
 }
 
@@ -92,7 +97,7 @@ impl Catalog {
                 change.apply(&mut settings);
             }
             let name = ModelName::from(name);
-            let known = before.and_then(|before| before.models.get(&name));
+            let known = before.and_then(|before| before.names.models().get(&name));
             let deployment = |deployment: config::Deployment| {
                 let provider = providers.get(&deployment.provider)?;
                 let upstream = deployment.upstream.unwrap_or_default();
@@ -114,83 +119,41 @@ impl Catalog {
         for (name, settings) in &config.models {
             add(name, settings.clone(), false);
         }
-        let is_own_alias = |name: &str| config.aliases.contains_key(name) && !config.default_aliases.contains(name);
         for (provider, listing) in discovered.iter().filter(|(provider, _)| asked(provider)) {
             for model in listing.models() {
                 let name = &model.name;
-                if !config.models.contains_key(name) && !is_own_alias(name) {
+                if !config.models.contains_key(name) && !config.has_own_alias(name) {
                     add(&model.name, model.settings(provider), true);
                 }
             }
         }
-        // A listed model, under Ollama's `name:latest` too, comes before a default alias, not before the operator's
-        // own.
-        let listed = |name: &str| {
-            let names = [ModelName::from(name), ModelName::from(format!("{name}:latest"))];
-            names.into_iter().find(|name| models.contains_key(name)).filter(|_| !is_own_alias(name))
-        };
-        // An alias may lead to another alias. One that leads nowhere was refused with the configuration, or leads to
-        // a model that no server has listed yet.
-        let end = |alias: &String| {
-            let mut name = alias;
-            for _ in 0..=config.aliases.len() {
-                if let Some(found) = listed(name) {
-                    return found;
-                }
-                let Some(next) = config.aliases.get(name) else { break };
-                name = next;
-            }
-            ModelName::from(name.as_str())
-        };
-        let aliases = config.aliases.keys().filter(|alias| !models.contains_key(alias.as_str()));
-        let aliases = aliases.map(|alias| (alias.clone(), end(alias))).collect();
-        let mut catalog = Self { models, aliases, providers };
-        let placed = |(alias, end): (&String, &ModelName)| {
-            let model = catalog.placed(end.as_str()).filter(|_| !catalog.models.contains_key(end))?;
-            Some((alias.clone(), model.name.clone()))
-        };
-        let placed: Vec<_> = catalog.aliases.iter().filter_map(placed).collect();
-        catalog.aliases.extend(placed);
-        catalog
+        Self { names: Names::new(models, config), providers }
     }
 
-    /// The model of that name or alias. Also found: Ollama's `llama3.2:latest` by `llama3.2`; a model by its vendor's
-    /// id (`claude-3-7-sonnet-20250219`); and a listed name with `-latest` or Claude Code's long-context mark (`[1m]`)
-    /// appended.
+    /// The model that is asked for by this name ([`Names`]).
     pub fn find(&self, name: &str) -> Option<&Arc<Model>> {
-        let listed = |name: &str| {
-            let direct = self.models.get(name);
-            direct.or_else(|| self.aliases.get(name).and_then(|target| self.models.get(target)))
-        };
-        let latest = || self.models.get(format!("{name}:latest").as_str());
-        let served = || self.models.values().find(|model| model.settings.upstream.as_deref() == Some(name));
-        listed(name).or_else(latest).or_else(served).or_else(|| listed(unmarked(name)?))
+        self.names.find(name)
     }
 
-    /// The model that a client asks for by this name. Beside the names that [`Self::find`] knows it may be one of
-    /// OpenRouter's or LiteLLM's form, `provider/model`, where that provider serves the model.
-    pub fn asked_for(&self, name: &str) -> Option<&Arc<Model>> {
-        self.find(name).or_else(|| self.placed(name))
-    }
-
-    /// The model of a name of the form `provider/model`.
-    fn placed(&self, name: &str) -> Option<&Arc<Model>> {
-        let (provider, id) = name.split_once('/')?;
-        let serves = |model: &&Arc<Model>| model.deployments.iter().any(|it| it.provider.name == provider);
-        let served = || self.models().find(|model| model.deployments.iter().any(|it| it.name == name));
-        self.find(id).filter(serves).or_else(served)
+    /// The provider in a name of the form `provider/model`; `None` where the name as a whole is a model's.
+    pub fn provider_in<'n>(&self, name: &'n str) -> Option<&'n str> {
+        self.names.provider_in(name)
     }
 
     /// What a client asks for by this name, where an alias of it leaves the choice to the gateway: `auto`, or `auto:`
     /// with an objective.
     pub fn unaliased<'a>(&'a self, name: &'a str) -> &'a str {
-        let end = self.aliases.get(name).map(ModelName::as_str);
-        end.filter(|end| ModelName::is_auto(end)).unwrap_or(name)
+        self.names.unaliased(name)
+    }
+
+    /// Whether a name leaves the choice of the model to the gateway, itself or as an alias.
+    pub fn leaves_choice(&self, name: &str) -> bool {
+        self.names.leaves_choice(name)
     }
 
     /// The name under which the model that is asked for so is listed; `name` itself where there is none.
     pub fn canonical<'a>(&'a self, name: &'a str) -> &'a str {
-        self.asked_for(name).map_or(name, |model| model.name.as_str())
+        self.find(name).map_or(name, |model| model.name.as_str())
     }
 
     /// Whether a model is among `names`, which may be aliases.
@@ -201,12 +164,12 @@ impl Catalog {
 
     /// All models, by name.
     pub fn models(&self) -> impl Iterator<Item = &Arc<Model>> {
-        self.models.values()
+        self.names.models().values()
     }
 
     /// Aliases and the models they lead to.
     pub fn aliases(&self) -> &BTreeMap<String, ModelName> {
-        &self.aliases
+        self.names.aliases()
     }
 
     /// A provider by its key in the configuration.
@@ -218,10 +181,6 @@ impl Catalog {
     pub fn providers(&self) -> impl Iterator<Item = &Arc<Provider>> {
         self.providers.values()
     }
-}
-
-fn unmarked(name: &str) -> Option<&str> {
-    name.strip_suffix("-latest").or_else(|| name.strip_suffix("[1m]"))
 }
 
 #[cfg(test)]
@@ -289,12 +248,13 @@ mod tests {
 
     #[test]
     fn a_model_is_asked_for_by_its_providers_name_and_its_own() {
-        let config = "[aliases]\nteam = 'openai/gpt-4o'\n[providers.router]\nbase_url = 'http://127.0.0.1:1'\n[models.far]\nprovider = 'router'\n\
+        let config = "[aliases]\nteam = 'openai/gpt-4o'\nlater = 'anthropic/claude-opus-4-8'\n[providers.router]\nbase_url = 'http://127.0.0.1:1'\n[models.far]\nprovider = 'router'\n\
             upstream = 'anthropic/claude-far'\n[models.two]\n[[models.two.deployments]]\nprovider = 'openai'\n\
             upstream = 'two-1'\n[[models.two.deployments]]\nprovider = 'router'\nupstream = 'x/two'\n";
         let catalog = Catalog::new(&config.parse().unwrap(), &BTreeMap::new(), None);
         for (name, model) in [
             ("openai/gpt-4o", Some("gpt-4o")),
+            ("later", Some("claude-opus-5-5")),
             ("team", Some("gpt-4o")),
             ("anthropic/claude-opus-4-8", Some("claude-opus-5-5")),
             ("anthropic/claude-far", Some("far")),
@@ -306,7 +266,7 @@ mod tests {
             ("nobody/gpt-4o", None),
             ("openai/", None),
         ] {
-            assert_eq!(catalog.asked_for(name).map(|model| model.name.as_str()), model, "{name}");
+            assert_eq!(catalog.find(name).map(|model| model.name.as_str()), model, "{name}");
         }
     }
 

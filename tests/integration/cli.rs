@@ -117,6 +117,14 @@ fn tokens_are_made_listed_and_revoked() {
     let alone = ["--set", "providers.ollama.discover=false"];
     let known = ["token", "new", "one", "--models", "claude-sonnet"];
     assert!(pointsman(dir.path(), &[&known[..], &alone].concat()).status.success());
+    let placed = ["token", "new", "placed", "--models", "anthropic/claude-sonnet"];
+    assert!(pointsman(dir.path(), &[&placed[..], &alone].concat()).status.success());
+    for name in ["auto", "auto:cost", "ours"] {
+        let choice = ["token", "new", "choice", "--models", name, "--set", "aliases.ours=auto"];
+        let told = stderr(&pointsman(dir.path(), &choice));
+        let why = format!("`{name}` is no model: it chooses among those that a token opens");
+        assert!(told.contains(&why), "{told}");
+    }
     let unknown = ["token", "new", "two", "--models", "claude-sonet"];
     let refused = pointsman(dir.path(), &[&unknown[..], &alone].concat());
     let hint = "; did you mean `claude-sonnet`?";

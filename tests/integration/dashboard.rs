@@ -355,13 +355,19 @@ async fn who_may_look_no_longer_sees_nothing_more() {
 
 #[tokio::test]
 async fn tokens_are_made_shown_once_and_revoked() {
-    let gateway = locked("").await;
+    let gateway = locked("[aliases]\nours = 'auto'\n").await;
     let browser = Browser::sign_in(&gateway).await;
     let wanted = json!({ "name": "ci <b>", "scopes": ["chat"], "requests_per_minute": 5 });
     let mut useless = wanted.clone();
     useless["models"] = json!([]);
-    let refused = browser.call("POST", "/api/admin/tokens", useless).await;
+    let refused = browser.call("POST", "/api/admin/tokens", useless.clone()).await;
     assert_eq!(refused.status(), 400, "a list of no model is not a list of all");
+    for name in ["auto", "ours"] {
+        useless["models"] = json!([name]);
+        let refused = browser.call("POST", "/api/admin/tokens", useless.clone()).await.text().await.unwrap();
+        let why = format!("`{name}` is no model: it chooses among those that a token opens");
+        assert!(refused.contains(&why), "{refused}");
+    }
     let made = browser.call("POST", "/api/admin/tokens", wanted.clone()).await;
     assert_eq!(made.status(), 201);
     let made: Value = made.json().await.unwrap();

@@ -290,3 +290,40 @@ async fn a_name_that_leads_nowhere_is_not_told_back_whole() {
     assert!(response.text().await.unwrap().len() < 1000);
     gateway.stop().await;
 }
+
+#[tokio::test]
+async fn a_providers_name_before_ours_means_that_model_at_that_provider() {
+    let a = Mock::start(|body| embedding(if body.contains("small-2") { 2 } else { 99 }, 0)).await;
+    let b = Mock::start(|body| embedding(if body.contains("small-c") { 7 } else { 99 }, 0)).await;
+    let models = "[models.embedder]\nprovider = 'a'\nupstream = 'small-2'\n\
+        deployments = [{ provider = 'b', upstream = 'small-b' }, { provider = 'b', upstream = 'small-c' }]\n\
+        [models.shut]\nprovider = 'a'\n[aliases]\nours = 'auto'\nteam = 'embedder'\n\
+        [[rules]]\nname = 'never'\nforbid = ['shut']\n";
+    let gateway = TestGateway::before(&providers(a.address, b.address), models).await;
+    let send = async |model: &str| {
+        let response = gateway.post("/v1/embeddings", json!({ "model": model, "input": "one" })).await;
+        (response.status().as_u16(), response.text().await.unwrap())
+    };
+    for name in ["a/embedder", "a/team", "a/small-2"] {
+        for _ in 0..3 {
+            let (status, told) = send(name).await;
+            assert!(status == 200 && told.contains(r#""total_tokens":2"#), "{name}: {told}");
+        }
+    }
+    assert_eq!((a.calls(), b.calls()), (9, 0));
+    for _ in 0..8 {
+        let (status, told) = send("b/small-c").await;
+        assert!(status == 200 && told.contains(r#""total_tokens":7"#), "that one deployment: {told}");
+    }
+    assert_eq!(send("b/embedder").await.0, 200);
+    assert_eq!((a.calls(), b.calls()), (9, 9));
+    for name in ["shut", "a/shut"] {
+        let (status, told) = send(name).await;
+        assert!(status == 403 && told.contains("the rule `never` does not let this go to shut"), "{name}: {told}");
+    }
+    for name in ["auto", "ours"] {
+        let (status, told) = send(name).await;
+        assert!(status == 404 && told.contains(&format!("`{name}` chooses among models for chats")), "{told}");
+    }
+    gateway.stop().await;
+}

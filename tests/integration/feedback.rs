@@ -119,7 +119,7 @@ async fn feedback_is_idempotent_and_unknown_decisions_are_told() {
 
 #[tokio::test]
 async fn a_caller_that_only_asked_may_report_what_happened() {
-    let gateway = TestGateway::start("[budget]\nusd_per_day = 100.0").await;
+    let gateway = TestGateway::start("[budget]\nusd_per_day = 100.0\n[aliases]\nours = 'auto'").await;
     let asked: Value = gateway.post("/api/route", ask("/api/chat", "gpt-4o", "hi")).await.json().await.unwrap();
     let id = asked["decision_id"].as_str().unwrap();
     let usage = json!({ "input_tokens": 1_000_000, "output_tokens": 0 });
@@ -132,6 +132,12 @@ async fn a_caller_that_only_asked_may_report_what_happened() {
     let inner = &gateway.app.gateway;
     assert!(inner.budgets.status(0.0)[0].ahead_usd > 2.0, "{:?}", inner.budgets.status(0.0));
     assert!(inner.speeds.expect(&"gpt-4o".into(), 100.0).is_some_and(|took| took > 0.1), "it was measured");
+    for (name, told) in [("openai/gpt-4o", 202), ("openai/gpt-5", 404), ("auto", 404), ("ours", 404)] {
+        let other = json!({ "decision_id": id, "status": "ok", "model": name });
+        assert_eq!(gateway.post("/api/outcomes", other).await.status(), told, "{name}");
+    }
+    let model = entry(&gateway, id).await.outcome.unwrap().model;
+    assert_eq!(model.unwrap().as_str(), "gpt-4o");
     let timeout = json!({ "decision_id": id, "status": "timeout" });
     assert_eq!(gateway.post("/api/outcomes", timeout).await.status(), 202);
     assert_eq!(entry(&gateway, id).await.outcome.unwrap().signals, [Signal::Timeout], "the later one counts");

@@ -90,7 +90,8 @@ async fn clients_of_ollama_are_told_that_this_is_none() {
 
 #[tokio::test]
 async fn a_method_or_a_model_that_is_not_there_is_named() {
-    let gateway = TestGateway::start("[aliases]\nours = 'gpt-4o'").await;
+    let gateway =
+        TestGateway::start("[aliases]\nours = 'gpt-4o'\ncheap = 'auto:cost'\n'openrouter/auto' = 'cheap'").await;
     let response = gateway.http.get(gateway.url("/v1/messages")).send().await.unwrap();
     assert_eq!((response.status().as_u16(), response.headers()["allow"].to_str().unwrap()), (405, "POST"));
     let answer: Value = response.json().await.unwrap();
@@ -106,11 +107,20 @@ async fn a_method_or_a_model_that_is_not_there_is_named() {
     };
     let entry = json!({ "id": "gpt-4o", "object": "model", "created": 0, "owned_by": "openai" });
     assert_eq!(get("/v1/models/gpt-4o", "").await, (200, entry.clone()));
-    assert_eq!(get("/v1/models/ours", "").await, (200, entry));
-    assert_eq!(get("/v1/models/auto", "").await.1["owned_by"], "pointsman");
+    for name in ["ours", "openai/gpt-4o", "openai%2Fgpt-4o", "openai/ours", "gpt-4o-latest"] {
+        assert_eq!(get(&format!("/v1/models/{name}"), "").await, (200, entry.clone()), "{name}");
+    }
+    for name in ["auto", "auto:cost", "cheap", "openrouter/auto"] {
+        let (status, answer) = get(&format!("/v1/models/{name}"), "").await;
+        assert_eq!(
+            (status, &answer["id"], &answer["owned_by"]),
+            (200, &json!("auto"), &json!("pointsman")),
+            "{name}"
+        );
+    }
     let (status, answer) = get("/v1/models/gpt-4o", "2023-06-01").await;
     assert_eq!((status, &answer["type"], &answer["id"]), (200, &json!("model"), &json!("gpt-4o")));
-    for name in ["gpt-5000", "%ff", "%00"] {
+    for name in ["gpt-5000", "%ff", "%00", "auto:dear", "anthropic/gpt-4o", "openai/"] {
         let (status, answer) = get(&format!("/v1/models/{name}"), "").await;
         assert_eq!((status, &answer["error"]["code"]), (404, &json!("not_found")));
         let (status, answer) = get(&format!("/v1/models/{name}"), "2023-06-01").await;

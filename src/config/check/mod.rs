@@ -9,7 +9,6 @@ mod rule;
 
 use addresses::check_addresses;
 use amounts::check_amounts;
-pub(super) use model::leaves_choice;
 use model::{check_aliases, check_model};
 use provider::check_provider;
 pub(super) use provider::unlikely_end;
@@ -29,17 +28,18 @@ pub(super) struct Problem {
 
 /// Everything wrong with the values of `config`.
 pub(super) fn problems(config: &Config) -> Vec<Problem> {
+    let names = config.names();
     let mut problems = Vec::new();
     let mut bad = |path: String, what: String| problems.push(Problem { path, what });
     for (name, provider) in &config.providers {
         check_provider(name, provider, &mut bad);
     }
     for (name, model) in &config.models {
-        check_model(name, model, config, &mut bad);
+        check_model(name, model, config, &names, &mut bad);
     }
-    check_aliases(config, &mut bad);
+    check_aliases(config, &names, &mut bad);
     for (index, rule) in config.rules.iter().enumerate() {
-        check_rule(index, rule, config, &mut bad);
+        check_rule(index, rule, config, &names, &mut bad);
     }
     check_amounts(config, &mut bad);
     if config.server.data_dir.as_os_str().is_empty() {

@@ -5,10 +5,16 @@ use serde_json::Value;
 
 use crate::config::layers::join;
 use crate::config::nearest::did_you_mean;
-use crate::config::{Config, Model};
+use crate::config::{Config, Model, Names};
 use crate::protocol::{ModelName, NamedObjective};
 
-pub(super) fn check_model(name: &str, model: &Model, config: &Config, bad: &mut impl FnMut(String, String)) {
+pub(super) fn check_model(
+    name: &str,
+    model: &Model,
+    config: &Config,
+    names: &Names<&Model>,
+    bad: &mut impl FnMut(String, String),
+) {
     let path = join("models", name);
     if ModelName::is_auto(name) {
         bad(path.clone(), "`auto` means that Pointsman chooses; give the model another name".into());
@@ -61,12 +67,12 @@ pub(super) fn check_model(name: &str, model: &Model, config: &Config, bad: &mut 
     if model.upstream.as_deref() == Some("") {
         bad(format!("{path}.upstream"), "must not be empty; leave it out for the model's name".into());
     }
-    if let Some(like) = model.like.as_ref().filter(|like| !config.knows_model(like) && !config.discovers()) {
-        bad(format!("{path}.like"), format!("there is no model `{like}`"));
+    if let Some(like) = &model.like {
+        check_reference(&format!("{path}.like"), like, config, names, bad);
     }
 }
 
-pub(super) fn check_aliases(config: &Config, bad: &mut impl FnMut(String, String)) {
+pub(super) fn check_aliases(config: &Config, names: &Names<&Model>, bad: &mut impl FnMut(String, String)) {
     for (alias, model) in &config.aliases {
         let path = join("aliases", alias);
         if config.models.contains_key(alias) {
@@ -76,24 +82,17 @@ pub(super) fn check_aliases(config: &Config, bad: &mut impl FnMut(String, String
             bad(path.clone(), "`auto` means that Pointsman chooses; take another name".into());
         }
         match alias_loop(alias, config) {
-            Some(names) => bad(path, format!("leads back to itself: {}", names.join(" -> "))),
+            Some(steps) => bad(path, format!("leads back to itself: {}", steps.join(" -> "))),
             None if ModelName::is_auto(model) && !names_objective(model) => {
                 bad(
                     path,
                     format!("there is no `{model}`; use auto, auto:quality, auto:balanced, auto:cost or auto:speed"),
                 );
             }
-            None if leaves_choice(model, config) => {}
-            None => check_reference(&path, model, config, bad),
+            None if names.leaves_choice(model) => {}
+            None => check_reference(&path, model, config, names, bad),
         }
     }
-}
-
-/// Whether a name leaves the choice of the model to the gateway, itself or as an alias.
-pub(in crate::config) fn leaves_choice(name: &str, config: &Config) -> bool {
-    // No more steps than aliases: a loop ends here, too.
-    let steps = std::iter::successors(Some(name), |name| config.aliases.get(*name).map(String::as_str));
-    steps.take(config.aliases.len() + 1).any(ModelName::is_auto)
 }
 
 /// Whether `auto` stands alone, or with an objective that exists.
@@ -117,12 +116,20 @@ fn alias_loop<'a>(alias: &'a str, config: &'a Config) -> Option<Vec<&'a str>> {
     None
 }
 
-/// Refuses a name that no model has, but only where no server is asked for its list: it may list the model later.
-pub(super) fn check_reference(path: &str, model: &str, config: &Config, bad: &mut impl FnMut(String, String)) {
-    if config.aliases.contains_key(model) && leaves_choice(model, config) {
-        bad(path.to_owned(), format!("`{model}` is an alias of `auto`; name a model"));
+/// Refuses a name that leaves the choice open; and one that no model has, but only where no server is asked for its
+/// list: it may list the model later.
+pub(super) fn check_reference(
+    path: &str,
+    model: &str,
+    config: &Config,
+    names: &Names<&Model>,
+    bad: &mut impl FnMut(String, String),
+) {
+    if names.leaves_choice(model) {
+        bad(path.to_owned(), format!("`{model}` is no model: it leaves the choice to Pointsman; name a model"));
+        return;
     }
-    if config.knows_model(model) || config.discovers() {
+    if names.knows(model) || config.discovers() {
         return;
     }
     let hint = did_you_mean(model, config.models.keys().map(String::as_str));

@@ -3,9 +3,15 @@
 use super::amounts::check_objective;
 use super::model::check_reference;
 use crate::config::layers::join;
-use crate::config::{Config, Rule, Search};
+use crate::config::{Config, Model, Names, Rule, Search};
 
-pub(super) fn check_rule(index: usize, rule: &Rule, config: &Config, bad: &mut impl FnMut(String, String)) {
+pub(super) fn check_rule(
+    index: usize,
+    rule: &Rule,
+    config: &Config,
+    names: &Names<&Model>,
+    bad: &mut impl FnMut(String, String),
+) {
     let path = format!("rules[{index}]");
     if rule.name.is_empty() {
         bad(format!("{path}.name"), "is missing: explanations name the rule".into());
@@ -21,7 +27,7 @@ pub(super) fn check_rule(index: usize, rule: &Rule, config: &Config, bad: &mut i
     }
     let named = rule.pin.iter().chain(&rule.prefer).chain(&rule.forbid).chain(rule.weights.keys());
     for model in named {
-        check_reference(&path, model, config, bad);
+        check_reference(&path, model, config, names, bad);
     }
     if rule.weights.values().any(|weight| !(weight.is_finite() && *weight >= 0.0)) {
         bad(format!("{path}.weights"), "a weight must be 0 or more".into());

@@ -16,7 +16,7 @@ use crate::http::api::body;
 use crate::http::error::Rejection;
 use crate::http::middleware::caller::Operator;
 use crate::http::to_the_end;
-use crate::protocol::{ApiError, ErrorKind, ModelName};
+use crate::protocol::{ApiError, ErrorKind};
 use crate::store::{NewToken, Scope, Token, TokenError};
 
 /// A token, without its secret.
@@ -138,9 +138,13 @@ async fn on_blocking_thread<T: Send + 'static>(
 
 fn add(gateway: &Gateway, wanted: Wanted) -> Result<Made, ApiError> {
     let live = gateway.live();
-    let is_known = |name: &str| ModelName::is_auto(name) || live.catalog.asked_for(name).is_some();
-    if let Some(unknown) = wanted.models.iter().flatten().find(|name| !is_known(name)) {
-        return Err(ApiError::invalid(format!("there is no model `{unknown}`")).at("models"));
+    for name in wanted.models.iter().flatten() {
+        if live.catalog.leaves_choice(name) {
+            return Err(api_error(TokenError::chooses(name)));
+        }
+        if live.catalog.find(name).is_none() {
+            return Err(ApiError::invalid(format!("there is no model `{name}`")).at("models"));
+        }
     }
     let new = NewToken {
         name: wanted.name,

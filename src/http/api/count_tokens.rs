@@ -39,7 +39,7 @@ pub async fn count(
         let token = caller.token.as_deref();
         let (_permit, bytes) = body::admit(&gateway, &live, token, body, Instant::now()).await?;
         let request = chat::read_request(Dialect::Anthropic, &with_max_tokens(&bytes)?, &headers)?;
-        if let Some(model) = live.catalog.asked_for(&request.model) {
+        if let Some(model) = live.catalog.find(&request.model) {
             live.allow(token, model.name.as_str())?;
         }
         if let Some((model, deployment)) = vendor(&live, &request, &bytes, token, &headers)
@@ -70,7 +70,7 @@ fn vendor<'l>(
     token: Option<&Token>,
     headers: &HeaderMap,
 ) -> Option<(&'l Model, Arc<Deployment>)> {
-    let model = live.catalog.asked_for(&request.model)?;
+    let model = live.catalog.find(&request.model)?;
     let name = model.name.as_str();
     let verdict = live.verdict(request, body, token, headers);
     let pinned_elsewhere = verdict.pin.is_some_and(|pin| live.catalog.canonical(&pin) != name);

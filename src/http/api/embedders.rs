@@ -75,21 +75,24 @@ impl Failed {
 }
 
 impl Embedders {
-    /// Who serves the model of this name. A `provider/model-id` that is a deployment of a model in the catalog is
-    /// treated as that model.
+    /// Who serves the model of this name. Of `provider/model` that provider's deployments alone are meant, of the name
+    /// of a deployment that one.
     ///
     /// # Errors
     ///
     /// `NotFound`; `InvalidRequest` where no provider of the model has embeddings; that of `unready` where none can be
     /// called now.
     pub(super) fn of(live: &LiveConfig, name: &str) -> Result<Self, ApiError> {
-        let listed = live.catalog.find(name);
-        let served =
-            || live.catalog.models().find(|model| model.deployments.iter().any(|deployment| deployment.name == name));
-        if let Some(model) = listed.or_else(served) {
+        if let Some(model) = live.catalog.find(name) {
+            let provider = live.catalog.provider_in(name);
+            let is_exact = model.deployments.iter().any(|deployment| deployment.name == name);
+            let is_meant = |deployment: &Deployment| match provider {
+                None => true,
+                Some(_) if is_exact => deployment.name == name,
+                Some(provider) => deployment.provider.name == provider,
+            };
             let gives = |deployment: &&Arc<Deployment>| {
-                deployment.provider.url(Endpoint::Embeddings).is_some()
-                    && (listed.is_some() || deployment.name == name)
+                deployment.provider.url(Endpoint::Embeddings).is_some() && is_meant(deployment)
             };
             let deployments: Vec<Arc<Deployment>> = model.deployments.iter().filter(gives).cloned().collect();
             if deployments.is_empty() {
@@ -104,8 +107,11 @@ impl Embedders {
         }
         let named = name.split_once('/').and_then(|(provider, id)| Some((live.catalog.provider(provider)?, id)));
         let (provider, id) = named.ok_or_else(|| {
-            let message =
-                format!("there is no model `{name}`; write provider/model-id for one that is not configured");
+            let message = if live.catalog.leaves_choice(name) {
+                format!("`{name}` chooses among models for chats; name a model that gives embeddings")
+            } else {
+                format!("there is no model `{name}`; write provider/model-id for one that is not configured")
+            };
             ApiError::new(ErrorKind::NotFound, message).at("model")
         })?;
         match &provider.unusable {
@@ -179,7 +185,7 @@ impl Embedders {
             return kept(rule, self.name());
         }
         let (Some(pin), Some(hit)) = (&verdict.pin, verdict.hits.last()) else { return Ok(()) };
-        let homes = live.catalog.asked_for(pin).map(|home| home.deployments.as_slice()).unwrap_or_default();
+        let homes = live.catalog.find(pin).map(|home| home.deployments.as_slice()).unwrap_or_default();
         let is_home = |provider: &Provider| homes.iter().any(|home| home.provider.name == provider.name);
         let left = match self {
             Self::Listed { deployments, .. } => {

@@ -13,6 +13,7 @@ use crate::gateway::{Gateway, LiveConfig};
 use crate::http::error::Rejection;
 use crate::http::middleware::caller::{Caller, Chatter};
 use crate::protocol::{ApiError, Dialect, ErrorKind};
+use crate::route::RequestedModel;
 use crate::upstream::Model;
 
 /// `GET /v1/models`: the models that can be called now, `auto` first; in Anthropic's format for clients of its SDK.
@@ -27,7 +28,7 @@ pub async fn list(State(gateway): State<Arc<Gateway>>, Chatter(caller): Chatter,
     Json(json!({ "object": "list", "data": data }))
 }
 
-/// `GET /v1/models/{name}`: one entry of that list, by the model's name or an alias.
+/// `GET /v1/models/{name}`: one entry of that list, by any name that a chat may ask for.
 pub async fn one(
     State(gateway): State<Arc<Gateway>>,
     Chatter(caller): Chatter,
@@ -37,14 +38,21 @@ pub async fn one(
     let live = gateway.live();
     let anthropic = is_anthropic(&headers);
     // A path that is not UTF-8 names no model.
-    let name = name.map_or_else(|_| String::new(), |Path(name)| name);
-    let known = live.catalog.find(&name).map_or(name.as_str(), |model| model.name.as_str());
-    if !askable(&live, &caller).contains(&known) {
+    let known = name.as_ref().ok().and_then(|Path(name)| entry_of(&live, name));
+    let Some(known) = known.filter(|known| askable(&live, &caller).contains(known)) else {
         let dialect = if anthropic { Dialect::Anthropic } else { Dialect::OpenAi };
         let error = ApiError::new(ErrorKind::NotFound, "no such model can be called now: `GET /models` says why");
         return Err(Rejection::new(dialect, error.at("model")));
-    }
+    };
     Ok(Json(listed(&live, known, anthropic)))
+}
+
+/// The entry of the list that a name means: a model's, or `auto`, whichever objective it has.
+fn entry_of<'a>(live: &'a LiveConfig, name: &str) -> Option<&'a str> {
+    match RequestedModel::parse(live.catalog.unaliased(name)).ok()? {
+        RequestedModel::Auto(_) => Some("auto"),
+        RequestedModel::Model(name) => Some(live.catalog.find(&name)?.name.as_str()),
+    }
 }
 
 fn is_anthropic(headers: &HeaderMap) -> bool {
