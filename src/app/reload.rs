@@ -70,11 +70,13 @@ impl Reloader {
         };
         match taken {
             Ok(files) => {
+                gateway.set_config_errors(Vec::new());
                 // Other files may have been read this time.
                 *self = Self::new(std::mem::take(&mut self.args), files);
                 Ok(())
             }
             Err(errors) => {
+                gateway.set_config_errors(errors.0.clone());
                 self.files = before;
                 Err(errors)
             }

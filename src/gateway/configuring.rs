@@ -30,6 +30,17 @@ impl Gateway {
         save_if_ended(&self.store, &overrides, &self.live().config.overrides);
     }
 
+    /// Keeps what is wrong with the configuration that was read last, for operators; none where it was taken over.
+    pub fn set_config_errors(&self, errors: Vec<String>) {
+        *self.config_errors.lock() = errors;
+    }
+
+    /// What is wrong with the configuration that was read last: an older one is in force, and a restart would fail.
+    /// None where it was taken over.
+    pub fn config_errors(&self) -> Vec<String> {
+        self.config_errors.lock().clone()
+    }
+
     /// Drops the lists of models that no longer hold under another configuration.
     fn keep_listings(&self, config: &Config) {
         let before = self.live.load();

@@ -81,6 +81,8 @@ pub struct Gateway {
     live: ArcSwap<LiveConfig>,
     tokens: ArcSwap<Tokens>,
     changing_tokens: Mutex<()>,
+    /// What is wrong with a changed configuration, which is not in force therefore.
+    config_errors: Mutex<Vec<String>>,
     /// Held while operators' changes are saved and put in force.
     overriding: tokio::sync::Mutex<()>,
     /// The models that servers list, by provider.
@@ -147,6 +149,7 @@ impl Gateway {
             live: ArcSwap::from_pointee(parts.live),
             tokens: ArcSwap::from_pointee(parts.tokens),
             changing_tokens: Mutex::default(),
+            config_errors: Mutex::default(),
             overriding: Default::default(),
             discovered: Mutex::default(),
             servers_changed: Notify::new(),

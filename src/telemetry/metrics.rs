@@ -140,6 +140,7 @@ pub struct Metrics {
     classifier_tokens: Counter,
     classifier_ready: Gauge,
     classifier_batch: Family<PercentileLabel, Gauge<f64, AtomicU64>>,
+    config_good: Gauge,
     policy_version: Gauge,
     policy_learned_from: Gauge,
     budget_price: Gauge<f64, AtomicU64>,
@@ -260,6 +261,12 @@ impl Default for Metrics {
                 "What the last batches took to read",
                 Family::default(),
             ),
+            config_good: add(
+                it,
+                "config_good",
+                "1 = the configuration that was read last is in force; 0 = it is wrong, and would end a restart: an older \
+                 one stays in force",
+            ),
             policy_version: add(it, "policy_version", "The learned policy in force"),
             policy_learned_from: add(
                 it,
@@ -375,6 +382,11 @@ impl Metrics {
         for (percentile, micros) in [("50", figures.batch_us.0), ("99", figures.batch_us.1)] {
             self.classifier_batch.get_or_create(&PercentileLabel { percentile }).set(f64::from(micros) / 1e6);
         }
+    }
+
+    /// Sets whether the configuration that was read last is in force.
+    pub fn config(&self, good: bool) {
+        self.config_good.set(i64::from(good));
     }
 
     /// Sets the figures of the learned policy and the budget.

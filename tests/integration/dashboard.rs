@@ -354,6 +354,38 @@ async fn who_may_look_no_longer_sees_nothing_more() {
 }
 
 #[tokio::test]
+async fn why_a_changed_file_is_not_in_force_is_told_to_operators_until_one_is() {
+    let gateway = locked("").await;
+    let browser = Browser::sign_in(&gateway).await;
+    let file = gateway.args.file.clone().unwrap();
+    let told = async || {
+        let config: Value = browser.get("/api/admin/config").await.json().await.unwrap();
+        let page = browser.get("/dashboard/configuration").await.text().await.unwrap();
+        (config["errors"].clone(), page, gateway.admin("/metrics").await)
+    };
+    let is_quiet = |(errors, page, metrics): (Value, String, String)| {
+        let good = metrics.contains("\npointsman_config_good 1\n");
+        errors == json!([]) && !page.contains("configuration is wrong") && good
+    };
+    assert!(is_quiet(told().await));
+    std::fs::write(&file, "[models.gpt-4o]\nweight = -1\n[server]\nlisten_on = '<b>'").unwrap();
+    settle(|| !gateway.app.gateway.config_errors().is_empty(), "the change was not noticed").await;
+    let (errors, page, metrics) = told().await;
+    let all = errors.as_array().unwrap();
+    assert_eq!(all.len(), 2, "{all:?}");
+    for error in all {
+        let error = error.as_str().unwrap();
+        assert!(error.starts_with("models.gpt-4o.weight: ") || error.starts_with("server.listen_on: "), "{error}");
+    }
+    assert!(page.contains("models.gpt-4o.weight: ") && page.contains("configuration is wrong"), "{page}");
+    assert!(metrics.contains("\npointsman_config_good 0\n"), "{metrics}");
+    std::fs::write(&file, "[models.gpt-4o]\nweight = 1.0").unwrap();
+    settle(|| gateway.app.gateway.config_errors().is_empty(), "the mended one was not noticed").await;
+    assert!(is_quiet(told().await));
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn tokens_are_made_shown_once_and_revoked() {
     let gateway = locked("[aliases]\nours = 'auto'\n").await;
     let browser = Browser::sign_in(&gateway).await;

@@ -1,4 +1,4 @@
-//! `GET /api/admin/config`: every value in force, and where it was set.
+//! `GET /api/admin/config`: every value in force, and where it was set; and why a changed file is not in force.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,6 +15,9 @@ use crate::http::middleware::caller::Operator;
 pub struct Effective {
     /// Every value, sorted by key.
     pub settings: Vec<Value>,
+    /// What is wrong with the configuration that was read last, in place of which an older one is in force. Mostly
+    /// empty.
+    pub errors: Vec<String>,
 }
 
 /// One value.
@@ -43,7 +46,7 @@ pub fn all(gateway: &Gateway) -> Effective {
         let value = Value { path: path.clone(), value: value.clone(), origin: "dashboard".into() };
         settings.insert(path.as_str(), value);
     }
-    Effective { settings: settings.into_values().collect() }
+    Effective { settings: settings.into_values().collect(), errors: gateway.config_errors() }
 }
 
 /// `GET /api/admin/config`.

@@ -73,6 +73,7 @@ pub async fn metrics(State(gateway): State<Arc<Gateway>>, _: Passer, headers: He
         ready: gateway.classifier.is_ready(),
         batch_us: (counts.p50_us, counts.p99_us),
     });
+    gateway.metrics.config(gateway.config_errors().is_empty());
     let policy = gateway.learner.live();
     gateway.metrics.policy(policy.policy.version, policy.policy.learned_from(), gateway.budgets.price(now_s()));
     let (media_type, text) = if wants_older(&headers) {

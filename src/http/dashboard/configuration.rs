@@ -15,7 +15,7 @@ use crate::http::admin::config;
 
 /// `GET`.
 pub(super) async fn page(State(gateway): State<Arc<Gateway>>, visitor: Visitor) -> Response {
-    let settings = config::all(&gateway).settings;
+    let config::Effective { settings, errors } = config::all(&gateway);
     let mut sections: Vec<(&str, Vec<&config::Value>)> = Vec::new();
     for setting in &settings {
         let section = setting.path.split('.').next().unwrap_or_default();
@@ -26,6 +26,7 @@ pub(super) async fn page(State(gateway): State<Arc<Gateway>>, visitor: Visitor) 
     }
     let changed = settings.iter().filter(|setting| setting.origin != "default").count();
     let body = markup! {
+        @if !errors.is_empty() { (refused(&errors)) }
         div.toolbar {
             label.search for="find" {
                 (super::icons::icon("search"))
@@ -48,6 +49,19 @@ pub(super) async fn page(State(gateway): State<Arc<Gateway>>, visitor: Visitor) 
     let lead =
         "Every value in force and who set it. Edit the file, or send SIGHUP: live sections change without a restart.";
     html(Page::new("/dashboard/configuration", "Configuration", lead).render(&gateway, &visitor, &body))
+}
+
+/// What is wrong with a changed file: without it an operator sees old values, and no reason.
+fn refused(errors: &[String]) -> Markup {
+    markup! {
+        div.alert role="alert" {
+            (super::icons::icon("alert"))
+            div {
+                span { "The changed configuration is wrong. The old one stays in force, until a restart, which would fail:" }
+                ul { @for error in errors { li { (error) } } }
+            }
+        }
+    }
 }
 
 fn table(settings: &[&config::Value]) -> Markup {
