@@ -162,7 +162,7 @@ pub(super) fn find_room(dir: &Path) -> io::Result<()> {
     const ROOM: usize = 4 << 20;
     // In small pieces: the allocator would cut what the room took into the program's own pages, all of them touched.
     // No zeros: some file systems keep those for nothing.
-    const PIECE: [u8; 64 << 10] = [0xa5; 64 << 10];
+    static PIECE: [u8; 64 << 10] = [0xa5; 64 << 10];
     make_private(dir)?;
     let path = dir.join("log.room");
     // A file of that name is a leftover, or a link that the directory's owner has made.
