@@ -535,6 +535,8 @@ mod arguments_tests;
 #[cfg(test)]
 mod caching_tests;
 #[cfg(test)]
+mod ends_tests;
+#[cfg(test)]
 mod large_tests;
 #[cfg(test)]
 mod newer_tests;
