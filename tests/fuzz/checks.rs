@@ -124,7 +124,9 @@ pub fn stream(bytes: &[u8], piece: usize) -> Signature {
     let pieces = bytes.chunks(piece.max(1)).map(|piece| passing.push(Bytes::copy_from_slice(piece)));
     let mut passed = pieces.collect::<Vec<_>>().concat();
     passed.extend_from_slice(&passing.finish());
-    assert_eq!(passed, bytes, "what passes through is what came");
+    let came = passed.strip_prefix(bytes);
+    assert!(came.is_some(), "what passes through is what came");
+    assert!(matches!(came, Some(b"" | b"\n" | b"\n\n")), "and at most the last event's empty line");
     signature
 }
 
