@@ -3,10 +3,14 @@
 //! No text of a prompt goes in unless `store.prompts` is on; questions and conversations are identified by keyed
 //! fingerprints.
 
+use std::iter::once;
+
+use serde_json::Value;
+
 use super::PlanRequest;
 use crate::bandit::Grounds;
 use crate::dispatch::Outcome;
-use crate::protocol::{ChatRequest, Message, Role};
+use crate::protocol::{ChatRequest, ImageSource, Message, Part, Role};
 use crate::route::{Considered, Decision, Prediction};
 use crate::store::{
     CandidateRecord, DecisionRecord, ExcludedRecord, Fingerprint, OutcomeRecord, RequestFacts, Salt, Seen,
@@ -94,10 +98,12 @@ pub fn conversation(request: &ChatRequest, token: Option<&Token>, salt: &Salt) -
         }
         None => {
             let begun = beginning(&request.messages);
-            let texts: Vec<String> = begun.iter().map(Message::plain_text).collect();
+            let of = |turn: &Message| once(turn.plain_text()).chain(marks(turn)).collect();
+            let texts: Vec<Vec<String>> = begun.iter().map(of).collect();
             let said = || begun.iter().zip(&texts).filter(|(turn, _)| !turn.role.is_instruction());
-            let asked = || said().map(|(_, text)| text.as_str());
-            let print = salt.fingerprint(["begun", owner, user].into_iter().chain(texts.iter().map(String::as_str)));
+            let asked = || said().flat_map(|(_, texts)| texts).map(String::as_str);
+            let all = texts.iter().flatten().map(String::as_str);
+            let print = salt.fingerprint(["begun", owner, user].into_iter().chain(all));
             // Beside an agent's conversation its program asks for a title, say, without tools.
             let tools = if request.needs().tools { "tools" } else { "" };
             let bare = salt.fingerprint(["bare", owner, user, tools].into_iter().chain(asked()));
@@ -113,11 +119,12 @@ pub fn conversation(request: &ChatRequest, token: Option<&Token>, salt: &Salt) -
     // Of earlier questions the length tells sessions apart, too, and costs less than all that was ever said.
     let said: Vec<String> =
         if by_name { Vec::new() } else { questions.iter().map(|it| it.question_text()).collect() };
-    let lengths: Vec<String> = said.iter().map(|text| text.len().to_string()).collect();
+    let length = |(text, turn): (&String, &&Message)| once(text.len().to_string()).chain(marks(turn)).collect();
+    let lengths: Vec<Vec<String>> = said.iter().zip(&questions).map(length).collect();
     let at = |turn: u32| {
         let upto = said.len().min(turn as usize);
         let question = said[..upto].last().map_or("", String::as_str);
-        salt.fingerprint(["at", &bare.to_string(), &turn.to_string(), &lengths[..upto].join(" "), question])
+        salt.fingerprint(["at", &bare.to_string(), &turn.to_string(), &lengths[..upto].concat().join(" "), question])
     };
     let follows = turn_before(turn, tool_loop.is_some()).map(at);
     Conversation { print, bare: at(turn), follows, named, by_name, turn, tool_loop, bare_loop }
@@ -151,6 +158,51 @@ fn questions(messages: &[Message]) -> Vec<&Message> {
     questions
 }
 
+/// The fingerprint of a question.
+fn question_print(question: &Message, salt: &Salt) -> Fingerprint {
+    let (text, marks) = (question.question_text(), marks(question));
+    salt.fingerprint(once(text.as_str()).chain(marks.iter().map(String::as_str)))
+}
+
+/// What tells a turn's pictures and documents from others, however alike its words are; nothing where it has none. Where
+/// prompt-cache markers stand changes from turn to turn.
+fn marks(turn: &Message) -> Vec<String> {
+    fn look(value: &Value, marks: &mut Vec<String>) {
+        match value {
+            Value::String(text) => marks.push(mark(text)),
+            Value::Array(items) => items.iter().for_each(|item| look(item, marks)),
+            Value::Object(fields) => {
+                let fields = fields.iter().filter(|(name, _)| *name != "cache_control");
+                fields.for_each(|(_, field)| look(field, marks));
+            }
+            _ => {}
+        }
+    }
+    let mut marks = Vec::new();
+    for part in &turn.parts {
+        match part {
+            Part::Image { source: ImageSource::Url(text) | ImageSource::Base64 { data: text, .. }, .. } => {
+                marks.push(mark(text));
+            }
+            Part::Foreign { value, .. } => look(value, &mut marks),
+            _ => {}
+        }
+    }
+    marks
+}
+
+/// A text that may have megabytes by its length, its middle and its end, a short one whole. Files of one kind begin
+/// alike, and many end so (white, silence).
+fn mark(text: &str) -> String {
+    const PIECE: usize = 256;
+    let bytes = text.as_bytes();
+    if bytes.len() <= 2 * PIECE {
+        return text.to_owned();
+    }
+    let piece = |from: usize| String::from_utf8_lossy(&bytes[from..from + PIECE]);
+    [&bytes.len().to_string(), &*piece(bytes.len() / 2), &*piece(bytes.len() - PIECE)].join(" ")
+}
+
 /// The record of a decision made at `at_ms` (Unix milliseconds); `dry_run` = the caller only asks which model to use,
 /// and the gateway makes no call; `prompts` = with the question's text.
 pub fn decision(
@@ -162,7 +214,8 @@ pub fn decision(
     at_ms: i64,
 ) -> DecisionRecord {
     let PlanRequest { request, dialect, token, conversation, .. } = asked;
-    let text = request.question().map(Message::question_text);
+    // A question counts once: the later steps of a tool loop go on with it and do not ask it again.
+    let question = request.question().filter(|_| !request.is_in_tool_loop());
     let facts = RequestFacts {
         dialect: Some(dialect),
         requested: decision.requested.clone(),
@@ -172,8 +225,7 @@ pub fn decision(
         prompt_tokens: decision.prompt_tokens,
         max_tokens: request.max_tokens,
         stream: request.stream,
-        // A question counts once: the later steps of a tool loop go on with it and do not ask it again.
-        question: text.as_deref().filter(|_| !request.is_in_tool_loop()).map(|text| salt.fingerprint([text])),
+        question: question.map(|question| question_print(question, salt)),
         conversation: Some(conversation.print),
         conversation_named: conversation.named,
         turn: conversation.turn,
@@ -209,7 +261,7 @@ pub fn decision(
             policy_version: shadow.policy_version,
         }),
         reason: decision.reason.clone(),
-        prompt: text.filter(|_| prompts).map(bounded),
+        prompt: request.question().filter(|_| prompts).map(|question| bounded(question.question_text())),
     }
 }
 
@@ -283,7 +335,6 @@ pub fn outcome(outcome: &Outcome, at_ms: i64) -> OutcomeRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::Part;
 
     fn request(turns: &[(Role, &str)]) -> ChatRequest {
         let messages = turns.iter().map(|(role, text)| Message::text(*role, *text)).collect();
@@ -409,6 +460,74 @@ mod tests {
             conversation(&ChatRequest { user: Some("jane".into()), ..of("be brief", questions) }, None, &salt)
         };
         assert!(is_found(&by(&[]), &by(&[])) && !is_found(&by(&["a"]), &by(&["a"])));
+    }
+
+    #[test]
+    fn pictures_and_documents_are_part_of_a_question_and_of_how_a_conversation_began() {
+        let salt = Salt::new([7; 16]);
+        let picture = |pixels: &str| {
+            let data = format!("iVBORw0KGgo{pixels}AAAAAElFTkSuQmCC");
+            let source = ImageSource::Base64 { media_type: "image/png".into(), data };
+            Part::Image { source, detail: None, cache_control: None }
+        };
+        let document = |pages: &str, cached: bool| {
+            let source = serde_json::json!({ "type": "base64", "media_type": "application/pdf", "data": pages });
+            let mut value = serde_json::json!({ "type": "document", "source": source });
+            if cached {
+                value["cache_control"] = serde_json::json!({ "type": "ephemeral" });
+            }
+            Part::Foreign { kind: "document".into(), value }
+        };
+        let url = |url: &str| {
+            let source = ImageSource::Url(url.into());
+            Part::Image { source, detail: None, cache_control: None }
+        };
+        let asked = |turns: &[(&str, Option<&Part>)]| {
+            let mut request = request(&[(Role::System, "You help.")]);
+            for (text, part) in turns {
+                if request.messages.len() > 1 {
+                    request.messages.push(Message::text(Role::Assistant, "a cat"));
+                }
+                let parts = once(Part::text(*text)).chain(part.cloned()).collect();
+                request.messages.push(Message { role: Role::User, parts, name: None });
+            }
+            conversation(&request, None, &salt)
+        };
+        let long = |pixel: &str| [pixel, &"o".repeat(9000), pixel].concat();
+        let pairs = [
+            [picture("a"), picture("b")],
+            [picture(&long("a")), picture(&long("b"))],
+            [picture(&["o", &long("a")].concat()), picture(&[&long("a"), "o"].concat())],
+            [document("a", false), document("b", false)],
+            [url("http://a/b.png"), url("http://a/c.png")],
+        ];
+        for [a, b] in &pairs {
+            let first = |part| asked(&[("What is this?", Some(part))]);
+            let second = |part| asked(&[("What is this?", Some(part)), ("go on", None)]);
+            assert!(is_found(&second(a), &first(a)) && !is_found(&second(a), &first(b)), "{a:?}");
+            assert_ne!((first(a).print, first(a).bare), (first(b).print, first(b).bare), "{a:?}");
+            // What began elsewhere.
+            let third = |part| asked(&[("Hello", None), ("What is this?", Some(part)), ("go on", None)]);
+            let more =
+                |part| asked(&[("Hello", None), ("What is this?", Some(part)), ("go on", None), ("more", None)]);
+            assert!(
+                is_found(&more(a), &third(a)) && !more(a).known_as().any(|print| print == third(b).bare),
+                "{a:?}"
+            );
+        }
+        let cached = |is| asked(&[("Sum up.", Some(&document("a", is)))]);
+        assert_eq!(cached(true), cached(false));
+        // Those without keep the fingerprints that the log has.
+        let plain = asked(&[("What is this?", None)]);
+        assert_eq!(plain.print, salt.fingerprint(["begun", "", "", "You help.", "What is this?"]));
+        let bare = salt.fingerprint(["bare", "", "", "", "What is this?"]);
+        assert_eq!(plain.bare, salt.fingerprint(["at", &bare.to_string(), "1", "13", "What is this?"]));
+        let print = |part: Option<&Part>| {
+            let parts = once(Part::text("What is this?")).chain(part.cloned()).collect();
+            question_print(&Message { role: Role::User, parts, name: None }, &salt)
+        };
+        assert_eq!(print(None), salt.fingerprint(["What is this?"]));
+        assert!(pairs.iter().all(|[a, b]| print(Some(a)) == print(Some(a)) && print(Some(a)) != print(Some(b))));
     }
 
     #[test]
