@@ -76,16 +76,22 @@ fn is_json(text: &str) -> bool {
 /// Finds questions that were asked again, in one walk from the newest decision back.
 ///
 /// Only within a known conversation: named by the caller, or past its first turn (two people may begin with the same
-/// words), and with a turn before that was asked here (a batch of requests may begin with the same example). And only after a complete answer: a client that gave up waiting or asks several times at once does not
-/// complain of an answer, and neither does a dry run.
+/// words), and with a turn before that was asked here (a batch of requests may begin with the same example). And only
+/// after a complete answer: a client that gave up waiting or asks several times at once does not complain of an answer,
+/// and neither does a dry run. Of a question that comes again and again only the last [`MOST_IN_A_RUN`] count: a program
+/// asks so (a health check, a filter of messages), which may name itself as a user, too.
 #[derive(Debug, Default)]
 pub struct AskedAgain {
-    later: HashMap<(Fingerprint, Fingerprint), i64>,
+    /// When each question came next, and how often one after the other from then on, without a longer pause.
+    later: HashMap<(Fingerprint, Fingerprint), (i64, u32)>,
     newest_ms: Option<i64>,
 }
 
 /// Longest time from an answer to the same question for it to count as a complaint, milliseconds.
 pub const AGAIN_WITHIN_MS: i64 = 15 * 60 * 1000;
+
+/// How often in a row a person asks the same again, rather than a program.
+const MOST_IN_A_RUN: u32 = 2;
 
 /// The parts of an entry that [`AskedAgain`] needs.
 #[derive(Debug, Clone)]
@@ -143,12 +149,17 @@ impl AskedAgain {
     /// unknown, or not known yet.
     pub fn take(&mut self, asked: &Asked) -> Option<bool> {
         let newest_ms = *self.newest_ms.get_or_insert(asked.at_ms);
-        let later = self.later.insert(asked.of?, asked.at_ms);
+        let of = asked.of?;
+        let later = self.later.get(&of).copied();
+        // What is asked at once or has no answer is of the run, too.
+        let ended_ms = asked.answered_ms.unwrap_or(asked.at_ms);
+        let run = later.filter(|(later_ms, _)| later_ms - ended_ms <= AGAIN_WITHIN_MS).map_or(0, |(_, run)| run + 1);
+        self.later.insert(of, (asked.at_ms, run));
         let answered_ms = asked.answered_ms?;
         if newest_ms - answered_ms < AGAIN_WITHIN_MS {
             return None;
         }
-        Some(later.is_some_and(|later_ms| is_soon(answered_ms, later_ms)))
+        Some(run <= MOST_IN_A_RUN && later.is_some_and(|(later_ms, _)| is_soon(answered_ms, later_ms)))
     }
 }
 
@@ -215,6 +226,25 @@ mod tests {
         assert_eq!(again(&[(0, Some(10)), (AGAIN_WITHIN_MS + 11, Some(AGAIN_WITHIN_MS + 20))])[0], Some(false));
         assert_eq!(again(&[(0, Some(2000)), (10, Some(2000))]), [Some(false), Some(false)], "both at once");
         assert_eq!(again(&[(0, None), (9000, Some(9500))])[0], None, "nobody saw an answer");
+    }
+
+    #[test]
+    fn of_a_question_that_comes_again_and_again_two_repetitions_count() {
+        let complaints = |asked: &[(i64, Option<i64>)]| {
+            let told = again(asked);
+            told.iter().enumerate().filter(|(_, told)| **told == Some(true)).map(|(at, _)| at).collect::<Vec<_>>()
+        };
+        let checks: Vec<_> = (0..200).map(|number| (number * 1000, Some(number * 1000 + 10))).collect();
+        assert_eq!(complaints(&checks), [197, 198]);
+        let in_pairs: Vec<_> = (0..200).map(|number| (number / 2 * 1000, Some(number / 2 * 1000 + 10))).collect();
+        assert_eq!(complaints(&in_pairs), [197], "198 and 199 come at once");
+        let failing = checks.iter().map(|(at_ms, answered_ms)| (*at_ms, answered_ms.filter(|_| at_ms % 3000 == 0)));
+        assert_eq!(complaints(&failing.collect::<Vec<_>>()), [198]);
+        // A pause ends a run.
+        let rare = |at_ms| (at_ms, Some(at_ms + 10));
+        let [a, b] = [AGAIN_WITHIN_MS * 2, AGAIN_WITHIN_MS * 4];
+        let twice = [rare(0), rare(1000), rare(2000), rare(a), rare(a + 1000), rare(b)];
+        assert_eq!(complaints(&twice), [0, 1, 3]);
     }
 
     #[test]
