@@ -48,8 +48,8 @@ pub enum CallError {
     /// No connection, for a reason on this machine.
     #[error("this gateway has no file descriptor left to connect with (ulimit -n)")]
     NoDescriptor(#[source] reqwest::Error),
-    /// The connection broke.
-    #[error("the connection broke")]
+    /// The connection broke. Told in words by which programs know that another try may help (pi).
+    #[error("connection lost")]
     Cut(#[source] reqwest::Error),
     /// A deadline passed.
     #[error("no answer in time")]
@@ -558,6 +558,24 @@ mod tests {
             let stalled = answer.whole(8 << 20, deadline).await;
             assert!(matches!(stalled, Err(CallError::Stalled)), "{stalled:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_breaks_off_is_a_connection_lost() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base_url = format!("http://{}/v1", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.read_buf(&mut Vec::new()).await.unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf").await.unwrap();
+        });
+        let client = Client::new(&config::Dispatch::default(), 1).unwrap();
+        let provider = Provider::new("p", &config::Provider { base_url, ..Default::default() });
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let call = Call { endpoint: Endpoint::Chat, body: Some("{}".into()), headers: HeaderMap::new() };
+        let answer = client.send(&provider, call, deadline).await.unwrap();
+        let lost = answer.whole(1 << 20, deadline).await.unwrap_err();
+        assert_eq!(lost.attributed_to("far").message, "far: connection lost");
     }
 
     #[test]
