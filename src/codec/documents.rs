@@ -1,7 +1,8 @@
 //! Documents and cited texts, translated between dialects.
 //!
 //! A PDF inside a request is a `document` for Anthropic and a `file` for OpenAI. A document of plain text, and a text
-//! with citations, become plain texts elsewhere. A file that is only named by a vendor's id cannot be translated, nor
+//! with citations, become plain texts elsewhere, and so does the name of a tool that a search for tools found: programs
+//! send its definition, too. A file that is only named by a vendor's id cannot be translated, nor
 //! can a document that the answer is to cite.
 
 use std::borrow::Cow;
@@ -65,6 +66,7 @@ pub(super) fn words(part: &Part) -> Option<String> {
             let said: Vec<&str> = said.into_iter().filter_map(Value::as_str).collect();
             Some(said.join("\n\n"))
         }
+        "tool_reference" => value["tool_name"].as_str().map(|name| format!("{name} can be called now.")),
         _ => None,
     }
 }

@@ -94,6 +94,28 @@ fn what_is_lost_is_told() {
 }
 
 #[test]
+fn tools_that_a_search_found_are_told_in_words_where_nobody_searches() {
+    let tool = |name: &str| json!({ "name": name, "input_schema": { "type": "object" } });
+    let mut deferred = tool("mcp__b");
+    deferred["defer_loading"] = json!(true);
+    let found = json!([{ "type": "tool_reference", "tool_name": "mcp__a" }, { "type": "tool_reference", "tool_name": "mcp__b" }]);
+    let body = json!({ "max_tokens": 9, "tools": [tool("ToolSearch"), tool("mcp__a"), deferred], "messages": [
+        { "role": "user", "content": "x" },
+        { "role": "assistant", "content": [{ "type": "tool_use", "id": "a", "name": "ToolSearch", "input": {} }] },
+        { "role": "user", "content": [{ "type": "tool_result", "tool_use_id": "a", "content": found }] },
+    ] });
+    let request = decode_request(Dialect::Anthropic, body.to_string().as_bytes()).unwrap();
+    for backend in [Dialect::OpenAi, Dialect::Ollama] {
+        assert_eq!(obstacle(Dialect::Anthropic, backend, &request), None);
+        let (body, dropped) = encoded(backend, &request);
+        let last = body["messages"].as_array().unwrap().last().unwrap();
+        assert_eq!(last["content"], "mcp__a can be called now.\nmcp__b can be called now.", "{body}");
+        assert_eq!(body["tools"][2]["function"]["name"], "mcp__b");
+        assert_eq!(dropped, ["tools[2].defer_loading"]);
+    }
+}
+
+#[test]
 fn fields_that_nobody_knows_are_named_wherever_they_stand() {
     let body = json!({
         "max_tokens": 50, "thinking": { "type": "adaptive", "display": "omitted" },
