@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::dice::Dice;
+use crate::protocol::{Message, Part, Role};
 
 /// A request, in no wire format.
 #[derive(Debug, Clone, Default)]
@@ -68,6 +69,22 @@ impl Answer {
         pieces.retain(|piece| !piece.is_empty());
         pieces
     }
+}
+
+/// What a person asks in the `content` of a user's turn, read as routing reads it: without what client programs add
+/// (Claude Code's `<system-reminder>`). `None` = nothing, beside or `after_results` of tools.
+pub(super) fn asked(content: &Value, after_results: bool) -> Option<String> {
+    let texts: Vec<&str> = match content {
+        Value::Array(blocks) => blocks.iter().filter_map(|block| block["text"].as_str()).collect(),
+        other => other.as_str().into_iter().collect(),
+    };
+    let mut parts: Vec<Part> = texts.into_iter().map(Part::text).collect();
+    if after_results {
+        let (call_id, content) = (String::new(), Vec::new());
+        parts.push(Part::ToolResult { call_id, content, is_error: false, cache_control: None });
+    }
+    let turn = Message { role: Role::User, parts, name: None };
+    (!after_results || turn.is_question()).then(|| turn.question_text())
 }
 
 /// Estimated tokens of a text, at four characters each.
@@ -262,6 +279,23 @@ mod tests {
     fn tools(schemas: &[(&str, Value)]) -> Query {
         let tools = schemas.iter().map(|(name, schema)| ((*name).to_owned(), schema.clone())).collect();
         Query { tools, must_call: Some(None), ..Query::default() }
+    }
+
+    #[test]
+    fn what_a_program_adds_to_a_question_is_not_asked() {
+        let reminder = "<system-reminder>\nBe brief.\n</system-reminder>\n";
+        let block = |text: &str| json!({ "type": "text", "text": text });
+        let blocks = json!([block(reminder), block("What is 2+2?"), block(reminder)]);
+        let whole = json!(format!("{reminder}What is 2+2?"));
+        for after_results in [false, true] {
+            for content in [&blocks, &whole] {
+                assert_eq!(asked(content, after_results).as_deref(), Some("What is 2+2?"), "{content}");
+            }
+        }
+        for nothing in [json!([block(reminder)]), json!(reminder), json!(""), Value::Null] {
+            assert_eq!(asked(&nothing, true), None, "{nothing}: the tool's result is what is to be answered");
+        }
+        assert_eq!(asked(&json!(""), false).as_deref(), Some(""));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::answer::{Answer, End, Query, schema_in, tokens};
+use super::answer::{Answer, End, Query, asked, schema_in, tokens};
 use super::dice::Dice;
 use super::frames::Frames;
 use super::vendor::Vendor;
@@ -209,8 +209,8 @@ fn query(model: &str, messages: &[Value], body: &Value) -> Query {
             if query.tool_result.is_none() {
                 query.called.clear();
             }
-            if !text.is_empty() || query.tool_result.is_none() {
-                query.question = text;
+            if let Some(question) = asked(&message["content"], query.tool_result.is_some()) {
+                query.question = question;
             }
         }
         let blocks = message["content"].as_array().into_iter().flatten();

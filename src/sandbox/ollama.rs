@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::answer::{Answer, End, Query, schema_in};
+use super::answer::{Answer, End, Query, asked, schema_in};
 use super::frames::Frames;
 use super::vendor::Vendor;
 
@@ -38,8 +38,10 @@ fn query(model: &str, messages: &[Value], body: &Value) -> Query {
         query.prompt.push('\n');
         match message["role"].as_str() {
             Some("user") => {
-                query.question = text;
-                query.tool_result = None;
+                if let Some(question) = asked(&message["content"], query.tool_result.is_some()) {
+                    query.question = question;
+                    query.tool_result = None;
+                }
             }
             Some("tool") => query.tool_result = Some(text),
             _ => {}

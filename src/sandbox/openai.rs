@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::{Value, json};
 
-use super::answer::{Answer, End, Query, schema_in};
+use super::answer::{Answer, End, Query, asked, schema_in};
 use super::dice::Dice;
 use super::frames::Frames;
 use super::vendor::Vendor;
@@ -122,9 +122,11 @@ fn query(vendor: Vendor, model: &str, messages: &[Value], body: &Value) -> Query
         query.prompt.push('\n');
         match message["role"].as_str() {
             Some("user") => {
-                query.question = text;
-                query.tool_result = None;
-                query.called.clear();
+                if let Some(question) = asked(&message["content"], query.tool_result.is_some()) {
+                    query.question = question;
+                    query.tool_result = None;
+                    query.called.clear();
+                }
             }
             Some("tool") => query.tool_result = Some(text),
             _ => {
