@@ -44,13 +44,18 @@ fn an_answer_at_the_end_is_no_beginning_of_one() {
     // Codex asks so after a stream that broke behind its first item.
     let said = json!({ "type": "message", "role": "assistant", "status": "completed",
                        "content": [{ "type": "output_text", "text": "I look first." }] });
-    let request = with(json!({ "input": [{ "role": "user", "content": "Mend it." }, said] })).unwrap();
+    let thought = json!({ "type": "reasoning", "summary": [{ "type": "summary_text", "text": "Hm." }] });
+    let asked = json!({ "role": "user", "content": "Mend it." });
+    let broken = with(json!({ "input": [asked.clone(), thought.clone()] })).unwrap();
+    let request = with(json!({ "input": [asked, said, thought] })).unwrap();
     assert!(!request.is_prefilled());
     assert_eq!(refused_part(Dialect::Responses, Dialect::OpenAi, &Quirks::default(), &request), None);
     for backend in [Dialect::OpenAi, Dialect::Anthropic, Dialect::Ollama] {
+        let (body, _) = encoded(backend, &broken);
+        assert_eq!(body["messages"], json!([{ "role": "user", "content": "Mend it." }]), "the model thinks anew");
         let (body, _) = encoded(backend, &request);
         let turns = body["messages"].as_array().unwrap();
-        let [.., answer, last] = &turns[..] else { panic!("{body}") };
+        let [_, answer, last] = &turns[..] else { panic!("{body}") };
         assert_eq!(
             (&answer["content"], &last["content"]),
             (&json!("I look first."), &json!("Go on.")),
