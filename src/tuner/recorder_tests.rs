@@ -186,7 +186,7 @@ async fn the_end_of_what_was_judged_early_is_news() {
 #[tokio::test]
 async fn without_room_for_prompts_decisions_and_feedback_are_kept_without_them() {
     let dir = tempfile::tempdir().unwrap();
-    let free = Arc::new(AtomicU64::new(9 << 20));
+    let free = Arc::new(AtomicU64::new(13 << 20));
     let store = on_disk_with(dir.path(), &free);
     let (recorder, writer, _news) = Recorder::start(store.clone()).unwrap();
     let recorder = Recorder { keep_prompts: true, ..recorder };
@@ -206,7 +206,7 @@ async fn without_room_for_prompts_decisions_and_feedback_are_kept_without_them()
 #[tokio::test]
 async fn many_records_at_once_are_kept_where_there_is_room_for_few() {
     let dir = tempfile::tempdir().unwrap();
-    let store = on_disk_with(dir.path(), &Arc::new(AtomicU64::new((8 << 20) + 16 * 4096)));
+    let store = on_disk_with(dir.path(), &Arc::new(AtomicU64::new((12 << 20) + 16 * 4096)));
     let (recorder, writer, _news) = Recorder::start(store.clone()).unwrap();
     (1..300).for_each(|number| recorder.decision(decision(number)));
     (1..300).for_each(|number| recorder.outcome(outcome(number)));
@@ -220,7 +220,7 @@ async fn many_records_at_once_are_kept_where_there_is_room_for_few() {
 #[test]
 fn a_store_without_room_for_much_is_back_once_little_has_found_room_for_a_while() {
     let dir = tempfile::tempdir().unwrap();
-    let free = Arc::new(AtomicU64::new(9 << 20));
+    let free = Arc::new(AtomicU64::new(13 << 20));
     let store = on_disk_with(dir.path(), &free);
     let (changed, _changes) = mpsc::channel(9);
     let mut writer = Loop::new(store.clone(), Arc::default(), changed, Instant::now());
