@@ -2,7 +2,8 @@
 //!
 //! Ollama loads a model anew whenever a call asks for another window, and with the model goes what it has cached of the
 //! prompts. An assistant's calls are long and short by turns, so a call asks for no smaller window than those before
-//! it, until the server has unloaded the model by itself.
+//! it, until the server has unloaded the model by itself, or nothing has needed so large a window for as long: it takes
+//! the server's memory.
 
 use std::time::{Duration, Instant};
 
@@ -10,16 +11,17 @@ use std::time::{Duration, Instant};
 /// (`keep_alive`), and long answers take minutes.
 const LOADED_FOR: Duration = Duration::from_secs(600);
 
-/// The window that was asked for last, and when.
+/// The window that was asked for last, and when a call last needed more than half of it.
 #[derive(Debug, Default)]
 pub(super) struct Window(Option<(u32, Instant)>);
 
 impl Window {
     /// The window to ask for, in tokens, where a call needs `needed` and the model has `most`.
     pub(super) fn ask(&mut self, needed: u32, most: u32, now: Instant) -> u32 {
-        let loaded = self.0.filter(|(_, asked)| now.saturating_duration_since(*asked) < LOADED_FOR);
+        let loaded = self.0.filter(|(_, needed_at)| now.saturating_duration_since(*needed_at) < LOADED_FOR);
         let window = loaded.map_or(needed, |(loaded, _)| needed.max(loaded)).min(most);
-        self.0 = Some((window, now));
+        let needed_at = loaded.filter(|_| needed <= window / 2).map_or(now, |(_, needed_at)| needed_at);
+        self.0 = Some((window, needed_at));
         window
     }
 
@@ -41,10 +43,12 @@ mod tests {
         assert_eq!(window.ask(8_192, 100_000, at(0)), 8_192);
         assert_eq!(window.ask(16_384, 100_000, at(1)), 16_384);
         assert_eq!(window.ask(4_096, 100_000, at(9)), 16_384);
-        assert_eq!(window.ask(4_096, 100_000, at(18)), 16_384, "each call keeps it loaded");
-        assert_eq!(window.ask(4_096, 12_000, at(19)), 12_000, "no more than the model has");
-        assert_eq!(window.ask(131_072, 100_000, at(19)), 100_000);
-        assert_eq!(window.ask(4_096, 100_000, at(29)), 4_096, "unloaded");
+        assert_eq!(window.ask(9_000, 100_000, at(10)), 16_384, "this needs it, too");
+        assert_eq!(window.ask(4_096, 100_000, at(19)), 16_384);
+        assert_eq!(window.ask(4_096, 100_000, at(20)), 4_096, "nothing has for ten minutes");
+        assert_eq!(window.ask(16_384, 12_000, at(20)), 12_000, "no more than the model has");
+        assert_eq!(window.ask(131_072, 100_000, at(20)), 100_000);
+        assert_eq!(window.ask(4_096, 100_000, at(30)), 4_096, "unloaded");
         window.ask(100_000, 100_000, at(30));
         window.forget();
         assert_eq!(window.ask(8_192, 100_000, at(30)), 8_192, "what failed is not asked for by others");
