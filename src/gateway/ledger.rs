@@ -26,7 +26,9 @@ pub struct Conversation {
     /// call (a clock, a count of tokens). Other requests may begin with the same words, such as the one for the
     /// conversation's title; sessions that do part as soon as their questions differ.
     pub bare: Fingerprint,
-    /// The same at the turn that this one follows: the one before, or in a tool loop its own question. A batch of
+    /// The same at whatever turn and with whatever questions since, by which it is found where nothing surer tells.
+    pub bare_begun: Fingerprint,
+    /// [`Self::bare`] at the turn that this one follows: the one before, or in a tool loop its own question. A batch of
     /// requests that all begin with an example follows none that was ever asked.
     pub follows: Option<Fingerprint>,
     /// Whether the caller named the conversation or its user; else it is recognised by its first turns alone, which two
@@ -60,7 +62,8 @@ impl Conversation {
     /// conversation from others only together with the number of the turn.
     pub fn prints(&self, begun_here: bool) -> impl Iterator<Item = Fingerprint> + use<> {
         let print = if begun_here { self.print } else { at_turn(self.print, self.turn) };
-        [self.tool_loop, Some(print), self.bare_loop, Some(self.bare)].into_iter().flatten()
+        let beginning = at_turn(self.bare_begun, self.turn);
+        [self.tool_loop, Some(print), self.bare_loop, Some(self.bare), Some(beginning)].into_iter().flatten()
     }
 
     /// The fingerprints by which it is surely the same conversation as an earlier one, the surest first.
@@ -68,8 +71,10 @@ impl Conversation {
         let before = turn_before(self.turn, self.tool_loop.is_some());
         let print = (self.named || before.is_some()).then_some(self.print);
         // Some clients change a question once it is answered: they put documents or reminders beside the last one only.
-        let beginning = before.map(|turn| at_turn(self.print, turn));
-        [self.tool_loop, self.bare_loop, self.follows, print, beginning].into_iter().flatten()
+        let at = |begun: Fingerprint| before.map(|turn| at_turn(begun, turn));
+        [self.tool_loop, self.bare_loop, self.follows, print, at(self.print), at(self.bare_begun)]
+            .into_iter()
+            .flatten()
     }
 }
 
@@ -127,7 +132,7 @@ pub fn conversation(request: &ChatRequest, token: Option<&Token>, salt: &Salt) -
         salt.fingerprint(["at", &bare.to_string(), &turn.to_string(), &lengths[..upto].concat().join(" "), question])
     };
     let follows = turn_before(turn, tool_loop.is_some()).map(at);
-    Conversation { print, bare: at(turn), follows, named, by_name, turn, tool_loop, bare_loop }
+    Conversation { print, bare: at(turn), bare_begun: bare, follows, named, by_name, turn, tool_loop, bare_loop }
 }
 
 /// The beginning of a conversation: up to the last user turn before the first answer. The first user turn would not do:
@@ -446,9 +451,16 @@ mod tests {
         };
         let known = |instructions: &str, questions: &[&str]| conversation(&of(instructions, questions), None, &salt);
         let garden = known("12:00", &["my garden", "go on"]);
-        assert!(!is_found(&garden, &known("12:01", &["tax law"])));
-        assert!(!is_found(&known("12:02", &["my garden", "go on", "more"]), &known("12:01", &["tax law", "go on"])));
-        assert!(is_found(&known("12:03", &["my garden", "go on", "more"]), &garden));
+        let own = |later: &Conversation, earlier: [&Conversation; 2]| {
+            let of = |print| earlier.iter().position(|it| it.prints(it.begins_here()).any(|noted| noted == print));
+            later.known_as().find_map(of)
+        };
+        let [tax, plants] = [known("12:01", &["tax law"]), known("12:01", &["my garden"])];
+        assert_eq!(own(&garden, [&tax, &plants]), Some(1));
+        let [later, tax] = [known("12:02", &["my garden", "go on", "more"]), known("12:01", &["tax law", "go on"])];
+        assert_eq!(own(&later, [&tax, &garden]), Some(1));
+        // Documents beside the last question only, and a clock.
+        assert!(is_found(&garden, &known("12:01", &["my garden, and all that is known of it"])));
         // Neither is known by their beginning, which was never asked here; but by it, where nothing else tells.
         let known = |questions: &[&str]| known("be brief", questions);
         assert!(!is_found(&known(&["a"]), &known(&["b"])) && !is_found(&known(&["a", "b"]), &known(&["c", "d"])));
