@@ -232,7 +232,7 @@ mod tests {
     #[test]
     fn on_a_disk_with_little_room_what_fits_is_imported_and_told() {
         let dir = tempfile::tempdir().unwrap();
-        let store = on_disk_with(dir.path(), &Arc::new(AtomicU64::new(14 << 20)));
+        let store = on_disk_with(dir.path(), &Arc::new(AtomicU64::new(18 << 20)));
         let export = |name: &str, prompts: &[usize]| {
             let entry = |length: &usize| {
                 let id = uuid::Uuid::now_v7();
