@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::ledger::{at_turn, turn_before};
+use super::ledger::{at_turn, print_of, turn_before};
 use super::{Gateway, call_bounds};
 use crate::protocol::{ApiError, DecisionId, ErrorKind, FinishReason, ModelName, Usage};
 use crate::store::{Entry, OutcomeRecord, OutcomeStatus, Seen, signals};
@@ -103,12 +103,7 @@ async fn check_and_record(gateway: &Gateway, id: DecisionId, report: CallReport)
         let begun = request.conversation;
         let known_as = [begun, before.and_then(|turn| Some(at_turn(begun?, turn)))];
         let known_as = known_as.into_iter().flatten().filter(|_| is_known);
-        let note =
-            begun.map(
-                |print| {
-                    if gateway.has_begun_here(print, begins_here) { print } else { at_turn(print, request.turn) }
-                },
-            );
+        let note = begun.map(|begun| print_of(begun, request.turn, gateway.has_begun_here(begun, begins_here)));
         gateway.note_stay(note, known_as, model, &record.usage.unwrap_or(estimated));
     }
     gateway.recorder.outcome(record);

@@ -61,7 +61,7 @@ impl Conversation {
     /// here. Else that may be an example, with which every request of a batch begins, and the beginning tells the
     /// conversation from others only together with the number of the turn.
     pub fn prints(&self, begun_here: bool) -> impl Iterator<Item = Fingerprint> + use<> {
-        let print = if begun_here { self.print } else { at_turn(self.print, self.turn) };
+        let print = print_of(self.print, self.turn, begun_here);
         let beginning = at_turn(self.bare_begun, self.turn);
         [self.tool_loop, Some(print), self.bare_loop, Some(self.bare), Some(beginning)].into_iter().flatten()
     }
@@ -76,6 +76,11 @@ impl Conversation {
             .into_iter()
             .flatten()
     }
+}
+
+/// The fingerprint by which a conversation is found at later turns, of its beginning's.
+pub fn print_of(begun: Fingerprint, turn: u32, begun_here: bool) -> Fingerprint {
+    if begun_here { begun } else { at_turn(begun, turn) }
 }
 
 /// The turn that is surely answered: the one before, or in a tool loop its own.
