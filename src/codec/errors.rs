@@ -57,6 +57,9 @@ const UNWELCOME: [&str; 2] = ["this organization has been disabled", "user locat
 /// Codes with which Groq says that the model wrote a tool call, or JSON, that is none. Asked again it may do better.
 const BAD_ANSWER: [&str; 2] = ["tool_use_failed", "json_validate_failed"];
 
+/// What vLLM calls every error within a stream, its engine's death as well, until late 2025.
+const UNSORTED: &str = "400 badrequesterror";
+
 /// Phrases with which DeepSeek, OpenRouter and LiteLLM refuse an unknown model id, with a 400.
 const UNKNOWN_MODEL: [&str; 3] =
     ["model not exist", "is not a valid model id", "invalid model name passed in model="];
@@ -135,7 +138,10 @@ pub(super) fn in_band(value: &Value) -> Option<ApiError> {
     let number = code.and_then(|code| code.as_u64().or_else(|| code.as_str()?.trim().parse().ok()));
     let status = number.and_then(|number| u16::try_from(number).ok()).filter(|status| (400..600).contains(status));
     let kind = kind(Dialect::OpenAi, status.unwrap_or(200), &error);
-    let by_model = is_bad_answer(&error);
+    // Nobody can tell whose fault it is: it is asked elsewhere, and not held against its vendor.
+    let is_unsorted = kind == ErrorKind::InvalidRequest && error.code == UNSORTED;
+    let kind = if is_unsorted { ErrorKind::Upstream } else { kind };
+    let by_model = is_bad_answer(&error) || is_unsorted;
     Some(ApiError { kind, message: error.message, param: error.param, retry_after: None, vendor: None, by_model })
 }
 

@@ -143,6 +143,18 @@ fn an_error_with_status_200_is_an_error() {
             assert_eq!((told.kind, told.message.as_str()), (kind, "no"), "{body}");
         }
     }
+    let unsorted = |code: u16, kind: &str, message: &str| {
+        let error = in_band(&json!({ "error": {
+            "object": "error", "message": message, "type": kind, "param": null, "code": code,
+        }}));
+        error.map(|error| (error.kind, error.by_model))
+    };
+    let died = "EngineCore encountered an issue. See stack trace (above) for the root cause.";
+    let long = "This model's maximum context length is 9 tokens.";
+    assert_eq!(unsorted(400, "BadRequestError", died), Some((ErrorKind::Upstream, true)));
+    assert_eq!(unsorted(400, "BadRequestError", long), Some((ErrorKind::ContextOverflow, false)));
+    assert_eq!(unsorted(400, "invalid_request_error", died), Some((ErrorKind::InvalidRequest, false)));
+    assert_eq!(unsorted(500, "InternalServerError", died), Some((ErrorKind::Upstream, false)));
     let words = json!({ "error": { "code": 429, "message": "Too many tokens in this minute" } });
     assert_eq!(in_band(&words).unwrap().kind, ErrorKind::RateLimited, "it says nothing of the context");
     let flagged = json!({ "error": { "code": 403, "message": "x requires moderation: your input was flagged" } });

@@ -110,6 +110,7 @@ async fn a_request_at_fault_opens_no_breaker_however_late_its_vendor_says_so() {
     let gateway = start(&mock, "[dispatch.breaker]\nwindow = 8\nfailure_share = 0.5").await;
     let schema = json!({ "code": 400, "message": "bad tool schema" });
     let flagged = json!({ "code": 403, "message": "no", "metadata": { "reasons": ["violence"] } });
+    let unsorted = json!({ "code": 400, "type": "BadRequestError", "message": "EngineCore encountered an issue." });
     let long = json!({ "code": 400, "message": "This endpoint's maximum context length is 9 tokens." });
     let begun = json!({ "choices": [{ "delta": { "content": "So " } }] });
     let late =
@@ -120,6 +121,8 @@ async fn a_request_at_fault_opens_no_breaker_however_late_its_vendor_says_so() {
         (json!({ "choices": [{ "error": schema }] }), 400),
         (json!([{ "error": schema }]), 400),
         (json!([begun, { "error": schema }]), 200),
+        (json!([{ "error": unsorted }]), 502),
+        (json!([begun, { "error": unsorted }]), 200),
         (late(&schema), 200),
         (late(&flagged), 200),
         (late(&long), 200),
