@@ -381,13 +381,16 @@ impl Tee {
 
     fn end_early(&mut self, error: &ApiError, status: OutcomeStatus, out: &mut BytesMut) {
         self.settle_early();
-        self.answer = None;
+        let body_ended = self.answer.take().is_none();
         let told = ApiError { kind: error.kind.for_client(), ..error.clone() };
         match &mut self.output {
-            // The upstream's own error event has passed through, except for what was not yet a whole event.
+            // The upstream's own error event has passed through, unless the body ended before the event did. Half an event
+            // behind it is none.
             Output::Passthrough(whole) if self.decoder.saw_error() => {
-                let secrets = self.permit.deployment().provider.secrets();
-                out.extend_from_slice(&secrets.hide_in_events(whole.finish()));
+                if body_ended {
+                    let secrets = self.permit.deployment().provider.secrets();
+                    out.extend_from_slice(&secrets.hide_in_events(whole.finish()));
+                }
             }
             Output::Passthrough(_) => out.extend_from_slice(&codec::encode_stream_error(self.dialect, &told)),
             Output::Encoded(encoder) => encoder.encode(&StreamEvent::Error(told), out),

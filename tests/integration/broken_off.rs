@@ -148,3 +148,22 @@ async fn a_request_at_fault_opens_no_breaker_however_late_its_vendor_says_so() {
     assert_eq!(gateway.post(CHAT, asking("busy", &good, false)).await.status(), 503);
     gateway.stop().await;
 }
+
+#[tokio::test]
+async fn half_an_event_behind_a_vendors_error_is_not_passed_on() {
+    let begun = json!({ "choices": [{ "delta": { "content": "So " } }] });
+    let failed = json!({ "error": { "code": 400, "message": "no" } });
+    let mock = Mock::start(move |body| {
+        let end = asked(body).as_str().unwrap_or_default().to_owned();
+        Script::events(vec![(0, format!("data: {begun}\n\n")), (50, format!("data: {failed}{end}"))])
+    })
+    .await;
+    let gateway = start(&mock, "").await;
+    for end in ["\n\ndata: [DO", "\n\n", "\n", ""] {
+        let told = gateway.post(CHAT, asking("busy", &json!(end), true)).await.text().await.unwrap();
+        let events: Vec<&str> = told.split_terminator("\n\n").collect();
+        assert!(events.len() == 2 && events[1].ends_with("\"no\"}}"), "{end:?}: {told}");
+        assert!(told.ends_with("\n\n"), "{end:?}: {told}");
+    }
+    gateway.stop().await;
+}
