@@ -222,8 +222,7 @@ impl Deployment {
         Some(Permit { deployment: Arc::clone(self), begun: now, settled: false })
     }
 
-    /// The context window to ask for, in tokens, of a server that must be told: no smaller one than those that its
-    /// calls asked for before.
+    /// The context window to ask for, in tokens, of a server that must be told ([`Window::ask`]).
     pub fn window(&self, needed: u32, most: u32, now: Instant) -> u32 {
         self.health.inner.lock().window.ask(needed, most, now)
     }

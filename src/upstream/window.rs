@@ -7,8 +7,8 @@
 
 use std::time::{Duration, Instant};
 
-/// How long after a call the model is taken to be loaded. Ollama unloads it 5 minutes after its last answer
-/// (`keep_alive`), and long answers take minutes.
+/// How long a window is kept after a call last needed more than half of it: longer than Ollama keeps an idle model
+/// (`keep_alive`, 5 minutes), as long answers take minutes.
 const LOADED_FOR: Duration = Duration::from_secs(600);
 
 /// The window that was asked for last, and when a call last needed more than half of it.
