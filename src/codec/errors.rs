@@ -21,6 +21,9 @@ const MAX_VENDOR_FIELDS_BYTES: usize = 4096;
 /// Claude's words for a prompt that does not fit.
 const TOO_LONG: &str = "prompt is too long";
 
+/// Claude's words for a prompt that fits, and an answer as long as the client allows that does not fit behind it.
+const TOO_MUCH_ALLOWED: &str = "exceed context limit";
+
 /// Phrases that vendors and look-alikes use when a prompt does not fit.
 const OVERFLOW: [&str; 14] = [
     "context length",
@@ -30,7 +33,7 @@ const OVERFLOW: [&str; 14] = [
     "too many tokens",
     "exceeds the context",
     "input is too long",
-    "exceed context limit",
+    TOO_MUCH_ALLOWED,
     "available context size",
     "exceeds the maximum number of tokens",
     // xAI, Moonshot, TGI, Z.ai.
@@ -354,10 +357,11 @@ fn value(dialect: Dialect, error: &ApiError) -> Value {
 }
 
 /// The message as Claude Code understands it: it knows by these words of Claude's, and by nothing else, that it must
-/// compact the conversation; any other error ends its session.
+/// compact the conversation, or allow a shorter answer; any other error ends its session.
 fn in_claudes_words(error: &ApiError) -> Cow<'_, str> {
     let message = error.message.as_str();
-    if error.kind != ErrorKind::ContextOverflow || message.to_lowercase().contains(TOO_LONG) {
+    let is_claudes = |said: String| [TOO_LONG, TOO_MUCH_ALLOWED].iter().any(|words| said.contains(words));
+    if error.kind != ErrorKind::ContextOverflow || is_claudes(message.to_lowercase()) {
         return message.into();
     }
     let counted = match counts(message) {

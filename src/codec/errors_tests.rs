@@ -288,6 +288,7 @@ fn claude_code_hears_of_every_vendor_that_the_prompt_is_too_long() {
     let small = "This model's maximum context length is 60000 tokens, and you requested 900 tokens.";
     let ollama = "the input length exceeds the context length";
     let claude = "prompt is too long: 250000 tokens > 200000 maximum";
+    let allowed = "input length and `max_tokens` exceed context limit: 150000 + 64000 > 200000";
     let ours = "the prompt is too long: 9 tokens > 8 maximum: a: about 9 tokens do not fit its context of 8";
     for (said, told) in [
         (openai, "the prompt is too long: 65555 tokens > 60000 maximum: who: "),
@@ -295,6 +296,7 @@ fn claude_code_hears_of_every_vendor_that_the_prompt_is_too_long() {
         (small, "the prompt is too long: who: "),
         (ollama, "the prompt is too long: who: "),
         (claude, "who: "),
+        (allowed, "who: "),
         (ours, "who: "),
     ] {
         let error = ApiError::new(ErrorKind::ContextOverflow, format!("who: {said}"));
