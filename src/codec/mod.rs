@@ -212,19 +212,25 @@ pub fn encode_request(target: &Target<'_>, request: &ChatRequest) -> Result<Enco
 /// thought at the end, behind which a stream broke, is left out: no vendor takes it there, and the model thinks anew.
 fn ending_with_question(request: &ChatRequest) -> Cow<'_, ChatRequest> {
     let is_thought = |part: &Part| matches!(part, Part::Thinking { .. } | Part::RedactedThinking { .. });
-    let last = request.messages.last().filter(|last| request.answers_are_whole && last.role == Role::Assistant);
-    let ends_with_thought = last.and_then(|last| last.parts.last()).is_some_and(is_thought);
-    if !ends_with_thought && !request.ends_with_whole_answer() {
+    let ends_with_thought = |at: &usize| {
+        let last = &request.messages[*at];
+        request.answers_are_whole && last.role == Role::Assistant && last.parts.last().is_some_and(is_thought)
+    };
+    let thoughtful = request.last_turn().filter(ends_with_thought);
+    if thoughtful.is_none() && !request.ends_with_whole_answer() {
         return Cow::Borrowed(request);
     }
     let mut request = request.clone();
-    if let Some(last) = request.messages.last_mut().filter(|_| ends_with_thought) {
-        while last.parts.pop_if(|part| is_thought(part)).is_some() {}
+    if let Some(at) = thoughtful {
+        let parts = &mut request.messages[at].parts;
+        while parts.pop_if(|part| is_thought(part)).is_some() {}
+        if parts.is_empty() {
+            request.messages.remove(at);
+        }
     }
     if request.ends_with_whole_answer() {
         request.messages.push(Message::text(Role::User, "Go on."));
     }
-    request.messages.pop_if(|last| ends_with_thought && last.parts.is_empty());
     Cow::Owned(request)
 }
 

@@ -47,12 +47,17 @@ fn an_answer_at_the_end_is_no_beginning_of_one() {
     let thought = json!({ "type": "reasoning", "summary": [{ "type": "summary_text", "text": "Hm." }] });
     let asked = json!({ "role": "user", "content": "Mend it." });
     let broken = with(json!({ "input": [asked.clone(), thought.clone()] })).unwrap();
+    let told = json!({ "role": "developer", "content": "Be brief." });
+    let told_since = with(json!({ "input": [asked.clone(), thought.clone(), told] })).unwrap();
     let request = with(json!({ "input": [asked, said, thought] })).unwrap();
     assert!(!request.is_prefilled());
     assert_eq!(refused_part(Dialect::Responses, Dialect::OpenAi, &Quirks::default(), &request), None);
     for backend in [Dialect::OpenAi, Dialect::Anthropic, Dialect::Ollama] {
         let (body, _) = encoded(backend, &broken);
         assert_eq!(body["messages"], json!([{ "role": "user", "content": "Mend it." }]), "the model thinks anew");
+        let (body, _) = encoded(backend, &told_since);
+        let thinks = |turn: &Value| turn["role"] == "assistant";
+        assert!(!body["messages"].as_array().unwrap().iter().any(thinks), "{body}");
         let (body, _) = encoded(backend, &request);
         let turns = body["messages"].as_array().unwrap();
         let [_, answer, last] = &turns[..] else { panic!("{body}") };
