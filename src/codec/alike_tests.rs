@@ -310,6 +310,10 @@ fn an_answer_that_its_vendor_broke_off_is_none() {
             assert_eq!((got.kind, got.message.as_str()), told, "{reason}");
         }
     }
+    let beside = json!({ "error": timeout, "choices": [], "usage": { "prompt_tokens": 3 } });
+    let (mut decoder, mut events) = (StreamDecoder::new(Dialect::OpenAi), Vec::new());
+    decoder.push(&sse(&[beside]), &mut events);
+    assert!(matches!(&events[..], [StreamEvent::Usage(_), StreamEvent::Error(_)]), "counted beside: {events:?}");
     let counted =
         |body: Value| counted(Dialect::OpenAi, body.to_string().as_bytes()).map(|usage| usage.output_tokens);
     assert_eq!(counted(json!({ "usage": { "prompt_tokens": 3, "completion_tokens": 9 } })), Some(9));

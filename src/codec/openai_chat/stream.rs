@@ -150,6 +150,7 @@ impl Decoder {
         let is_piece = !chunk.id.is_empty() || chunk.choices.is_some() || chunk.usage.is_some();
         if let Some(error) = chunk.error.filter(|error| !(is_piece && errors::is_empty(error))) {
             let error = errors::in_band(&json!({ "error": error })).ok_or(())?;
+            out.extend(chunk.usage.map(|counts| StreamEvent::Usage(counts.into())));
             out.push(StreamEvent::Error(error));
             return Ok(());
         }
