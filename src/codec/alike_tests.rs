@@ -310,6 +310,11 @@ fn an_answer_that_its_vendor_broke_off_is_none() {
             assert_eq!((got.kind, got.message.as_str()), told, "{reason}");
         }
     }
+    let choice = json!({ "delta": {}, "finish_reason": "error", "error": timeout });
+    let (mut decoder, mut events) = (StreamDecoder::new(Dialect::OpenAi), Vec::new());
+    decoder.push(&sse(&[json!({ "choices": [choice] }), json!({ "error": timeout })]), &mut events);
+    assert!(matches!(&events[..], [_, StreamEvent::Error(_)]), "{events:?}");
+    assert!(decoder.saw_error() && decoder.broken_off().is_some(), "told once more, as clients know it");
     let beside = json!({ "error": timeout, "choices": [], "usage": { "prompt_tokens": 3 } });
     let (mut decoder, mut events) = (StreamDecoder::new(Dialect::OpenAi), Vec::new());
     decoder.push(&sse(&[beside]), &mut events);

@@ -55,6 +55,14 @@ impl DialectDecoder {
             Self::Anthropic(_) | Self::Ollama(_) => None,
         }
     }
+
+    /// Whether the error that ends the stream stands in it as the dialect's clients know errors.
+    fn tells_error(&self) -> bool {
+        match self {
+            Self::OpenAi(decoder) => decoder.tells_error(),
+            Self::Anthropic(_) | Self::Ollama(_) => true,
+        }
+    }
 }
 
 /// Whether and how the stream ended.
@@ -250,8 +258,8 @@ impl DecoderState {
         if let Some(last) = out[from..].iter().position(is_last) {
             out.truncate(from + last + 1);
             self.end = match out.last() {
-                Some(StreamEvent::Error(_)) if self.dialect.broken_off().is_some() => End::Broken,
-                Some(StreamEvent::Error(_)) => End::Refused,
+                Some(StreamEvent::Error(_)) if self.dialect.tells_error() => End::Refused,
+                Some(StreamEvent::Error(_)) => End::Broken,
                 _ => End::Finished,
             };
         }

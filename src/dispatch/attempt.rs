@@ -378,7 +378,7 @@ impl Attempt<'_> {
                 }
             }
             if let Some(StreamEvent::Error(error)) = new.iter().find(|event| matches!(event, StreamEvent::Error(_))) {
-                if !is_counted && decoder.saw_error() {
+                if !is_counted && decoder.saw_error() && decoder.broken_off().is_none() {
                     // The vendor refused after all, before any work.
                     report.clear_charge();
                 }

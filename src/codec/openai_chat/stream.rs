@@ -120,6 +120,8 @@ pub(crate) struct Decoder {
     is_at_end: bool,
     /// Why the vendor broke the answer off; the event waits for the count, or the stream's end.
     broken: Option<ApiError>,
+    /// Whether it told an error in a chunk of its own.
+    tells_error: bool,
     /// All calls, in order.
     calls: Vec<Begun>,
     /// The newest call of each index on the wire, as an index into `calls`.
@@ -152,6 +154,7 @@ impl Decoder {
             let error = errors::in_band(&json!({ "error": error })).ok_or(())?;
             out.extend(chunk.usage.map(|counts| StreamEvent::Usage(counts.into())));
             out.push(StreamEvent::Error(error));
+            self.tells_error = true;
             return Ok(());
         }
         if !self.started {
@@ -258,6 +261,11 @@ impl Decoder {
     /// Why the vendor broke the answer off: at most its count is to come, or another choice.
     pub(crate) fn broken_off(&self) -> Option<&ApiError> {
         self.broken.as_ref()
+    }
+
+    /// Whether the vendor told an error as this dialect's clients know it, not by a finish reason or a choice.
+    pub(crate) fn tells_error(&self) -> bool {
+        self.tells_error
     }
 
     /// Whether nothing but usage and the stream's end is to come, for certain.
