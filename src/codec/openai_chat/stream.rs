@@ -112,8 +112,6 @@ pub(crate) struct Decoder {
     finish: Option<String>,
     /// For each choice, by its index, whether its reason came, and nothing of it since.
     choices: HashMap<u64, bool>,
-    /// Of how many that is so.
-    said: u64,
     /// How many choices were asked for.
     asked: u64,
     /// Whether it is so of all, and the newest piece held nothing of the answer: some servers name a reason in each.
@@ -177,12 +175,10 @@ impl Decoder {
             self.broken = self.broken.take().or_else(broken);
             let reason = real_reason(choice.finish_reason);
             let said = self.choices.entry(choice.index.unwrap_or_default()).or_default();
-            let has_said = reason.is_some() || *said && out.len() == before;
-            self.said = self.said + u64::from(has_said) - u64::from(*said);
-            *said = has_said;
+            *said = reason.is_some() || *said && out.len() == before;
             self.finish = reason.or(self.finish.take());
         }
-        self.is_at_end = self.has_said_all() && self.said >= self.asked && out.len() == from;
+        self.is_at_end = self.has_said_all() && self.choices.len() as u64 >= self.asked && out.len() == from;
         if let Some(counts) = usage {
             out.push(StreamEvent::Usage(counts.into()));
             out.extend(self.broken.clone().map(StreamEvent::Error));
@@ -255,7 +251,7 @@ impl Decoder {
     /// Whether each choice that began has its finish reason, and nothing of it came since: at most usage follows, or
     /// another choice, where several were asked for (some servers give but one).
     pub(crate) fn has_said_all(&self) -> bool {
-        self.broken.is_none() && self.said > 0 && self.said == self.choices.len() as u64
+        self.broken.is_none() && !self.choices.is_empty() && self.choices.values().all(|said| *said)
     }
 
     /// Why the vendor broke the answer off: at most its count is to come, or another choice.
