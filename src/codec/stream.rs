@@ -173,7 +173,7 @@ impl StreamDecoder {
     }
 
     /// Whether no more of the answer is to come, complete or not.
-    fn is_over(&self) -> bool {
+    pub fn is_over(&self) -> bool {
         self.has_said_all() || self.broken_off().is_some()
     }
 

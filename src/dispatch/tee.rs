@@ -411,7 +411,7 @@ impl Drop for Handed {
         // What is held was never handed over.
         if tee.report.is_some()
             && tee.held.is_none()
-            && (tee.decoder.has_said_all() || tee.decoder.broken_off().is_some())
+            && tee.decoder.is_over()
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
             runtime.spawn(tee.read_usage());
