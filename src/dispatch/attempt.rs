@@ -340,7 +340,7 @@ impl Attempt<'_> {
         let mut events = Vec::new();
         let mut raw = Vec::new();
         let mut held_bytes = 0;
-        let (mut counted, mut is_counted) = (Usage::default(), false);
+        let mut counted = Usage::default();
         let mut due = deadlines.first;
         // Where a vendor may send nothing while its model thinks, the answer's headers are a sign of life.
         let mut hand_over = deadlines.may_be_silent.then(|| deadlines.hand_over());
@@ -371,14 +371,14 @@ impl Attempt<'_> {
             for event in new {
                 if let StreamEvent::Usage(usage) = event {
                     counted.absorb(usage);
-                    if let Some(usage) = usage::of_lost(&counted, self.job.prompt_tokens) {
-                        is_counted = true;
-                        report.charge_if_lost(usage, &self.model.settings.price);
-                    }
                 }
             }
+            let lost = usage::of_lost(&counted, self.job.prompt_tokens);
+            if let Some(usage) = lost {
+                report.charge_if_lost(usage, &self.model.settings.price);
+            }
             if let Some(StreamEvent::Error(error)) = new.iter().find(|event| matches!(event, StreamEvent::Error(_))) {
-                if !is_counted && decoder.saw_error() && decoder.broken_off().is_none() {
+                if lost.is_none() && decoder.saw_error() && decoder.broken_off().is_none() {
                     // The vendor refused after all, before any work.
                     report.clear_charge();
                 }
