@@ -42,7 +42,7 @@ impl Gateway {
     pub async fn plan(&self, live: &LiveConfig, asked: PlanRequest<'_>) -> Result<Plan, ApiError> {
         let learns = live.config.routing.strategy == Strategy::Learned;
         let auto = matches!(
-            RequestedModel::parse(live.catalog.unaliased(&asked.request.model)),
+            RequestedModel::parse(live.catalog.names().unaliased(&asked.request.model)),
             Ok(RequestedModel::Auto(_))
         );
         if !(learns && auto) {

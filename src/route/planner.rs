@@ -34,7 +34,7 @@ pub fn plan(
         .with_body(question.body)
         .with_task(read.and_then(|reading| reading.task.as_deref()));
     let effect = rules.apply(&facts);
-    let requested = RequestedModel::parse(catalog.unaliased(&request.model))?;
+    let requested = RequestedModel::parse(catalog.names().unaliased(&request.model))?;
     let (mode, pool, why) = pool(catalog, &requested, &effect, question)?;
     if question.client == Dialect::Anthropic
         && request.extensions.contains_key("thread")
@@ -225,7 +225,7 @@ fn last_hit(effect: &RuleEffect) -> &str {
 }
 
 fn unknown(catalog: &Catalog, name: &str) -> PlanError {
-    let aliases = catalog.aliases().keys().map(String::as_str).filter(|alias| catalog.find(alias).is_some());
+    let aliases = catalog.names().aliases().keys().map(String::as_str).filter(|alias| catalog.find(alias).is_some());
     let names: Vec<&str> = catalog.models().map(|model| model.name.as_str()).chain(aliases).collect();
     // Behind a provider's name, as OpenRouter and LiteLLM write it, there may be one of ours.
     let bare = name.rsplit('/').next().filter(|bare| *bare != name);

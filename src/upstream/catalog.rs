@@ -135,20 +135,9 @@ impl Catalog {
         self.names.find(name)
     }
 
-    /// The provider in a name of the form `provider/model`; `None` where the name as a whole is a model's.
-    pub fn provider_in<'n>(&self, name: &'n str) -> Option<&'n str> {
-        self.names.provider_in(name)
-    }
-
-    /// What a client asks for by this name, where an alias of it leaves the choice to the gateway: `auto`, or `auto:`
-    /// with an objective.
-    pub fn unaliased<'a>(&'a self, name: &'a str) -> &'a str {
-        self.names.unaliased(name)
-    }
-
-    /// Whether a name leaves the choice of the model to the gateway, itself or as an alias.
-    pub fn leaves_choice(&self, name: &str) -> bool {
-        self.names.leaves_choice(name)
+    /// How the models are named.
+    pub fn names(&self) -> &Names<Arc<Model>> {
+        &self.names
     }
 
     /// The name under which the model that is asked for so is listed; `name` itself where there is none.
@@ -165,11 +154,6 @@ impl Catalog {
     /// All models, by name.
     pub fn models(&self) -> impl Iterator<Item = &Arc<Model>> {
         self.names.models().values()
-    }
-
-    /// Aliases and the models they lead to.
-    pub fn aliases(&self) -> &BTreeMap<String, ModelName> {
-        self.names.aliases()
     }
 
     /// A provider by its key in the configuration.

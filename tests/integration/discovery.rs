@@ -82,7 +82,7 @@ async fn a_model_that_a_server_lists_comes_before_an_alias_of_the_defaults_and_b
     let gateway = TestGateway::before(&provider, "[aliases]\nmine = 'gpt-4o'\n").await;
     let live = || gateway.app.gateway.live();
     settle(|| live().catalog.canonical("claude-opus-4-8") == "claude-opus-4-8", "it is hidden by an alias").await;
-    assert!(!live().catalog.aliases().contains_key("claude-opus-4-8"));
+    assert!(!live().catalog.names().aliases().contains_key("claude-opus-4-8"));
     assert_eq!(live().catalog.canonical("mine"), "gpt-4o");
     assert_eq!(live().catalog.canonical("claude-sonnet-5[1m]"), "claude-sonnet-5-5");
     gateway.stop().await;

@@ -139,7 +139,7 @@ async fn on_blocking_thread<T: Send + 'static>(
 fn add(gateway: &Gateway, wanted: Wanted) -> Result<Made, ApiError> {
     let live = gateway.live();
     for name in wanted.models.iter().flatten() {
-        if live.catalog.leaves_choice(name) {
+        if live.catalog.names().leaves_choice(name) {
             return Err(api_error(TokenError::chooses(name)));
         }
         if live.catalog.find(name).is_none() {

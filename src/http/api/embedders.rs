@@ -84,7 +84,7 @@ impl Embedders {
     /// called now.
     pub(super) fn of(live: &LiveConfig, name: &str) -> Result<Self, ApiError> {
         if let Some(model) = live.catalog.find(name) {
-            let provider = live.catalog.provider_in(name);
+            let provider = live.catalog.names().provider_in(name);
             let is_exact = model.deployments.iter().any(|deployment| deployment.name == name);
             let is_meant = |deployment: &Deployment| match provider {
                 None => true,
@@ -107,7 +107,7 @@ impl Embedders {
         }
         let named = name.split_once('/').and_then(|(provider, id)| Some((live.catalog.provider(provider)?, id)));
         let (provider, id) = named.ok_or_else(|| {
-            let message = if live.catalog.leaves_choice(name) {
+            let message = if live.catalog.names().leaves_choice(name) {
                 format!("`{name}` chooses among models for chats; name a model that gives embeddings")
             } else {
                 format!("there is no model `{name}`; write provider/model-id for one that is not configured")

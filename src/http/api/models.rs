@@ -49,7 +49,7 @@ pub async fn one(
 
 /// The entry of the list that a name means: a model's, or `auto`, whichever objective it has.
 fn entry_of<'a>(live: &'a LiveConfig, name: &str) -> Option<&'a str> {
-    match RequestedModel::parse(live.catalog.unaliased(name)).ok()? {
+    match RequestedModel::parse(live.catalog.names().unaliased(name)).ok()? {
         RequestedModel::Auto(_) => Some("auto"),
         RequestedModel::Model(name) => Some(live.catalog.find(&name)?.name.as_str()),
     }
@@ -94,7 +94,7 @@ fn allowed<'a>(live: &'a LiveConfig, caller: &'a Caller) -> impl Iterator<Item =
 fn entry(model: &Model, live: &LiveConfig, now: Instant) -> Value {
     let reason = model.unavailable(now);
     let status = if reason.is_none() { "available" } else { "unavailable" };
-    let aliases = live.catalog.aliases().iter().filter(|(_, target)| **target == model.name);
+    let aliases = live.catalog.names().aliases().iter().filter(|(_, target)| **target == model.name);
     let aliases: Vec<&str> = aliases.map(|(alias, _)| alias.as_str()).collect();
     let providers: Vec<&str> = model.deployments.iter().map(|deployment| deployment.provider.name.as_str()).collect();
     json!({
