@@ -10,7 +10,7 @@ use super::super::Target;
 use super::super::ids::hashed;
 use super::super::obstacles;
 use super::messages;
-use super::request::{ROUTERS_REASONING, effort_for, effort_text, reasoning_of, tell_exclusion};
+use super::request::{EXCLUSION, ROUTERS_REASONING, effort_for, effort_text, excludes_thoughts, reasoning_of};
 use crate::config::MaxTokensField;
 use crate::config::Refusal;
 use crate::protocol::{ChatRequest, Effort, Message, Part, ResponseFormat, Role};
@@ -175,8 +175,8 @@ pub(crate) fn adapt(target: &Target<'_>, body: &mut Map<String, Value>, dropped:
 fn reasoning_in_own_field(target: &Target<'_>, body: &mut Map<String, Value>, dropped: &mut Vec<String>) {
     for field in ROUTERS_REASONING.into_iter().filter(|field| target.quirks.leave_out.contains(*field)) {
         let Some(asked) = body.get(field).and_then(reasoning_of) else { continue };
-        if let Some(field) = body.shift_remove(field) {
-            tell_exclusion(&field, dropped);
+        if body.shift_remove(field).is_some_and(|field| excludes_thoughts(&field)) {
+            dropped.push(EXCLUSION.into());
         }
         if let Some(effort) = effort_for(&asked) {
             body.entry("reasoning_effort").or_insert_with(|| json!(effort_text(effort)));

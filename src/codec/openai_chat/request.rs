@@ -74,7 +74,7 @@ fn reasoning(fields: &mut Object) -> Option<Reasoning> {
 }
 
 /// The wish of OpenRouter's clients to be told no thoughts, which is lost in a translation.
-const EXCLUSION: &str = "reasoning.exclude";
+pub(super) const EXCLUSION: &str = "reasoning.exclude";
 
 /// Notes that wish.
 pub(crate) fn note_exclusion(fields: &Object, leftovers: &mut Map<String, Value>) {
@@ -83,15 +83,8 @@ pub(crate) fn note_exclusion(fields: &Object, leftovers: &mut Map<String, Value>
     }
 }
 
-fn excludes_thoughts(reasoning: &Value) -> bool {
+pub(super) fn excludes_thoughts(reasoning: &Value) -> bool {
     reasoning["exclude"] == true
-}
-
-/// Says in `dropped` that the wish goes with the field.
-pub(super) fn tell_exclusion(reasoning: &Value, dropped: &mut Vec<String>) {
-    if excludes_thoughts(reasoning) {
-        dropped.push(EXCLUSION.into());
-    }
 }
 
 /// OpenRouter's and Anthropic's fields that say how much to think.
