@@ -55,7 +55,8 @@ impl Secrets {
 
     /// Whether a secret stands in `bytes`, as it is or escaped in JSON, a URL or HTML.
     pub fn stand_in(&self, bytes: &[u8]) -> bool {
-        let said = String::from_utf8_lossy(bytes);
+        // Whole answers are searched, and `from_utf8_lossy` looks at each byte by itself.
+        let said = std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::from);
         let stands_in = |said: &str| self.values.iter().any(|value| said.contains(value));
         let is_escaped = [r"\u00", r"\/", "%", "&#"].iter().any(|mark| said.contains(mark));
         stands_in(&said) || is_escaped && stands_in(&without_escapes(&said))
