@@ -4,6 +4,7 @@
 use std::fmt::Write;
 
 use bytes::BytesMut;
+use memchr::memchr;
 use serde_json::Value;
 
 /// The longest message that is accepted.
@@ -40,7 +41,7 @@ impl Lines {
     fn next(&mut self) -> Option<&[u8]> {
         let start = self.used;
         let from = self.searched.max(start);
-        let Some(end) = self.buffer[from..].iter().position(|byte| *byte == b'\n').map(|at| from + at) else {
+        let Some(end) = memchr(b'\n', &self.buffer[from..]).map(|at| from + at) else {
             self.searched = self.buffer.len();
             return None;
         };

@@ -3,6 +3,8 @@
 //! A parsed value has a fixed size, however short it is written: three bytes in a body (`[],`) become some hundred. So
 //! a body within its limit of bytes could still take all of a machine's memory.
 
+use crate::protocol::end_of_text;
+
 /// A value in an array, or a field with its name, also counting that arrays double as they grow.
 const VALUE_BYTES: usize = 128;
 
@@ -16,16 +18,15 @@ const ARRAY_BYTES: usize = 288;
 /// strings does not count: JSON among it (a call's arguments) is never parsed, see [`raw`](super::raw).
 pub fn parsed_bytes(body: &[u8]) -> usize {
     let mut bytes = VALUE_BYTES;
-    let mut rest = body.iter();
-    while let Some(byte) = rest.next() {
+    let mut at = 0;
+    while let Some(byte) = body.get(at) {
+        at += 1;
         bytes += match byte {
             b',' => VALUE_BYTES,
             b'{' => OBJECT_BYTES,
             b'[' => ARRAY_BYTES,
             b'"' => {
-                while let Some(b'\\') = rest.find(|byte| matches!(byte, b'"' | b'\\')) {
-                    rest.next();
-                }
+                at = end_of_text(body, at) + 1;
                 0
             }
             _ => 0,

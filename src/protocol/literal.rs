@@ -1,5 +1,7 @@
 //! The literals of a JSON text, read without parsing it, and the characters that its escapes stand for.
 
+use memchr::memchr2;
+
 /// A literal of a JSON text, without its quotes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Literal<'a> {
@@ -43,11 +45,15 @@ pub(super) fn each<'a>(json: &'a str, mut visit: impl FnMut(Literal<'a>)) {
 }
 
 /// Position of the quote that closes the string which begins at `at`.
-fn end_of_text(bytes: &[u8], mut at: usize) -> usize {
-    while let Some(byte) = bytes.get(at).filter(|byte| **byte != b'"') {
-        at += if *byte == b'\\' { 2 } else { 1 };
+pub(crate) fn end_of_text(bytes: &[u8], mut at: usize) -> usize {
+    while let Some(next) = memchr2(b'"', b'\\', bytes.get(at..).unwrap_or_default()) {
+        at += next;
+        if bytes[at] == b'"' {
+            return at;
+        }
+        at += 2;
     }
-    at.min(bytes.len())
+    bytes.len()
 }
 
 /// A text with JSON's escapes undone; `None` where it has none.

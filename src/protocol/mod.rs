@@ -21,6 +21,7 @@ mod usage;
 pub use error::{ApiError, ErrorKind, VendorError};
 pub use event::{StreamEvent, ToolCallDelta};
 pub use ids::{DecisionId, Dialect, ModelName, RequestId};
+pub(crate) use literal::end_of_text;
 pub use message::{ImageSource, Message, Part, Role};
 pub use mode::Mode;
 pub use money::{Price, Usd};
