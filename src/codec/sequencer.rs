@@ -4,7 +4,7 @@
 //! ended. Here a call is open until its arguments are whole JSON; other content waits until then, in order.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use serde::de::IgnoredAny;
 
@@ -31,7 +31,7 @@ pub(super) struct Sequencer {
     /// Bytes of `held`, see [`written_bytes`].
     weight: usize,
     /// The waiting calls by their index: how many events were ever held before each.
-    calls: HashMap<usize, usize>,
+    calls: BTreeMap<usize, usize>,
     /// How many events were held and are released.
     gone: usize,
 }

@@ -1,7 +1,7 @@
 //! Anthropic's streamed answer <-> events: `message_start`, blocks that open and close, `message_delta`,
 //! `message_stop`.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use bytes::BytesMut;
 use serde::Deserialize;
@@ -89,7 +89,7 @@ pub(crate) struct Decoder {
     /// For each tool call, in order: its arguments as its block began with them, until a piece of them comes.
     given: Vec<Option<String>>,
     /// The tool call of each block, by the block's index.
-    calls: HashMap<usize, usize>,
+    calls: BTreeMap<usize, usize>,
     /// The newest reason of its end.
     ending: Option<(FinishReason, Option<String>)>,
     /// Whether a reason came, and nothing of the answer since.

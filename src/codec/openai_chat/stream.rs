@@ -1,6 +1,6 @@
 //! OpenAI's streamed answer <-> events: `chat.completion.chunk`s, then `[DONE]`.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use bytes::BytesMut;
 use serde::Deserialize;
@@ -111,7 +111,7 @@ pub(crate) struct Decoder {
     /// reason in each piece, or before a call's arguments.
     finish: Option<String>,
     /// For each choice, by its index, whether its reason came, and nothing of it since.
-    choices: HashMap<u64, bool>,
+    choices: BTreeMap<u64, bool>,
     /// How many choices were asked for.
     asked: u64,
     /// Whether it is so of all, and the newest piece held nothing of the answer: some servers name a reason in each.
@@ -123,9 +123,9 @@ pub(crate) struct Decoder {
     /// All calls, in order.
     calls: Vec<Begun>,
     /// The newest call of each index on the wire, as an index into `calls`.
-    newest: HashMap<usize, usize>,
+    newest: BTreeMap<usize, usize>,
     /// The newest call of each id, likewise.
-    by_id: HashMap<String, usize>,
+    by_id: BTreeMap<String, usize>,
     /// Whether the model refuses to answer.
     refuses: bool,
     /// Whether the answer comes in deltas.
