@@ -8,7 +8,7 @@
 //! | `truncated` | the answer ran into the token limit |
 //! | `empty` | the answer had neither text nor a tool call, and the vendor did not pause |
 //! | `format_violated` | JSON was asked for, and the answer is no JSON |
-//! | `asked_again` | the same question came again in the same conversation, soon after |
+//! | `asked_again` | the same question came again in the same conversation, soon after; not of a program's many |
 //!
 //! An error that is the request's own fault (too long, malformed, refused for lack of credit or permission) is no
 //! signal. `asked_again` is known only when the next question comes, so it is in no record: [`AskedAgain`] finds it
@@ -78,8 +78,9 @@ fn is_json(text: &str) -> bool {
 /// Only within a known conversation: named by the caller, or past its first turn (two people may begin with the same
 /// words), and with a turn before that was asked here (a batch of requests may begin with the same example). And only
 /// after a complete answer: a client that gave up waiting or asks several times at once does not complain of an answer,
-/// and neither does a dry run. Of a question that comes again and again only the last [`MOST_IN_A_RUN`] count: a program
-/// asks so (a health check, a filter of messages), which may name itself as a user, too.
+/// and neither does a dry run. Of a question that comes again and again only the last [`MOST_IN_A_RUN`] repetitions
+/// count: a program asks so (a health check, a filter of messages), which may name itself as a user, too. Of the answers
+/// before those nothing is known: nobody may have read them.
 #[derive(Debug, Default)]
 pub struct AskedAgain {
     /// When each question came next, and how often one after the other from then on, without a longer pause.
@@ -156,10 +157,10 @@ impl AskedAgain {
         let run = later.filter(|(later_ms, _)| later_ms - ended_ms <= AGAIN_WITHIN_MS).map_or(0, |(_, run)| run + 1);
         self.later.insert(of, (asked.at_ms, run));
         let answered_ms = asked.answered_ms?;
-        if newest_ms - answered_ms < AGAIN_WITHIN_MS {
+        if newest_ms - answered_ms < AGAIN_WITHIN_MS || run > MOST_IN_A_RUN {
             return None;
         }
-        Some(run <= MOST_IN_A_RUN && later.is_some_and(|(later_ms, _)| is_soon(answered_ms, later_ms)))
+        Some(later.is_some_and(|(later_ms, _)| is_soon(answered_ms, later_ms)))
     }
 }
 
@@ -236,6 +237,7 @@ mod tests {
         };
         let checks: Vec<_> = (0..200).map(|number| (number * 1000, Some(number * 1000 + 10))).collect();
         assert_eq!(complaints(&checks), [197, 198]);
+        assert_eq!(again(&checks).iter().position(Option::is_some), Some(197), "nor was anybody content");
         let in_pairs: Vec<_> = (0..200).map(|number| (number / 2 * 1000, Some(number / 2 * 1000 + 10))).collect();
         assert_eq!(complaints(&in_pairs), [197], "198 and 199 come at once");
         let failing = checks.iter().map(|(at_ms, answered_ms)| (*at_ms, answered_ms.filter(|_| at_ms % 3000 == 0)));
