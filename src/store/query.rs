@@ -12,7 +12,7 @@ use super::db::Store;
 use super::error::StoreError;
 use super::join::{Order, Span};
 use super::record::{Entry, Fingerprint, Mode, OutcomeStatus, Signal};
-use super::signals::Asked;
+use super::signals::{Asked, AskedAgain, MOST_TO_TELL};
 use crate::protocol::DecisionId;
 
 /// How long one query walks at most: long enough that a search for what is rare takes few parts, and short enough to be
@@ -153,7 +153,8 @@ impl Store {
     }
 
     /// A decision with its outcome and feedback, and among the outcome's signals `asked_again` where the log has the
-    /// question again; on a busy log it may be missing, since it is not looked for long.
+    /// question again, and not again and again; on a busy log it may be missing, or be told of a program's question,
+    /// since it is not looked for long.
     ///
     /// # Errors
     /// When the database fails.
@@ -167,17 +168,21 @@ impl Store {
     }
 
     fn is_asked_again(&self, entry: &Entry) -> Result<bool, StoreError> {
-        let asked = Asked::of(entry);
-        let Some(until_ms) = asked.open_until_ms() else { return Ok(false) };
-        let span = Span { after: Some(entry.decision.id), until_ms: Some(until_ms + 1), ..Span::default() };
+        let mut run = vec![Asked::of(entry)];
+        if !run[0].is_answered() {
+            return Ok(false);
+        }
+        let span = Span { after: Some(entry.decision.id), ..Span::default() };
         let until = Instant::now() + MAX_SEQUEL_TIME;
-        let (mut looked_at, mut found) = (0_usize, None);
+        let mut looked_at = 0_usize;
         self.walk(&span, Order::Oldest, |later| {
             looked_at += 1;
-            found = asked.again_in(&Asked::of(&later));
-            found.is_none() && !(looked_at.is_multiple_of(STRIDE) && Instant::now() >= until)
+            let later = Asked::of(&later);
+            let Some(is_again) = run[run.len() - 1].again_in(&later) else { return false };
+            run.extend(Some(later).filter(|_| is_again));
+            run.len() < MOST_TO_TELL && !(looked_at.is_multiple_of(STRIDE) && Instant::now() >= until)
         })?;
-        Ok(found == Some(true))
+        Ok(AskedAgain::of_first(&run))
     }
 }
 
@@ -221,7 +226,7 @@ mod tests {
 
     #[test]
     fn the_same_question_soon_after_the_answer_is_among_its_signals() {
-        let (why, how) = ("00000000000000bb", "00000000000000cc");
+        let (why, how, health) = ("00000000000000bb", "00000000000000cc", "00000000000000dd");
         let last = 90_000 + 10 + AGAIN_WITHIN_MS;
         let entries = [
             entry(1_000, why),
@@ -232,6 +237,8 @@ mod tests {
             entry(last, how),
             entry(last + 11 + AGAIN_WITHIN_MS, how),
         ];
+        let checks = (0..6).map(|number| entry(4_000_000 + 60_000 * number, health));
+        let entries: Vec<_> = entries.into_iter().chain(checks).chain([entry(6_000_000, why)]).collect();
         let store = Store::in_memory().unwrap();
         let decisions: Vec<_> = entries.iter().map(|entry| &entry.decision).collect();
         let outcomes: Vec<_> = entries.iter().filter_map(|entry| entry.outcome.as_ref()).collect();
@@ -242,9 +249,10 @@ mod tests {
             told[1..] == [Signal::AskedAgain]
         });
         let walk: Vec<_> = entries.iter().map(Asked::of).collect();
-        let is_learned = crate::store::AskedAgain::in_any_order(&walk).into_iter().map(|again| again == Some(true));
+        let is_learned = AskedAgain::in_any_order(&walk).into_iter().map(|again| again == Some(true));
         let is_told: Vec<bool> = is_told.collect();
-        assert_eq!(is_told, [true, true, false, false, true, false, false]);
+        assert_eq!(is_told[..7], [true, true, false, false, true, false, false]);
+        assert_eq!(is_told[7..], [false, false, false, true, true, false, false], "a program's");
         assert_eq!(is_told, is_learned.collect::<Vec<_>>(), "what is told is what is learned from");
     }
 }

@@ -94,6 +94,9 @@ pub const AGAIN_WITHIN_MS: i64 = 15 * 60 * 1000;
 /// How often in a row a person asks the same again, rather than a program.
 const MOST_IN_A_RUN: u32 = 2;
 
+/// As many entries of a run tell whether its first counts.
+pub(super) const MOST_TO_TELL: usize = MOST_IN_A_RUN as usize + 2;
+
 /// The parts of an entry that [`AskedAgain`] needs.
 #[derive(Debug, Clone)]
 pub struct Asked {
@@ -119,15 +122,20 @@ impl Asked {
         }
     }
 
-    /// Until when the same question counts as a complaint of the answer, Unix milliseconds; `None` where it never does.
-    pub(super) fn open_until_ms(&self) -> Option<i64> {
-        self.of.and(self.answered_ms).map(|answered_ms| answered_ms + AGAIN_WITHIN_MS)
+    /// Whether it may be complained of: it is a question, and was answered.
+    pub(super) fn is_answered(&self) -> bool {
+        self.of.and(self.answered_ms).is_some()
     }
 
-    /// Whether `later`, the next entry with the same question, is a complaint of the answer; `None` where it has
-    /// another.
+    /// Until when the same question is of one run with this one, Unix milliseconds. What is asked at once or has no
+    /// answer is of the run, too.
+    fn run_until_ms(&self) -> i64 {
+        self.answered_ms.unwrap_or(self.at_ms) + AGAIN_WITHIN_MS
+    }
+
+    /// Whether `later`, a newer entry, has the same question; `None` where a run has ended by then.
     pub(super) fn again_in(&self, later: &Self) -> Option<bool> {
-        (self.of? == later.of?).then(|| self.answered_ms.is_some_and(|at_ms| is_soon(at_ms, later.at_ms)))
+        (later.at_ms <= self.run_until_ms()).then(|| self.of.is_some() && self.of == later.of)
     }
 }
 
@@ -146,21 +154,27 @@ impl AskedAgain {
         told
     }
 
+    /// Whether the question of the first of a run, oldest first, was asked again, be it a moment ago. What comes behind
+    /// [`MOST_TO_TELL`] entries makes no difference.
+    pub(super) fn of_first(run: &[Asked]) -> bool {
+        let mut walk = Self::default();
+        run.iter().rev().map(|asked| walk.find(asked)).last().flatten() == Some(true)
+    }
+
     /// Takes the next older entry; whether its question was asked again soon after its answer, `None` where that is
     /// unknown, or not known yet.
     pub fn take(&mut self, asked: &Asked) -> Option<bool> {
         let newest_ms = *self.newest_ms.get_or_insert(asked.at_ms);
+        self.find(asked).filter(|_| asked.answered_ms.is_some_and(|at_ms| newest_ms - at_ms >= AGAIN_WITHIN_MS))
+    }
+
+    fn find(&mut self, asked: &Asked) -> Option<bool> {
         let of = asked.of?;
         let later = self.later.get(&of).copied();
-        // What is asked at once or has no answer is of the run, too.
-        let ended_ms = asked.answered_ms.unwrap_or(asked.at_ms);
-        let run = later.filter(|(later_ms, _)| later_ms - ended_ms <= AGAIN_WITHIN_MS).map_or(0, |(_, run)| run + 1);
+        let run = later.filter(|(later_ms, _)| *later_ms <= asked.run_until_ms()).map_or(0, |(_, run)| run + 1);
         self.later.insert(of, (asked.at_ms, run));
-        let answered_ms = asked.answered_ms?;
-        if newest_ms - answered_ms < AGAIN_WITHIN_MS || run > MOST_IN_A_RUN {
-            return None;
-        }
-        Some(later.is_some_and(|(later_ms, _)| is_soon(answered_ms, later_ms)))
+        let is_soon = |answered_ms| later.is_some_and(|(later_ms, _)| is_soon(answered_ms, later_ms));
+        asked.answered_ms.filter(|_| run <= MOST_IN_A_RUN).map(is_soon)
     }
 }
 
