@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::ledger::{at_turn, print_of, turn_before};
+use super::ledger::Conversation;
 use super::{Gateway, call_bounds};
 use crate::protocol::{ApiError, DecisionId, ErrorKind, FinishReason, ModelName, Usage};
 use crate::store::{Entry, OutcomeRecord, OutcomeStatus, Seen, signals};
@@ -94,17 +94,10 @@ async fn check_and_record(gateway: &Gateway, id: DecisionId, report: CallReport)
     gateway.owe(request.token.as_deref(), more);
     // A corrected report is of the same answer, and moves the conversation no further.
     let is_correction = before.is_some_and(|before| (before.status, &before.model) == (record.status, &record.model));
-    if let (OutcomeStatus::Ok, Some(model), false) = (record.status, &record.model, is_correction) {
+    let conversation = Conversation::of_record(request).filter(|_| !is_correction);
+    if let (OutcomeStatus::Ok, Some(model), Some(conversation)) = (record.status, &record.model, conversation) {
         let estimated = Usage { input_tokens: u64::from(request.prompt_tokens), ..Usage::default() };
-        // A record without a question is of a step in a tool loop.
-        let before = turn_before(request.turn, request.question.is_none());
-        let is_known = !request.begun_elsewhere && (request.conversation_named || before.is_some());
-        let begins_here = request.turn == 1 || (request.conversation_named && !request.begun_elsewhere);
-        let begun = request.conversation;
-        let known_as = [begun, before.and_then(|turn| Some(at_turn(begun?, turn)))];
-        let known_as = known_as.into_iter().flatten().filter(|_| is_known);
-        let note = begun.map(|begun| print_of(begun, request.turn, gateway.has_begun_here(begun, begins_here)));
-        gateway.note_stay(note, known_as, model, &record.usage.unwrap_or(estimated));
+        gateway.note_stay(&conversation, model, &record.usage.unwrap_or(estimated));
     }
     gateway.recorder.outcome(record);
     Ok(())

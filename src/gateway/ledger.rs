@@ -22,74 +22,88 @@ use crate::store::{
 pub struct Conversation {
     /// The conversation's fingerprint.
     pub print: Fingerprint,
-    /// The same at this turn and with its question, but without its instructions, which some programs change from call to
-    /// call (a clock, a count of tokens). Other requests may begin with the same words, such as the one for the
-    /// conversation's title; sessions that do part as soon as their questions differ.
-    pub bare: Fingerprint,
-    /// The same at whatever turn and with whatever questions since, by which it is found where nothing surer tells.
-    pub bare_begun: Fingerprint,
-    /// [`Self::bare`] at the turn that this one follows: the one before, or in a tool loop its own question. A batch of
-    /// requests that all begin with an example follows none that was ever asked.
-    pub follows: Option<Fingerprint>,
     /// Whether the caller named the conversation or its user; else it is recognised by its first turns alone, which two
     /// people may share.
     pub named: bool,
-    /// Whether the caller named the conversation itself.
-    pub by_name: bool,
+    /// Whether it is certain, without a look at earlier requests, that no turn of it was asked elsewhere: it is the first,
+    /// or the caller named the conversation itself.
+    pub begins_here: bool,
     /// Questions asked in the conversation so far, this one included.
     pub turn: u32,
+    /// The turn that is surely answered: the one before, or in a tool loop its own.
+    pub before: Option<u32>,
     /// The tool loop under way, by the id of its first call: vendors give each call another id, so that two loops that
     /// began with the same words at the same time are told apart.
     pub tool_loop: Option<Fingerprint>,
-    /// The same without instructions.
-    pub bare_loop: Option<Fingerprint>,
+    /// The conversation without its instructions; absent where it has a name, which says all.
+    pub bare: Option<Bare>,
+}
+
+/// A conversation without its instructions, which some programs change from call to call (a clock, a count of tokens).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bare {
+    /// Its fingerprint at this turn, with the question. Other requests may begin with the same words, such as the one
+    /// for the conversation's title; sessions that do part as soon as their questions differ.
+    pub now: Fingerprint,
+    /// The same at [`Conversation::before`]. A batch of requests that all begin with an example follows none that was
+    /// ever asked.
+    pub follows: Option<Fingerprint>,
+    /// That of its beginning, whatever was asked since, by which it is found where nothing surer tells.
+    pub begun: Fingerprint,
+    /// That of the tool loop.
+    pub tool_loop: Option<Fingerprint>,
 }
 
 impl Conversation {
+    /// The conversation of a dry run, as far as its record tells.
+    pub fn of_record(facts: &RequestFacts) -> Option<Self> {
+        let (turn, named) = (facts.turn, facts.conversation_named);
+        Some(Self {
+            print: facts.conversation?,
+            named,
+            begins_here: turn == 1 || (named && !facts.begun_elsewhere),
+            turn,
+            // A record without a question is of a step in a tool loop.
+            before: turn_before(turn, facts.question.is_none()),
+            tool_loop: None,
+            bare: None,
+        })
+    }
+
     /// The conversation's place in [0, 1), for a rollout by shares; the same for all its turns while its instructions are.
     pub fn place(&self) -> f64 {
         // The upper 53 bits, as many as a float tells apart.
         (self.print.0 >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    /// Whether it is certain, without a look at earlier requests, that no turn of it was asked elsewhere.
-    pub fn begins_here(&self) -> bool {
-        self.by_name || self.turn == 1
-    }
-
     /// The fingerprints that later requests of the conversation may be found by; `begun_here` = its first turn was asked
     /// here. Else that may be an example, with which every request of a batch begins, and the beginning tells the
     /// conversation from others only together with the number of the turn.
     pub fn prints(&self, begun_here: bool) -> impl Iterator<Item = Fingerprint> + use<> {
-        let print = print_of(self.print, self.turn, begun_here);
-        let beginning = at_turn(self.bare_begun, self.turn);
-        [self.tool_loop, Some(print), self.bare_loop, Some(self.bare), Some(beginning)].into_iter().flatten()
+        let at = |begun: Fingerprint| at_turn(begun, self.turn);
+        let print = if begun_here { self.print } else { at(self.print) };
+        let bare = self.bare.map(|bare| [bare.tool_loop, Some(bare.now), Some(at(bare.begun))]);
+        [self.tool_loop, Some(print)].into_iter().chain(bare.into_iter().flatten()).flatten()
     }
 
     /// The fingerprints by which it is surely the same conversation as an earlier one, the surest first.
     pub fn known_as(&self) -> impl Iterator<Item = Fingerprint> + use<> {
-        let before = turn_before(self.turn, self.tool_loop.is_some());
-        let print = (self.named || before.is_some()).then_some(self.print);
+        let print = (self.named || self.before.is_some()).then_some(self.print);
         // Some clients change a question once it is answered: they put documents or reminders beside the last one only.
-        let at = |begun: Fingerprint| before.map(|turn| at_turn(begun, turn));
-        [self.tool_loop, self.bare_loop, self.follows, print, at(self.print), at(self.bare_begun)]
-            .into_iter()
-            .flatten()
+        let at = |begun: Fingerprint| self.before.map(|turn| at_turn(begun, turn));
+        let bare = self.bare.map(|bare| [bare.tool_loop, bare.follows, at(bare.begun)]);
+        let [bare_loop, follows, beginning] = bare.unwrap_or_default();
+        [self.tool_loop, bare_loop, follows, print, at(self.print), beginning].into_iter().flatten()
     }
 }
 
-/// The fingerprint by which a conversation is found at later turns, of its beginning's.
-pub fn print_of(begun: Fingerprint, turn: u32, begun_here: bool) -> Fingerprint {
-    if begun_here { begun } else { at_turn(begun, turn) }
-}
-
-/// The turn that is surely answered: the one before, or in a tool loop its own.
-pub fn turn_before(turn: u32, in_loop: bool) -> Option<u32> {
+/// The turn that is surely answered.
+fn turn_before(turn: u32, in_loop: bool) -> Option<u32> {
     if in_loop { Some(turn) } else { (turn > 1).then(|| turn - 1) }
 }
 
 /// The fingerprint of a conversation whose beginning has this `print`, at one of its turns.
-pub fn at_turn(print: Fingerprint, turn: u32) -> Fingerprint {
+fn at_turn(print: Fingerprint, turn: u32) -> Fingerprint {
     Fingerprint(print.0.wrapping_add(u64::from(turn)))
 }
 
@@ -99,36 +113,29 @@ pub fn conversation(request: &ChatRequest, token: Option<&Token>, salt: &Salt) -
     let user = request.user.as_deref().unwrap_or_default();
     let questions = questions(&request.messages);
     let turn = u32::try_from(questions.len()).unwrap_or(u32::MAX).max(1);
-    // An empty name, as a client's template may leave it, is none.
-    let name = request.routing.conversation.as_deref().filter(|name| !name.is_empty());
-    let (print, bare) = match name {
-        Some(name) => {
-            let print = salt.fingerprint(["named", owner, name]);
-            (print, print)
-        }
-        None => {
-            let begun = beginning(&request.messages);
-            let of = |turn: &Message| once(turn.plain_text()).chain(marks(turn)).collect();
-            let texts: Vec<Vec<String>> = begun.iter().map(of).collect();
-            let said = || begun.iter().zip(&texts).filter(|(turn, _)| !turn.role.is_instruction());
-            let asked = || said().flat_map(|(_, texts)| texts).map(String::as_str);
-            let all = texts.iter().flatten().map(String::as_str);
-            let print = salt.fingerprint(["begun", owner, user].into_iter().chain(all));
-            // Beside an agent's conversation its program asks for a title, say, without tools.
-            let tools = if request.needs().tools { "tools" } else { "" };
-            let bare = salt.fingerprint(["bare", owner, user, tools].into_iter().chain(asked()));
-            // Without words they would all be one.
-            (print, if asked().any(|text| !text.is_empty()) { bare } else { print })
-        }
-    };
-    let named = name.is_some() || !user.is_empty();
+    let before = turn_before(turn, request.is_in_tool_loop());
     let first_call = request.is_in_tool_loop().then(|| request.first_call_of_loop().unwrap_or_default());
     let loop_of = |print: Fingerprint| first_call.map(|id| salt.fingerprint(["loop", &print.to_string(), id]));
-    let (tool_loop, bare_loop) = (loop_of(print), loop_of(bare));
-    let by_name = name.is_some();
+    // An empty name, as a client's template may leave it, is none.
+    if let Some(name) = request.routing.conversation.as_deref().filter(|name| !name.is_empty()) {
+        let print = salt.fingerprint(["named", owner, name]);
+        let tool_loop = loop_of(print);
+        return Conversation { print, named: true, begins_here: true, turn, before, tool_loop, bare: None };
+    }
+    let begun = beginning(&request.messages);
+    let of = |turn: &Message| once(turn.plain_text()).chain(marks(turn)).collect();
+    let texts: Vec<Vec<String>> = begun.iter().map(of).collect();
+    let said = || begun.iter().zip(&texts).filter(|(turn, _)| !turn.role.is_instruction());
+    let asked = || said().flat_map(|(_, texts)| texts).map(String::as_str);
+    let all = texts.iter().flatten().map(String::as_str);
+    let print = salt.fingerprint(["begun", owner, user].into_iter().chain(all));
+    // Beside an agent's conversation its program asks for a title, say, without tools.
+    let tools = if request.needs().tools { "tools" } else { "" };
+    let bare = salt.fingerprint(["bare", owner, user, tools].into_iter().chain(asked()));
+    // Without words they would all be one.
+    let bare = if asked().any(|text| !text.is_empty()) { bare } else { print };
     // Of earlier questions the length tells sessions apart, too, and costs less than all that was ever said.
-    let said: Vec<String> =
-        if by_name { Vec::new() } else { questions.iter().map(|it| it.question_text()).collect() };
+    let said: Vec<String> = questions.iter().map(|it| it.question_text()).collect();
     let length = |(text, turn): (&String, &&Message)| once(text.len().to_string()).chain(marks(turn)).collect();
     let lengths: Vec<Vec<String>> = said.iter().zip(&questions).map(length).collect();
     let at = |turn: u32| {
@@ -136,8 +143,9 @@ pub fn conversation(request: &ChatRequest, token: Option<&Token>, salt: &Salt) -
         let question = said[..upto].last().map_or("", String::as_str);
         salt.fingerprint(["at", &bare.to_string(), &turn.to_string(), &lengths[..upto].concat().join(" "), question])
     };
-    let follows = turn_before(turn, tool_loop.is_some()).map(at);
-    Conversation { print, bare: at(turn), bare_begun: bare, follows, named, by_name, turn, tool_loop, bare_loop }
+    let (named, begins_here, tool_loop) = (!user.is_empty(), turn == 1, loop_of(print));
+    let bare = Bare { now: at(turn), follows: before.map(at), begun: bare, tool_loop: loop_of(bare) };
+    Conversation { print, named, begins_here, turn, before, tool_loop, bare: Some(bare) }
 }
 
 /// The beginning of a conversation: up to the last user turn before the first answer. The first user turn would not do:
@@ -363,7 +371,7 @@ mod tests {
 
     /// Whether `later` is found by what was noted of `earlier`.
     fn is_found(later: &Conversation, earlier: &Conversation) -> bool {
-        let noted: Vec<Fingerprint> = earlier.prints(earlier.begins_here()).collect();
+        let noted: Vec<Fingerprint> = earlier.prints(earlier.begins_here).collect();
         later.known_as().any(|print| noted.contains(&print))
     }
 
@@ -385,8 +393,10 @@ mod tests {
         let (step, next) = (at("It is 12:01.", &[], Some("a")), at("It is 12:02.", &[], Some("a")));
         assert!(is_found(&known(&step), &asked), "the first step");
         let (step, next, other) = (known(&step), known(&next), known(&at("It is 12:01.", &[], Some("b"))));
-        assert_eq!(next.known_as().find(|print| step.prints(true).any(|noted| noted == *print)), step.bare_loop);
-        assert_ne!(other.bare_loop, step.bare_loop, "a loop that began with the same words");
+        let bare_loop = |conversation: &Conversation| conversation.bare.unwrap().tool_loop;
+        let found_by = next.known_as().find(|print| step.prints(true).any(|noted| noted == *print));
+        assert_eq!(found_by, bare_loop(&step));
+        assert_ne!(bare_loop(&other), bare_loop(&step), "a loop that began with the same words");
         let later = known(&at("It is 12:03.", &[(Role::Assistant, "done"), (Role::User, "thanks")], None));
         assert!(is_found(&later, &asked));
         let example = [(Role::Assistant, "a label"), (Role::User, "the next")];
@@ -424,7 +434,7 @@ mod tests {
         let mut same = request(&[(Role::User, "y")]);
         same.routing.conversation = Some("c1".into());
         assert_eq!(print(&named), print(&same));
-        assert!(print(&named).named);
+        assert!(print(&named).named && print(&named).prints(true).eq([print(&named).print]));
         let mut empty = request(&[(Role::User, "x")]);
         empty.routing.conversation = Some(String::new());
         assert!(!print(&empty).named && print(&empty) == print(&request(&[(Role::User, "x")])));
@@ -457,7 +467,7 @@ mod tests {
         let known = |instructions: &str, questions: &[&str]| conversation(&of(instructions, questions), None, &salt);
         let garden = known("12:00", &["my garden", "go on"]);
         let own = |later: &Conversation, earlier: [&Conversation; 2]| {
-            let of = |print| earlier.iter().position(|it| it.prints(it.begins_here()).any(|noted| noted == print));
+            let of = |print| earlier.iter().position(|it| it.prints(it.begins_here).any(|noted| noted == print));
             later.known_as().find_map(of)
         };
         let [tax, plants] = [known("12:01", &["tax law"]), known("12:01", &["my garden"])];
@@ -477,6 +487,39 @@ mod tests {
             conversation(&ChatRequest { user: Some("jane".into()), ..of("be brief", questions) }, None, &salt)
         };
         assert!(is_found(&by(&[]), &by(&[])) && !is_found(&by(&["a"]), &by(&["a"])));
+    }
+
+    #[test]
+    fn a_record_tells_of_a_conversation_what_its_request_told_but_for_what_it_does_not_hold() {
+        let salt = Salt::new([7; 16]);
+        let first = [(Role::System, "be brief"), (Role::User, "hello")];
+        let second = [&first[..], &[(Role::Assistant, "hi"), (Role::User, "and now?")]].concat();
+        let mut requests = [request(&first), request(&second), request(&second)];
+        step_of_loop(&mut requests[2], "a");
+        for (name, user) in [(None, None), (None, Some("jane")), (Some("c1"), None)] {
+            for request in &mut requests {
+                (request.routing.conversation, request.user) = (name.map(str::to_owned), user.map(str::to_owned));
+                let asked = conversation(request, None, &salt);
+                let facts = RequestFacts {
+                    conversation: Some(asked.print),
+                    conversation_named: asked.named,
+                    turn: asked.turn,
+                    question: request.question().filter(|_| !request.is_in_tool_loop()).map(|_| Fingerprint(1)),
+                    begun_elsewhere: !asked.begins_here && name.is_none(),
+                    ..RequestFacts::default()
+                };
+                let recorded = Conversation::of_record(&facts).unwrap();
+                assert_eq!(recorded, Conversation { tool_loop: None, bare: None, ..asked });
+            }
+        }
+        // A person's later turns are of what began here where it is remembered.
+        let facts = RequestFacts {
+            conversation: Some(Fingerprint(1)),
+            conversation_named: true,
+            turn: 2,
+            ..Default::default()
+        };
+        assert!(Conversation::of_record(&facts).unwrap().begins_here);
     }
 
     #[test]
@@ -528,7 +571,7 @@ mod tests {
             let more =
                 |part| asked(&[("Hello", None), ("What is this?", Some(part)), ("go on", None), ("more", None)]);
             assert!(
-                is_found(&more(a), &third(a)) && !more(a).known_as().any(|print| print == third(b).bare),
+                is_found(&more(a), &third(a)) && !more(a).known_as().any(|print| print == third(b).bare.unwrap().now),
                 "{a:?}"
             );
         }
@@ -538,7 +581,7 @@ mod tests {
         let plain = asked(&[("What is this?", None)]);
         assert_eq!(plain.print, salt.fingerprint(["begun", "", "", "You help.", "What is this?"]));
         let bare = salt.fingerprint(["bare", "", "", "", "What is this?"]);
-        assert_eq!(plain.bare, salt.fingerprint(["at", &bare.to_string(), "1", "13", "What is this?"]));
+        assert_eq!(plain.bare.unwrap().now, salt.fingerprint(["at", &bare.to_string(), "1", "13", "What is this?"]));
         let print = |part: Option<&Part>| {
             let parts = once(Part::text("What is this?")).chain(part.cloned()).collect();
             question_print(&Message { role: Role::User, parts, name: None }, &salt)

@@ -104,11 +104,6 @@ impl Gateway {
         prints.into_iter().find_map(|print| self.conversations.find(print.0, ttl, now))
     }
 
-    /// Whether the conversation with this `print` began here: for certain, or as far as is remembered.
-    pub fn has_begun_here(&self, print: Fingerprint, is_certain: bool) -> bool {
-        is_certain || self.stay(&self.live(), [print], Instant::now()).is_some()
-    }
-
     /// Whether nothing of a conversation was asked here before, as far as is remembered, though this is not its first
     /// turn.
     fn has_begun_elsewhere(&self, conversation: &Conversation) -> bool {
@@ -116,26 +111,22 @@ impl Gateway {
         // As long as it may be asked again there, whatever is cached.
         let ttl = Duration::from_secs(sticky.minutes * 60).max(Duration::from_millis(AGAIN_WITHIN_MS.unsigned_abs()));
         let is_known = |print: Fingerprint| self.conversations.find(print.0, ttl, Instant::now()).is_some();
-        !conversation.begins_here() && !conversation.known_as().any(is_known)
+        !conversation.begins_here && !conversation.known_as().any(is_known)
     }
 
-    /// Notes that the conversation with the fingerprints `prints` is on `model` now, whose answer used `usage`; it is
-    /// surely the one that had the fingerprints `known_as` before.
-    pub fn note_stay(
-        &self,
-        prints: impl IntoIterator<Item = Fingerprint>,
-        known_as: impl IntoIterator<Item = Fingerprint>,
-        model: &ModelName,
-        usage: &Usage,
-    ) {
+    /// Notes that a conversation is on `model` now, whose answer used `usage`.
+    pub fn note_stay(&self, conversation: &Conversation, model: &ModelName, usage: &Usage) {
         let (live, now) = (self.live(), Instant::now());
         let sticky = live.config.routing.sticky;
-        let before = self.stay(&live, known_as, now);
+        let before = self.stay(&live, conversation.known_as(), now);
+        // For certain, or as far as is remembered.
+        let begun_here = conversation.begins_here || self.stay(&live, [conversation.print], now).is_some();
         let price = live.catalog.find(model.as_str()).map(|model| model.settings.price).unwrap_or_default();
         let stay = Stay::after(before.as_ref(), model, &price, usage, now);
-        for print in prints {
-            // Each is noted with its instructions and without.
-            self.conversations.note(print.0, stay.clone(), sticky.conversations.saturating_mul(2));
+        // Each is noted with its instructions and without.
+        let most = sticky.conversations.saturating_mul(2);
+        for print in conversation.prints(begun_here) {
+            self.conversations.note(print.0, stay.clone(), most);
         }
     }
 

@@ -100,9 +100,7 @@ impl Recording {
             let cut = outcome.finish == Some(FinishReason::Length);
             self.gateway.lengths.observe(model, &prediction.expected, usage.output_tokens, cut);
         }
-        let conversation = self.conversation;
-        let begun_here = self.gateway.has_begun_here(conversation.print, conversation.begins_here());
-        self.gateway.note_stay(conversation.prints(begun_here), conversation.known_as(), model, &usage);
+        self.gateway.note_stay(&self.conversation, model, &usage);
     }
 
     fn log(&self, outcome: &Outcome, model: &str) {
