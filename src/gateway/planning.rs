@@ -123,8 +123,8 @@ impl Gateway {
         let begun_here = conversation.begins_here || self.stay(&live, [conversation.print], now).is_some();
         let price = live.catalog.find(model.as_str()).map(|model| model.settings.price).unwrap_or_default();
         let stay = Stay::after(before.as_ref(), model, &price, usage, now);
-        // Each is noted with its instructions and without.
-        let most = sticky.conversations.saturating_mul(2);
+        // At its first turn one without a name has three fingerprints; each later one adds two, and so does a tool loop.
+        let most = sticky.conversations.saturating_mul(3);
         for print in conversation.prints(begun_here) {
             self.conversations.note(print.0, stay.clone(), most);
         }

@@ -110,3 +110,18 @@ async fn a_conversation_that_began_elsewhere_is_known_from_its_next_turn_on() {
     }
     gateway.stop().await;
 }
+
+#[tokio::test]
+async fn as_many_conversations_are_remembered_as_the_configuration_says() {
+    let gateway = TestGateway::start("[routing]\nstrategy = 'weighted'\nsticky.conversations = 8").await;
+    let begun = |number: u32| vec![turn("system", "Be brief."), turn("user", &format!("Hello, {number}."))];
+    for number in 0..8 {
+        answered(&gateway, "/api/chat", json!({ "model": "auto", "messages": begun(number) })).await;
+    }
+    let turns = [begun(0), vec![turn("assistant", "Hm."), turn("user", "Go on.")]].concat();
+    let (id, _) = answered(&gateway, "/api/chat", json!({ "model": "auto", "messages": turns })).await;
+    gateway.app.gateway.recorder.flush().await.unwrap();
+    let entry = gateway.app.gateway.store.entry_with_sequel(id).unwrap().unwrap();
+    assert!(!entry.decision.request.begun_elsewhere);
+    gateway.stop().await;
+}
