@@ -1,6 +1,7 @@
 //! `/dashboard/decisions`: decisions, newest first, with filters.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::extract::State;
 use axum::response::Response;
@@ -20,12 +21,12 @@ pub(super) async fn page(
     visitor: Visitor,
     PageQuery(query): PageQuery<Query>,
 ) -> Response {
+    let asked = Instant::now();
     let found = decisions::find(&gateway, &query).await;
+    let every = every_ms(asked.elapsed());
     let ahead_ms = if query.until_ms.is_none() { decisions::ahead_ms(&gateway).await } else { None };
     let first_page = query.before.is_empty();
     let searched_to_ms = found.as_ref().ok().and_then(|found| found.searched_to_ms);
-    // A search that takes all the time it has is not to take it every few seconds.
-    let every = if searched_to_ms.is_some() { "60000" } else { "5000" };
     let body = markup! {
         (filters(&gateway, &query))
         section #decisions.card data-live=[first_page.then_some(every)] {
@@ -58,6 +59,12 @@ pub(super) async fn page(
     };
     let lead = "Every choice of a model: who could have answered, at which probability, and what came of it.";
     html(Page::new("/dashboard/decisions", "Decisions", lead).render(&gateway, &visitor, &body))
+}
+
+/// How often the first page is asked for again where that `took` so long: what is rare may take a second to find, and is
+/// not to take it every few seconds.
+fn every_ms(took: Duration) -> u128 {
+    (60 * took.as_millis()).clamp(5_000, 60_000)
 }
 
 /// The filters as a query string, with another `before`.
@@ -179,4 +186,15 @@ pub(super) fn status(outcome: Option<&OutcomeRecord>) -> Markup {
 /// The badge of all feedback on an answer, in [0, 1].
 pub(super) fn verdict_badge(verdict: f64) -> Markup {
     badge(tone(verdict), &percent(verdict))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_search_takes_a_sixtieth_of_the_time_at_most() {
+        let every = |took_ms| every_ms(Duration::from_millis(took_ms));
+        assert_eq!([2, 80, 400, 1_000, 5_000].map(every), [5_000, 5_000, 24_000, 60_000, 60_000]);
+    }
 }

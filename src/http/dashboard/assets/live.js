@@ -23,7 +23,17 @@ const fields = {
 const fresh = {
   busy: false,
   failures: 0,
-  every: Math.min(...dashboard.all("[data-live]").map((part) => Number(part.dataset.live || Infinity)), Infinity),
+  // A page that takes the gateway long to make says another time.
+  get every() {
+    return Math.min(...dashboard.all("[data-live]").map((part) => Number(part.dataset.live || Infinity)), Infinity);
+  },
+
+  wait() {
+    setTimeout(async () => {
+      if (document.visibilityState === "visible") await this.now();
+      this.wait();
+    }, Math.min(this.every, 60_000));
+  },
 
   async now() {
     if (this.busy) return;
@@ -121,6 +131,6 @@ const fresh = {
 };
 dashboard.refresh = () => fresh.now();
 if (Number.isFinite(fresh.every)) {
-  setInterval(() => document.visibilityState === "visible" && fresh.now(), fresh.every);
+  fresh.wait();
   document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && fresh.now());
 }
