@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::http::middleware::caller::Passer;
 
 /// The description, of three files: the clients' endpoints and the basic ones for operators, those for the dashboard,
-/// and those of the learned policy.
+/// and those of the learned policy. The parameters, headers and answers that several endpoints share are in the first.
 static SPEC: LazyLock<Value> = LazyLock::new(|| {
     let mut spec: Value = serde_json::from_str(include_str!("openapi.json")).unwrap_or_default();
     for part in [include_str!("openapi_dashboard.json"), include_str!("openapi_policy.json")] {
@@ -33,4 +33,32 @@ pub fn described() -> &'static Value {
 pub async fn spec(_: Passer) -> Response {
     static TEXT: LazyLock<String> = LazyLock::new(|| SPEC.to_string());
     ([(CONTENT_TYPE, "application/json")], TEXT.as_str()).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each `$ref` within `part`.
+    fn references<'a>(part: &'a Value, into: &mut Vec<&'a str>) {
+        match part {
+            Value::Object(fields) => {
+                into.extend(fields.get("$ref").and_then(Value::as_str));
+                fields.values().for_each(|field| references(field, into));
+            }
+            Value::Array(items) => items.iter().for_each(|item| references(item, into)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn what_the_description_refers_to_is_in_it() {
+        let mut all = Vec::new();
+        references(described(), &mut all);
+        assert!(all.len() > 100, "{}", all.len());
+        for reference in all {
+            let target = reference.strip_prefix('#').and_then(|path| described().pointer(path));
+            assert!(target.is_some(), "{reference} is not described");
+        }
+    }
 }

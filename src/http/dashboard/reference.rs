@@ -67,7 +67,7 @@ fn operation(spec: &Value, path: &str, method: &str, what: &Value) -> Markup {
             @if let Some(parameters) = what["parameters"].as_array() {
                 h3 { "Parameters" }
                 dl.fields {
-                    @for parameter in parameters {
+                    @for parameter in parameters.iter().map(|parameter| follow(spec, parameter)) {
                         dt { code { (text(&parameter["name"])) } " " span.muted { "in " (text(&parameter["in"])) } }
                         dd { (text(&parameter["description"])) }
                     }
@@ -78,7 +78,7 @@ fn operation(spec: &Value, path: &str, method: &str, what: &Value) -> Markup {
             dl.fields {
                 @for (status, answer) in what["responses"].as_object().into_iter().flatten() {
                     dt { code { (status) } }
-                    dd { (text(&answer["description"])) }
+                    dd { (text(&follow(spec, answer)["description"])) }
                 }
             }
         }
@@ -103,10 +103,10 @@ fn shape(spec: &Value, schema: &Value) -> Markup {
     }
 }
 
-/// The target of a `$ref` within the description, or the schema itself.
-fn follow<'a>(spec: &'a Value, schema: &'a Value) -> &'a Value {
-    let target = schema["$ref"].as_str().and_then(|path| spec.pointer(path.strip_prefix('#')?));
-    target.unwrap_or(schema)
+/// The target of a `$ref` within the description, or the part itself.
+fn follow<'a>(spec: &'a Value, part: &'a Value) -> &'a Value {
+    let target = part["$ref"].as_str().and_then(|path| spec.pointer(path.strip_prefix('#')?));
+    target.unwrap_or(part)
 }
 
 fn kind(schema: &Value) -> String {
