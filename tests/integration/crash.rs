@@ -1,8 +1,8 @@
 //! `kill -9`, again and again, in the middle of load, feedback and retunes: what was acknowledged is there, the store
 //! opens, and the policy in force is one that was promoted.
 
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -14,6 +14,8 @@ use pointsman::sandbox::Sandbox;
 use pointsman::store::{Entry, OpenState, Order, SnapshotState, Span, Store};
 use serde_json::json;
 use tokio::sync::Mutex;
+
+use crate::support::process::{BINARY, Process};
 
 /// Times the process is killed.
 const KILLS: u64 = 50;
@@ -31,57 +33,6 @@ const SURE_SWAPS: u64 = 8;
 /// A feedback that was acknowledged: its decision, and its own id.
 type Acknowledged = (String, String);
 
-struct Bench {
-    dir: tempfile::TempDir,
-    config: PathBuf,
-    key: (String, String),
-    http: reqwest::Client,
-}
-
-struct Process {
-    child: Child,
-    proxy: String,
-    admin: String,
-}
-
-impl Bench {
-    fn data(&self) -> PathBuf {
-        self.dir.path().join("data")
-    }
-
-    /// Starts the real binary and waits until it serves.
-    async fn start(&self) -> Process {
-        let (proxy, admin) = (free_address(), free_address());
-        let mut child = Command::new(env!("CARGO_BIN_EXE_pointsman"))
-            .args(["serve", "--listen", &proxy, "--admin", &admin, "--config"])
-            .arg(&self.config)
-            .current_dir(self.dir.path())
-            .env(&self.key.0, &self.key.1)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let ready = format!("http://{proxy}/ready");
-        for _ in 0..3000 {
-            let answer = self.http.get(&ready).send().await;
-            if answer.is_ok_and(|answer| answer.status() == 200) {
-                return Process { child, proxy, admin };
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        child.kill().unwrap();
-        child.wait().unwrap();
-        panic!("it does not start after a kill");
-    }
-}
-
-/// An address nobody listens on right now.
-pub(super) fn free_address() -> String {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().to_string()
-}
-
 /// Asks and rates until told to stop; what was acknowledged is noted.
 async fn call(http: reqwest::Client, proxy: String, stop: Arc<AtomicBool>, noted: Arc<Mutex<Vec<Acknowledged>>>) {
     let mut number = 0;
@@ -89,7 +40,7 @@ async fn call(http: reqwest::Client, proxy: String, stop: Arc<AtomicBool>, noted
         number += 1;
         let body =
             json!({ "messages": [{ "role": "user", "content": format!("question {number}") }], "max_tokens": 5 });
-        let Ok(answer) = http.post(format!("http://{proxy}/api/chat")).body(body.to_string()).send().await else {
+        let Ok(answer) = http.post(format!("{proxy}/api/chat")).body(body.to_string()).send().await else {
             break;
         };
         let Some(decision) = answer.headers().get("x-pointsman-decision").cloned() else { continue };
@@ -97,7 +48,7 @@ async fn call(http: reqwest::Client, proxy: String, stop: Arc<AtomicBool>, noted
         let id = uuid::Uuid::now_v7().to_string();
         let score = f64::from(number % 10) / 10.0;
         let body = json!({ "decision_id": decision, "score": score, "id": id }).to_string();
-        let Ok(answer) = http.post(format!("http://{proxy}/api/feedback")).body(body).send().await else { break };
+        let Ok(answer) = http.post(format!("{proxy}/api/feedback")).body(body).send().await else { break };
         if answer.status() == 200 {
             noted.lock().await.push((decision, id));
         }
@@ -107,7 +58,7 @@ async fn call(http: reqwest::Client, proxy: String, stop: Arc<AtomicBool>, noted
 /// Retunes without pause, and puts in force what came of it: the gate would refuse most of what chance ratings teach,
 /// and kills are to meet swaps.
 async fn retune(http: reqwest::Client, admin: String, stop: Arc<AtomicBool>, promoted: Arc<AtomicUsize>) {
-    let policy = format!("http://{admin}/api/admin/policy");
+    let policy = format!("{admin}/api/admin/policy");
     while !stop.load(Ordering::Relaxed) {
         if http.post(format!("{policy}/retune")).send().await.is_err() {
             break;
@@ -127,7 +78,7 @@ async fn retune(http: reqwest::Client, admin: String, stop: Arc<AtomicBool>, pro
 async fn ask(http: reqwest::Client, proxy: String, stop: Arc<AtomicBool>) {
     let body = json!({ "messages": [{ "role": "user", "content": "a question" }], "max_tokens": 5 }).to_string();
     while !stop.load(Ordering::Relaxed) {
-        if http.post(format!("http://{proxy}/api/chat")).body(body.clone()).send().await.is_err() {
+        if http.post(format!("{proxy}/api/chat")).body(body.clone()).send().await.is_err() {
             break;
         }
     }
@@ -165,26 +116,29 @@ fn inspect(data: &Path, noted: &[Acknowledged]) -> u64 {
 async fn what_was_acknowledged_survives_fifty_kills() {
     let sandbox = Sandbox::remembering().await.unwrap();
     let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("crash.toml");
     let settings = format!(
         "{}\n[server]\ndata_dir = 'data'\n[classifier]\nenabled = false\n[store]\nkeep_snapshots = 5\n[learning.guard]\nenabled = false\n",
         sandbox.settings()
     );
-    std::fs::write(&file, settings).unwrap();
+    std::fs::write(dir.path().join("crash.toml"), settings).unwrap();
     let _ = rustls::crypto::ring::default_provider().install_default();
     let http = reqwest::Client::builder().timeout(Duration::from_secs(10)).build().unwrap();
-    let bench = Bench { dir, config: file, key: Sandbox::variable(), http };
+    let start = || {
+        let mut command = Command::new(BINARY);
+        command.envs([Sandbox::variable()]);
+        Process::start(command, dir.path(), &["--config", "crash.toml"]).expect("it does not start after a kill")
+    };
     let noted = Arc::new(Mutex::new(Vec::new()));
     let mut versions = std::collections::BTreeSet::new();
     for kill in 0..KILLS {
-        let mut process = bench.start().await;
+        let process = start();
         let stop = Arc::new(AtomicBool::new(false));
         let promoted = Arc::new(AtomicUsize::new(0));
-        let retunes = retune(bench.http.clone(), process.admin.clone(), Arc::clone(&stop), Arc::clone(&promoted));
+        let retunes = retune(http.clone(), process.admin.clone(), Arc::clone(&stop), Arc::clone(&promoted));
         let mut tasks = vec![tokio::spawn(retunes)];
         let before = noted.lock().await.len();
         for _ in 0..CALLERS {
-            let (http, proxy) = (bench.http.clone(), process.proxy.clone());
+            let (http, proxy) = (http.clone(), process.proxy.clone());
             tasks.push(tokio::spawn(ask(http.clone(), proxy.clone(), Arc::clone(&stop))));
             tasks.push(tokio::spawn(call(http, proxy, Arc::clone(&stop), Arc::clone(&noted))));
         }
@@ -201,14 +155,13 @@ async fn what_was_acknowledged_survives_fifty_kills() {
             );
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        process.child.kill().unwrap();
-        process.child.wait().unwrap();
+        drop(process);
         stop.store(true, Ordering::Relaxed);
         for task in tasks {
             task.await.unwrap();
         }
         let so_far = noted.lock().await.clone();
-        let data = bench.data();
+        let data = dir.path().join("data");
         versions.insert(tokio::task::spawn_blocking(move || inspect(&data, &so_far)).await.unwrap());
     }
     let count = noted.lock().await.len();

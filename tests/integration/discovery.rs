@@ -9,7 +9,7 @@ use pointsman::upstream::discover;
 use serde_json::json;
 
 use crate::support::mock::{Mock, Script};
-use crate::support::{TestGateway, ask, settle};
+use crate::support::{TestGateway, ask, nobody, settle};
 
 /// Lists so many models; what it says of each is scripted.
 async fn server(models: usize, facts: impl Fn() -> Script + Send + Sync + 'static) -> Mock {
@@ -118,7 +118,7 @@ async fn a_claude_that_was_found_on_a_list_is_told_how_to_think_as_its_client_sa
 
 #[tokio::test]
 async fn a_corrected_address_is_asked_at_once_and_not_spared_for_what_the_old_one_did() {
-    let closed = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
+    let closed = nobody();
     let mock = server(1, || Script::whole("{}")).await;
     let provider = format!("[providers.home]\nbase_url = 'http://{closed}'\ndialect = 'ollama'\ndiscover = true\n");
     let gateway = TestGateway::before(&provider, "[models.own]\nprovider = 'home'").await;

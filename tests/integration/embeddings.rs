@@ -6,7 +6,7 @@ use pointsman::store::Scope;
 use serde_json::{Value, json};
 
 use crate::support::mock::{Mock, Script};
-use crate::support::{TestGateway, ask, settle};
+use crate::support::{TestGateway, ask, nobody, settle};
 
 /// An embedding of so many tokens, after so long.
 fn embedding(tokens: u64, after_ms: u64) -> Script {
@@ -29,7 +29,7 @@ async fn embed(gateway: &TestGateway, input: Value) -> (u16, String) {
 
 #[tokio::test]
 async fn the_next_place_answers_where_one_is_down_and_its_breaker_hears_of_it() {
-    let closed = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
+    let closed = nobody();
     let well = Mock::start(|_| embedding(3, 0)).await;
     let models = "[models.embedder]\ndeployments = [{ provider = 'a' }, { provider = 'b' }]\n\
         [dispatch.breaker]\nconsecutive_failures = 2\nopen_ms = 60000\n";
@@ -152,7 +152,7 @@ async fn whose_client_is_gone_holds_up_nobody_for_long() {
 
 #[tokio::test]
 async fn why_and_for_how_long_there_is_none_is_told() {
-    let closed = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
+    let closed = nobody();
     let well = Mock::start(|_| embedding(3, 0)).await;
     let settings = "[models.home]\nprovider = 'a'\n\
         [models.embedder]\ndeployments = [{ provider = 'a' }, { provider = 'b' }]\n\

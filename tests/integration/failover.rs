@@ -9,7 +9,7 @@ use pointsman::upstream::CallVerdict;
 use serde_json::{Value, json};
 
 use crate::support::mock::{Mock, Script};
-use crate::support::{CLIENTS, TestGateway, ask, error, events, settle, streamed_text, text};
+use crate::support::{CLIENTS, TestGateway, ask, error, events, nobody, settle, streamed_text, text};
 
 /// `gpt-4o` first, then `claude-sonnet-5-5`, whatever the draw.
 const IN_ORDER: &str = "
@@ -511,7 +511,7 @@ async fn why_there_is_no_answer_is_told() {
         ..Script::whole("\u{1f}\u{8b}")
     })
     .await;
-    let closed = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
+    let closed = nobody();
     let gateway = TestGateway::before(
         &format!(
             "[providers.packed]\nbase_url = 'http://{}/v1'\n[providers.closed]\nbase_url = 'http://{closed}/v1'\n",

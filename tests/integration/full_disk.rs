@@ -6,91 +6,66 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use pointsman::sandbox::Sandbox;
 use serde_json::json;
 
+use crate::support::nobody;
+use crate::support::process::{BINARY, Process};
+
 /// Bytes of the disk.
 const DISK: u64 = 24 << 20;
 
 struct Server {
-    child: Child,
-    proxy: String,
-    admin: String,
+    process: Process,
     http: reqwest::Client,
 }
 
 impl Server {
-    /// On a small disk.
-    fn start(dir: &Path, config: &Path, key: &(String, String)) -> Self {
+    /// On a small disk; none where this user gets no namespace.
+    fn start(dir: &Path) -> Option<Self> {
         // `exec`, so that the child is the server and is what gets killed.
         let script = format!("mount -t tmpfs -o size={DISK} tmpfs data && exec \"$0\" \"$@\"");
         let mut command = Command::new("unshare");
-        command.args(["-rm", "sh", "-c", &script, env!("CARGO_BIN_EXE_pointsman")]);
-        Self::spawn(command, dir, config, key, Stdio::null())
-    }
-
-    /// `command` runs the binary with the arguments that are added; `stderr` is where its lines go.
-    fn spawn(mut command: Command, dir: &Path, config: &Path, key: &(String, String), stderr: Stdio) -> Self {
-        let (proxy, admin) = (super::crash::free_address(), super::crash::free_address());
-        let child = command
-            .args(["serve", "--listen", &proxy, "--admin", &admin, "--config"])
-            .arg(config)
-            .current_dir(dir)
-            .env(&key.0, &key.1)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(stderr)
-            .spawn()
-            .unwrap();
+        command.args(["-rm", "sh", "-c", &script, BINARY]).envs([Sandbox::variable()]);
+        let process = Process::start(command, dir, &["--config", "full.toml"])?;
         let http = reqwest::Client::builder().timeout(Duration::from_secs(20)).build().unwrap();
-        Self { child, proxy, admin, http }
-    }
-
-    async fn is_ready(&mut self) -> bool {
-        for _ in 0..3000 {
-            let answer = self.http.get(format!("http://{}/ready", self.proxy)).send().await;
-            if answer.is_ok_and(|answer| answer.status() == 200) {
-                return true;
-            }
-            if self.child.try_wait().unwrap().is_some() {
-                return false;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        false
+        Some(Self { process, http })
     }
 
     /// The disk as seen from outside.
     fn disk(&self, dir: &Path) -> PathBuf {
-        PathBuf::from(format!("/proc/{}/root{}/data", self.child.id(), dir.display()))
+        PathBuf::from(format!("/proc/{}/root{}/data", self.process.id(), dir.display()))
     }
 
     /// Asks; the decision's id, or what went wrong.
     async fn ask(&self, number: u32) -> String {
-        let body =
-            json!({ "messages": [{ "role": "user", "content": format!("question {number}") }], "max_tokens": 5 });
-        let answer =
-            self.http.post(format!("http://{}/api/chat", self.proxy)).body(body.to_string()).send().await.unwrap();
+        let answer = self.http.post(format!("{}/api/chat", self.process.proxy)).body(question(number));
+        let answer = answer.send().await.unwrap();
         assert_eq!(answer.status(), 200, "question {number} got no answer");
         answer.headers()["x-pointsman-decision"].to_str().unwrap().to_owned()
     }
 
     async fn rate(&self, decision: &str) -> u16 {
         let body = json!({ "decision_id": decision, "score": 1.0 }).to_string();
-        let answer = self.http.post(format!("http://{}/api/feedback", self.proxy)).body(body).send().await.unwrap();
+        let answer = self.http.post(format!("{}/api/feedback", self.process.proxy)).body(body).send().await.unwrap();
         answer.status().as_u16()
     }
 
     /// Decisions and outcomes that could not be kept so far.
     async fn not_kept(&self) -> f64 {
-        let page =
-            self.http.get(format!("http://{}/metrics", self.admin)).send().await.unwrap().text().await.unwrap();
+        let page = self.http.get(format!("{}/metrics", self.process.admin)).send().await.unwrap();
+        let page = page.text().await.unwrap();
         let lines = page.lines().filter(|line| line.contains("log_dropped") && !line.starts_with('#'));
         lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
+}
+
+/// The body of a question.
+fn question(number: u32) -> String {
+    json!({ "messages": [{ "role": "user", "content": format!("question {number}") }], "max_tokens": 5 }).to_string()
 }
 
 /// Writes zeros until there is no room, and then byte by byte.
@@ -105,21 +80,33 @@ fn fill(file: &Path) {
 async fn a_start_whose_lines_nobody_takes_serves_all_the_same() {
     let sandbox = Sandbox::remembering().await.unwrap();
     let _ = rustls::crypto::ring::default_provider().install_default();
+    let http = reqwest::Client::builder().timeout(Duration::from_secs(20)).build().unwrap();
     for format in ["text", "json"] {
         let dir = tempfile::tempdir().unwrap();
-        let config = dir.path().join("full.toml");
         let settings = format!(
             "{}\n[telemetry]\nlog_format = '{format}'\n[server]\ndata_dir = 'data'\n[classifier]\nenabled = false\n",
             sandbox.settings()
         );
-        std::fs::write(&config, settings).unwrap();
+        std::fs::write(dir.path().join("full.toml"), settings).unwrap();
         let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-        let command = Command::new(env!("CARGO_BIN_EXE_pointsman"));
-        let mut server = Server::spawn(command, dir.path(), &config, &Sandbox::variable(), full.into());
-        assert!(server.is_ready().await, "{format}: it ended");
-        server.ask(0).await;
-        let _ = Command::new("kill").args(["-TERM", &server.child.id().to_string()]).status();
-        assert_eq!(server.child.wait().unwrap().code(), Some(0), "{format}");
+        // Where it listens it cannot say, so it is told.
+        let (proxy, admin) = (nobody().to_string(), nobody().to_string());
+        let mut server = Command::new(BINARY)
+            .args(["serve", "--listen", &proxy, "--admin", &admin, "--config", "full.toml"])
+            .current_dir(dir.path())
+            .envs([Sandbox::variable()])
+            .stderr(full)
+            .spawn()
+            .unwrap();
+        let chat = async || http.post(format!("http://{proxy}/api/chat")).body(question(0)).send().await;
+        let until = Instant::now() + Duration::from_secs(30);
+        while !chat().await.is_ok_and(|answer| answer.status() == 200) {
+            assert_eq!(server.try_wait().unwrap(), None, "{format}: it ended");
+            assert!(Instant::now() < until, "{format}: no answer");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let _ = Command::new("kill").args(["-TERM", &server.id().to_string()]).status();
+        assert_eq!(server.wait().unwrap().code(), Some(0), "{format}");
     }
     sandbox.stop().await;
 }
@@ -129,18 +116,13 @@ async fn without_room_answers_go_on_and_nothing_is_promised() {
     let sandbox = Sandbox::remembering().await.unwrap();
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join("data")).unwrap();
-    let config = dir.path().join("full.toml");
     let settings = format!("{}\n[server]\ndata_dir = 'data'\n[classifier]\nenabled = false\n", sandbox.settings());
-    std::fs::write(&config, settings).unwrap();
+    std::fs::write(dir.path().join("full.toml"), settings).unwrap();
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut server = Server::start(dir.path(), &config, &Sandbox::variable());
-    if !server.is_ready().await {
-        // No namespaces for this user: there is no small disk to try.
-        let _ = server.child.kill();
-        server.child.wait().unwrap();
+    let Some(server) = Server::start(dir.path()) else {
         sandbox.stop().await;
         return;
-    }
+    };
     let first = server.ask(0).await;
     assert_eq!(server.rate(&first).await, 200);
     let disk = server.disk(dir.path());
@@ -184,7 +166,6 @@ async fn without_room_answers_go_on_and_nothing_is_promised() {
         let names: Vec<_> = disk.read_dir().unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert!(!names.iter().any(|name| name.to_string_lossy().contains("broken")), "{names:?}");
     }
-    server.child.kill().unwrap();
-    server.child.wait().unwrap();
+    drop(server);
     sandbox.stop().await;
 }

@@ -1,14 +1,13 @@
 //! Keys, tokens and prompts are in nothing that the process emits: a real server is run with everything switched on,
 //! made to fail in many ways, and then all it wrote, logged, counted and answered is searched.
 
-use std::io::Read;
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::process::Command;
 
 use pointsman::sandbox::{Fault, Sandbox, Times, Vendor};
 use serde_json::{Value, json};
 
 use crate::support::mock::{Mock, Script};
+use crate::support::process::{BINARY, Process};
 use crate::support::{CLIENTS, TestGateway, ask, turns};
 
 /// A vendor's key, a prompt, and a header's value that must show up nowhere.
@@ -22,7 +21,7 @@ async fn nothing_secret_is_ever_emitted() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
     let config = format!(
-        "[server]\nlisten = '127.0.0.1:0'\ndata_dir = '{}'\n[admin]\nlisten = '127.0.0.1:0'\n\
+        "[server]\ndata_dir = '{}'\n\
          [telemetry]\nlog = 'trace'\n[dispatch]\nfirst_byte_timeout_ms = 300\nthinking_timeout_ms = 300\nwhole_answer_timeout_ms = 300\nbackoff_ms = 1\n\
          [providers.mine]\nbase_url = '{}'\nkey_env = 'MINE'\nheaders = {{ x-secret = '{HEADER}' }}\n\
          [models.mine]\nprovider = 'mine'\nupstream = 'gpt-4o'\n[providers.ollama]\nenabled = false\n",
@@ -30,41 +29,17 @@ async fn nothing_secret_is_ever_emitted() {
         sandbox.url(Vendor::OpenAi),
     );
     std::fs::write(dir.path().join("c.toml"), config).unwrap();
-    let token = Command::new(env!("CARGO_BIN_EXE_pointsman"))
+    let token = Command::new(BINARY)
         .args(["token", "new", "t", "--scopes", "chat,admin", "--config", "c.toml"])
         .current_dir(dir.path())
         .output()
         .unwrap();
     let token = String::from_utf8(token.stdout).unwrap().trim().to_owned();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_pointsman"))
-        .args(["serve", "--config", "c.toml"])
-        .current_dir(dir.path())
-        .env("MINE", KEY)
-        .env("RUST_BACKTRACE", "1")
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stderr = child.stderr.take().unwrap();
-    let (send, mut lines) = tokio::sync::mpsc::channel::<String>(100_000);
-    let reader = std::thread::spawn(move || {
-        let mut all = Vec::new();
-        let mut buffer = [0; 4096];
-        while let Ok(read @ 1..) = stderr.read(&mut buffer) {
-            all.extend_from_slice(&buffer[..read]);
-            let _ = send.try_send(String::from_utf8_lossy(&all).into_owned());
-        }
-        String::from_utf8_lossy(&all).into_owned()
-    });
-    let mut banner = String::new();
-    while !banner.contains("admin API are on http://") || !banner.ends_with('\n') {
-        banner = tokio::time::timeout(Duration::from_secs(20), lines.recv()).await.unwrap().unwrap();
-    }
-    let address = |marker: &str| {
-        let from = banner.find(marker).unwrap() + marker.len();
-        banner[from..].split_whitespace().next().unwrap().to_owned()
-    };
-    let (proxy, admin) = (address("listens on "), address("admin API are on "));
+    let mut command = Command::new(BINARY);
+    let stdout = std::fs::File::create(dir.path().join("stdout")).unwrap();
+    command.env("MINE", KEY).env("RUST_BACKTRACE", "1").stdout(stdout);
+    let process = Process::start(command, dir.path(), &["--config", "c.toml"]).unwrap();
+    let (proxy, admin) = (process.proxy.clone(), process.admin.clone());
 
     let _ = rustls::crypto::ring::default_provider().install_default();
     let http = reqwest::Client::new();
@@ -120,7 +95,7 @@ async fn nothing_secret_is_ever_emitted() {
             &http.get(format!("{admin}{path}")).bearer_auth(&token).send().await.unwrap().text().await.unwrap(),
         );
     }
-    let printed = Command::new(env!("CARGO_BIN_EXE_pointsman"))
+    let printed = Command::new(BINARY)
         .args(["config", "print", "--json", "--config", "c.toml"])
         .current_dir(dir.path())
         .env("MINE", KEY)
@@ -128,16 +103,13 @@ async fn nothing_secret_is_ever_emitted() {
         .unwrap();
     emitted.push_str(&String::from_utf8(printed.stdout).unwrap());
 
-    let _ = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
-    let mut stdout = String::new();
-    child.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
-    let status = child.wait().unwrap();
-    emitted.push_str(&stdout);
-    emitted.push_str(&reader.join().unwrap());
+    let (said, good) = tokio::task::spawn_blocking(move || process.stop()).await.unwrap();
+    emitted.push_str(&said);
+    emitted.push_str(&std::fs::read_to_string(dir.path().join("stdout")).unwrap());
     for file in std::fs::read_dir(&data).unwrap().flatten().filter(|file| file.path().is_file()) {
         emitted.push_str(&String::from_utf8_lossy(&std::fs::read(file.path()).unwrap()));
     }
-    assert!(status.success(), "{status}");
+    assert!(good, "{said}");
     assert!(emitted.contains("Answered a chat"), "the log is in there");
     for secret in [KEY, PROMPT, HEADER, token.as_str(), token.trim_start_matches("pm_")] {
         let at = emitted.find(secret);

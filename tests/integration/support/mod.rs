@@ -3,6 +3,7 @@
 pub mod mock;
 pub mod process;
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use pointsman::app::App;
@@ -160,6 +161,11 @@ pub async fn settle(holds: impl Fn() -> bool, otherwise: &str) {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     panic!("{otherwise}");
+}
+
+/// An address at which nobody listens.
+pub fn nobody() -> SocketAddr {
+    std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap()
 }
 
 /// A chat of one question in the client's dialect.
