@@ -5,52 +5,27 @@
 use std::error::Error;
 use std::time::{Duration, Instant};
 
-use pointsman::bandit::{Grounds, Tradeoff};
 use pointsman::config;
 use pointsman::protocol::{DecisionId, ModelName};
-use pointsman::store::{CandidateRecord, DecisionRecord, Mode, OutcomeRecord, OutcomeStatus, RequestFacts, Store};
+use pointsman::store::{DecisionRecord, OutcomeRecord, OutcomeStatus, Store};
 use pointsman::tuner::Recorder;
+use serde_json::json;
 
 /// Seconds of each round.
 const SECONDS: u64 = 8;
 
-fn decision(id: DecisionId) -> DecisionRecord {
-    let candidate = |at: usize| CandidateRecord {
-        model: ModelName::new(format!("vendor/model-{at}")),
-        grounds: Grounds::Likened,
-        prior: Some(0.6),
-        quality: 0.61,
-        quality_source: "like gpt-4o".into(),
-        cost_usd: 0.001,
-        latency_s: Some(1.5),
-        cached_usd: None,
-        cacheable_usd: None,
-        switching_usd: 0.0,
-        utility: 0.6,
-        propensity: 0.1,
-        account: Default::default(),
+/// What each decision looks like, but for its id.
+fn decision() -> Result<DecisionRecord, serde_json::Error> {
+    let candidate = |at: usize| {
+        json!({ "model": format!("vendor/model-{at}"), "grounds": "likened", "prior": 0.6, "quality": 0.61,
+            "quality_source": "like gpt-4o", "cost_usd": 0.001, "latency_s": 1.5, "utility": 0.6, "propensity": 0.1 })
     };
-    DecisionRecord {
-        id,
-        at_ms: 1,
-        request: RequestFacts::default(),
-        features: vec![0.5; 32],
-        feature_space: "bench".into(),
-        task: Some("code".into()),
-        candidates: (0..10).map(candidate).collect(),
-        excluded: Vec::new(),
-        chosen: ModelName::from("vendor/model-0"),
-        propensity: Some(0.1),
-        policy_version: 1,
-        policy_revision: 1,
-        tradeoff: Some(Tradeoff::default()),
-        explore: true,
-        explored: false,
-        mode: Mode::Learned,
-        shadow: None,
-        reason: "the best by expected utility".into(),
-        prompt: None,
-    }
+    serde_json::from_value(json!({
+        "id": DecisionId(uuid::Uuid::nil()), "at_ms": 1, "features": vec![0.5; 32], "feature_space": "bench", "task": "code",
+        "candidates": (0..10).map(candidate).collect::<Vec<_>>(), "chosen": "vendor/model-0", "propensity": 0.1,
+        "policy_version": 1, "policy_revision": 1, "tradeoff": { "cost_per_usd": 0, "latency_per_s": 0 },
+        "explore": true, "mode": "learned", "reason": "the best by expected utility",
+    }))
 }
 
 fn outcome(id: DecisionId) -> OutcomeRecord {
@@ -64,7 +39,7 @@ fn outcome(id: DecisionId) -> OutcomeRecord {
 }
 
 /// Hands over `rate` decisions a second, each with its outcome, evenly spread.
-fn round(recorder: &Recorder, rate: u64) {
+fn round(recorder: &Recorder, rate: u64, like: &DecisionRecord) {
     let before = recorder.status();
     let began = Instant::now();
     let total = rate * SECONDS;
@@ -75,7 +50,7 @@ fn round(recorder: &Recorder, rate: u64) {
             std::thread::sleep(Duration::from_micros(200));
         }
         let id = DecisionId(uuid::Uuid::now_v7());
-        let (decision, outcome) = (decision(id), outcome(id));
+        let (decision, outcome) = (DecisionRecord { id, ..like.clone() }, outcome(id));
         let start = Instant::now();
         recorder.decision(decision);
         recorder.outcome(outcome);
@@ -107,8 +82,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let dir = given.map_or_else(|| own.path().to_owned(), std::path::PathBuf::from);
     let (store, _) = Store::open(&dir, &config::Store::default(), 0)?;
     let (recorder, writer, mut news) = Recorder::start(store)?;
+    let like = decision()?;
     for rate in [1_000, 5_000, 10_000, 20_000] {
-        round(&recorder, rate);
+        round(&recorder, rate, &like);
         while news.try_recv().is_ok() {}
     }
     writer.close();

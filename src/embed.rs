@@ -113,15 +113,8 @@ impl Pointsman {
     ///
     /// When there is no such decision, the value is out of range, or the decision log cannot take it now.
     pub async fn report_feedback(&self, decision: DecisionId, kind: FeedbackKind) -> Result<Ack, FeedbackError> {
-        let record = FeedbackRecord {
-            id: fresh_id().to_string(),
-            decision,
-            at_ms: Timestamp::now().as_millisecond(),
-            seq: 0,
-            kind,
-            comment: None,
-            source: "user".to_owned(),
-        };
+        let now_ms = Timestamp::now().as_millisecond();
+        let record = FeedbackRecord::of(decision, fresh_id().to_string(), kind, now_ms);
         self.engine.gateway.recorder.feedback(record).await
     }
 

@@ -422,6 +422,11 @@ pub struct FeedbackRecord {
 }
 
 impl FeedbackRecord {
+    /// What a user said, without a comment.
+    pub fn of(decision: DecisionId, id: impl Into<String>, kind: FeedbackKind, at_ms: i64) -> Self {
+        Self { id: id.into(), decision, at_ms, seq: 0, kind, comment: None, source: "user".to_owned() }
+    }
+
     /// Why it cannot be stored; `None` = it can.
     pub fn fault(&self) -> Option<&'static str> {
         if !self.kind.is_valid() {

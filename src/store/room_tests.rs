@@ -164,13 +164,8 @@ fn feedback_is_weighed_with_what_goes_and_is_deleted_in_pieces() {
         let decisions: Vec<_> = (round * 100..round * 100 + 12).map(|number| decision(number, 0)).collect();
         let mut said: Vec<_> = (0..96)
             .map(|at| FeedbackRecord {
-                id: format!("f{at}"),
-                decision: decisions[at % 12].id,
-                at_ms: 2,
-                seq: 0,
-                kind: FeedbackKind::Correct(true),
                 comment: Some(noise(16_000)),
-                source: String::new(),
+                ..FeedbackRecord::of(decisions[at % 12].id, format!("f{at}"), FeedbackKind::Correct(true), 2)
             })
             .collect();
         store.append(&decisions, &[] as &[OutcomeRecord], &mut said).unwrap();

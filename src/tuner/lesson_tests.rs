@@ -1,53 +1,27 @@
 //! What counts as a lesson, and what does not.
 
+use serde_json::json;
 use uuid::Uuid;
 
 use super::*;
 use crate::protocol::DecisionId;
 use crate::store::{
-    CandidateRecord, DecisionRecord, FeedbackKind, FeedbackRecord, Fingerprint, OutcomeRecord, OutcomeStatus,
-    RequestFacts, Signal, Thumb,
+    DecisionRecord, FeedbackKind, FeedbackRecord, Fingerprint, OutcomeRecord, OutcomeStatus, Signal, Thumb,
 };
 use crate::tuner::gate::Knowledge;
 
 /// A decision between two models with equal chances, of which the first was chosen.
 pub(in crate::tuner) fn decision(number: u64) -> DecisionRecord {
-    let candidate = |model: &str| CandidateRecord {
-        model: ModelName::from(model),
-        prior: Some(0.5),
-        quality: 0.5,
-        quality_source: "head".into(),
-        grounds: Grounds::Fitted,
-        cost_usd: 0.001,
-        latency_s: None,
-        cached_usd: None,
-        cacheable_usd: None,
-        switching_usd: 0.0,
-        utility: 0.5,
-        propensity: 0.5,
-        account: Default::default(),
+    let candidate = |model: &str| {
+        json!({ "model": model, "prior": 0.5, "quality": 0.5, "quality_source": "head", "cost_usd": 0.001, "utility": 0.5,
+            "propensity": 0.5 })
     };
-    DecisionRecord {
-        id: DecisionId(Uuid::from_u64_pair((number << 16) | 0x7000, 1 << 63)),
-        at_ms: number as i64,
-        request: RequestFacts::default(),
-        features: vec![1.0, -1.0],
-        feature_space: "test".into(),
-        task: None,
-        candidates: vec![candidate("a"), candidate("b")],
-        excluded: Vec::new(),
-        chosen: ModelName::from("a"),
-        propensity: Some(0.5),
-        policy_version: 1,
-        policy_revision: 0,
-        tradeoff: Some(Tradeoff::default()),
-        explore: true,
-        explored: false,
-        mode: Mode::Learned,
-        shadow: None,
-        reason: String::new(),
-        prompt: None,
-    }
+    serde_json::from_value(json!({
+        "id": DecisionId(Uuid::from_u64_pair((number << 16) | 0x7000, 1 << 63)), "at_ms": number, "features": [1.0, -1.0],
+        "feature_space": "test", "candidates": [candidate("a"), candidate("b")], "chosen": "a", "propensity": 0.5,
+        "policy_version": 1, "tradeoff": Tradeoff::default(), "explore": true, "mode": "learned",
+    }))
+    .unwrap()
 }
 
 pub(in crate::tuner) fn outcome(decision: &DecisionRecord) -> OutcomeRecord {
@@ -61,15 +35,7 @@ pub(in crate::tuner) fn outcome(decision: &DecisionRecord) -> OutcomeRecord {
 }
 
 pub(in crate::tuner) fn feedback(decision: &DecisionRecord, id: &str, kind: FeedbackKind) -> FeedbackRecord {
-    FeedbackRecord {
-        id: id.into(),
-        decision: decision.id,
-        at_ms: decision.at_ms + 2,
-        seq: 0,
-        kind,
-        comment: None,
-        source: "user".into(),
-    }
+    FeedbackRecord::of(decision.id, id, kind, decision.at_ms + 2)
 }
 
 fn entry() -> Entry {

@@ -1,38 +1,23 @@
 //! Tests of the recorder: what is acknowledged is there, what is dropped is counted.
 
+use serde_json::json;
 use uuid::Uuid;
 
 use super::*;
 use crate::config;
 use crate::protocol::ModelName;
-use crate::store::{FeedbackKind, Mode, OutcomeStatus, RequestFacts, on_disk_with};
+use crate::store::{FeedbackKind, OutcomeStatus, on_disk_with};
 
 fn id(number: u64) -> DecisionId {
     DecisionId(Uuid::from_u64_pair(number, 7))
 }
 
 fn decision(number: u64) -> DecisionRecord {
-    DecisionRecord {
-        id: id(number),
-        at_ms: number as i64,
-        request: RequestFacts::default(),
-        features: vec![0.5; 4],
-        feature_space: "test".into(),
-        task: None,
-        candidates: Vec::new(),
-        excluded: Vec::new(),
-        chosen: ModelName::from("a"),
-        propensity: Some(0.5),
-        policy_version: 0,
-        policy_revision: 0,
-        tradeoff: None,
-        explore: false,
-        explored: false,
-        mode: Mode::Weighted,
-        shadow: None,
-        reason: String::new(),
-        prompt: Some("secret".into()),
-    }
+    serde_json::from_value(json!({
+        "id": id(number), "at_ms": number, "features": [0.5, 0.5, 0.5, 0.5], "feature_space": "test", "chosen": "a",
+        "propensity": 0.5, "prompt": "secret",
+    }))
+    .unwrap()
 }
 
 fn outcome(number: u64) -> OutcomeRecord {
@@ -46,15 +31,7 @@ fn outcome(number: u64) -> OutcomeRecord {
 }
 
 fn feedback(number: u64, name: &str, kind: FeedbackKind) -> FeedbackRecord {
-    FeedbackRecord {
-        id: name.into(),
-        decision: id(number),
-        at_ms: 5,
-        seq: 0,
-        kind,
-        comment: None,
-        source: "user".into(),
-    }
+    FeedbackRecord::of(id(number), name, kind, 5)
 }
 
 fn store_in(dir: &std::path::Path) -> Store {

@@ -70,15 +70,8 @@ fn compact(dir: &Path) {
     };
     let store = open(dir);
     let mut compactor = Compactor::resume(&store).unwrap();
-    let feedback = FeedbackRecord {
-        id: uuid::Uuid::now_v7().to_string(),
-        decision: id(u64::from(std::process::id()) * 31 % DECISIONS),
-        at_ms: 9_000,
-        seq: 0,
-        kind: FeedbackKind::Score(0.5),
-        comment: None,
-        source: String::new(),
-    };
+    let about = id(u64::from(std::process::id()) * 31 % DECISIONS);
+    let feedback = FeedbackRecord::of(about, uuid::Uuid::now_v7().to_string(), FeedbackKind::Score(0.5), 9_000);
     let told = format!("told {} {}", feedback.decision, feedback.id);
     store.append(&[] as &[DecisionRecord], &[] as &[OutcomeRecord], &mut [feedback]).unwrap();
     store.flush().unwrap();

@@ -27,13 +27,9 @@ fn entry(number: u128) -> Entry {
         ..OutcomeRecord::ended(id, 5, OutcomeStatus::Ok)
     };
     let feedback = FeedbackRecord {
-        id: "a".into(),
-        decision: id,
-        at_ms: 9,
         seq: 4,
-        kind: FeedbackKind::Thumbs(Thumb::Up),
         comment: Some("schön, \"wirklich\"\nja".into()),
-        source: "user".into(),
+        ..FeedbackRecord::of(id, "a", FeedbackKind::Thumbs(Thumb::Up), 9)
     };
     let rated = number % 2 == 1;
     Entry { decision, outcome: Some(outcome), feedback: if rated { vec![feedback] } else { vec![] } }

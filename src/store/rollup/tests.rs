@@ -46,15 +46,8 @@ fn outcome(id: DecisionId, number: u64, model: &str) -> OutcomeRecord {
 }
 
 fn said(id: DecisionId, source: &str, score: f64) -> FeedbackRecord {
-    FeedbackRecord {
-        id: format!("{source}-{score}"),
-        decision: id,
-        at_ms: NOW,
-        seq: 0,
-        kind: FeedbackKind::Score(score),
-        comment: None,
-        source: source.into(),
-    }
+    let kind = FeedbackKind::Score(score);
+    FeedbackRecord { source: source.into(), ..FeedbackRecord::of(id, format!("{source}-{score}"), kind, NOW) }
 }
 
 fn append(store: &Store, decisions: &[DecisionRecord], outcomes: &[OutcomeRecord], feedback: &mut [FeedbackRecord]) {
