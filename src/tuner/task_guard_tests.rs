@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
-use super::tests::{Went, budgets, happen, happen_by, happen_to_b, judged, surely_b, worker};
+use super::tests::{Went, begun, budgets, happen, happen_by, happen_to_b, in_force, judged, surely_b, worker};
 use super::*;
 use crate::bandit::{Candidate, Context, Grounds, Observation, Reward, Settings, Tradeoff};
 use crate::protocol::ModelName;
@@ -15,10 +15,7 @@ use crate::tuner::lesson::tests::{decision, feedback, outcome};
 
 #[test]
 fn failures_take_a_version_back_and_hold_the_next() {
-    let store = Store::in_memory().unwrap();
-    let mut worker = worker(&store);
-    happen(&store, 1, 60, |_| judged(true));
-    worker.retune(now_ms()).unwrap();
+    let (store, mut worker) = in_force();
     happen_to_b(&store, now_ms(), 60, |_| Went { failed: true, judged: None });
     worker.perform(Job::Retune, &budgets(&store), now_ms());
     assert_eq!(worker.shared.live.load().policy.version, 1, "it is judged before its child");
@@ -37,8 +34,7 @@ fn failures_take_a_version_back_and_hold_the_next() {
 
 #[test]
 fn a_clock_that_is_set_back_keeps_nothing_waiting_and_what_it_dated_ahead_judges_no_version() {
-    let store = Store::in_memory().unwrap();
-    let mut worker = worker(&store);
+    let (store, mut worker) = begun();
     let ahead_ms = now_ms() + 86_400_000;
     worker.clock = (ahead_ms, Instant::now());
     happen(&store, 1, 60, |_| judged(true));
@@ -98,8 +94,7 @@ fn go_on(worker: &mut Worker, at_ms: i64, count: u64, rng: &mut SmallRng, liked:
 #[test]
 fn a_policy_that_leaves_a_model_when_it_falls_stays_and_one_that_leaves_a_good_one_does_not() {
     let in_force_then = |seed: u64, then: fn(&str) -> f64, is_swapped: bool| {
-        let store = Store::in_memory().unwrap();
-        let mut worker = worker(&store);
+        let (store, mut worker) = begun();
         let mut rng = SmallRng::seed_from_u64(seed);
         let at_first = |model: &str| if model == "b" { 0.9 } else { 0.6 };
         go_on(&mut worker, 1, 200, &mut rng, at_first);
@@ -126,10 +121,7 @@ fn a_policy_that_leaves_a_model_when_it_falls_stays_and_one_that_leaves_a_good_o
 
 #[test]
 fn a_world_that_got_worse_is_no_policys_fault() {
-    let store = Store::in_memory().unwrap();
-    let mut worker = worker(&store);
-    happen(&store, 1, 60, |_| judged(true));
-    worker.retune(now_ms()).unwrap();
+    let (store, mut worker) = in_force();
     // Both models are asked as the version before would ask them.
     happen(&store, now_ms(), 60, |_| Went { failed: true, judged: None });
     happen(&store, now_ms() + 60, 60, |_| judged(false));
@@ -139,8 +131,7 @@ fn a_world_that_got_worse_is_no_policys_fault() {
 
 #[test]
 fn few_judgements_are_looked_for_further_back() {
-    let store = Store::in_memory().unwrap();
-    let mut worker = worker(&store);
+    let (store, mut worker) = begun();
     let rarely = |number: u64, good: bool| Went { failed: false, judged: (number % 20 < 2).then_some(good) };
     put_in_force(&store, &mut worker, "a", "b");
     happen(&store, 1, 1200, |number| rarely(number, true));
@@ -154,8 +145,7 @@ fn few_judgements_are_looked_for_further_back() {
 
 #[test]
 fn calls_that_others_made_are_guarded_and_previews_show_nothing() {
-    let store = Store::in_memory().unwrap();
-    let mut worker = worker(&store);
+    let (store, mut worker) = begun();
     let asked_only = |decision: &mut DecisionRecord, _| decision.request.dry_run = true;
     happen_by(&store, 1, 60, asked_only, |_| judged(true));
     assert_eq!(worker.retune(now_ms()).unwrap().ruling, Ruling::Promote);
@@ -178,8 +168,7 @@ fn calls_that_others_made_are_guarded_and_previews_show_nothing() {
 
 #[test]
 fn judged_answers_of_others_calls_show_a_version_and_are_guarded() {
-    let store = Store::in_memory().unwrap();
-    let mut worker = worker(&store);
+    let (store, mut worker) = begun();
     let told = |at_ms: i64, by_b: bool, good: bool| {
         for number in 0..60 {
             let mut asked = decision(at_ms as u64 + number);
@@ -243,8 +232,7 @@ fn conversations(store: &Store, at_ms: i64, on_b: impl Fn(u64) -> bool, went: im
 
 #[test]
 fn conversations_that_stay_where_a_bad_version_opened_them_do_not_speak_for_it() {
-    let store = Store::in_memory().unwrap();
-    let mut worker = worker(&store);
+    let (store, mut worker) = begun();
     let good = put_in_force(&store, &mut worker, "a", "b");
     happen_by(&store, 1, 300, |_, _| {}, |_| judged(true));
     put_in_force(&store, &mut worker, "b", "a");
@@ -255,8 +243,7 @@ fn conversations_that_stay_where_a_bad_version_opened_them_do_not_speak_for_it()
 
 #[test]
 fn conversations_that_the_version_before_would_have_opened_there_too_speak_for_it() {
-    let store = Store::in_memory().unwrap();
-    let mut worker = worker(&store);
+    let (store, mut worker) = begun();
     put_in_force(&store, &mut worker, "b", "a");
     happen_to_b(&store, 1, 300, |_| judged(true));
     let live = put_in_force(&store, &mut worker, "b", "a");
@@ -268,8 +255,7 @@ fn conversations_that_the_version_before_would_have_opened_there_too_speak_for_i
 
 #[test]
 fn a_conversation_of_before_the_promotion_weighs_no_more_than_itself() {
-    let store = Store::in_memory().unwrap();
-    let mut worker = worker(&store);
+    let (store, mut worker) = begun();
     let [before, live] = [("a", "b"), ("b", "a")].map(|(liked, other)| {
         let version = put_in_force(&store, &mut worker, liked, other);
         store.policy::<Snapshot>(version).unwrap().unwrap()
@@ -312,8 +298,7 @@ fn a_policy_that_found_no_room_at_the_start_is_stored_once_there_is_some() {
 
 #[test]
 fn what_nobody_has_judged_is_not_counted() {
-    let store = Store::in_memory().unwrap();
-    let mut worker = worker(&store);
+    let (store, mut worker) = begun();
     assert!(worker.is_due(), "what was judged before the start is to be taken in");
     worker.perform(Job::Watch, &budgets(&store), now_ms());
     assert_eq!(worker.shared.status().last_retune.new, 0);

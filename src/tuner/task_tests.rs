@@ -17,6 +17,31 @@ pub(super) fn worker(store: &Store) -> Worker {
     worker_with(store, &Learning::default())
 }
 
+/// An empty store, and who learns from it.
+pub(super) fn begun() -> (Store, Worker) {
+    let store = Store::in_memory().unwrap();
+    let worker = worker(&store);
+    (store, worker)
+}
+
+/// The same with a version in force that learned from sixty judgements.
+pub(super) fn in_force() -> (Store, Worker) {
+    let (store, mut worker) = begun();
+    happen(&store, 1, 60, |_| judged(true));
+    worker.retune(now_ms()).unwrap();
+    (store, worker)
+}
+
+/// No guard rails.
+fn unguarded() -> Learning {
+    Learning { guard: Guard { enabled: false, ..Guard::default() }, ..Learning::default() }
+}
+
+/// A gate that lets everything pass that the log speaks of.
+fn lenient() -> Gate {
+    Gate { tolerance: 1.0, ..Gate::default() }
+}
+
 pub(super) fn budgets(store: &Store) -> Budgets {
     let settings = config::Budget { usd_per_hour: 1.0, ..config::Budget::default() };
     Budgets::open(store, &settings, 0.0)
@@ -75,9 +100,7 @@ pub(super) fn judged(good: bool) -> Went {
 #[test]
 fn a_version_shows_itself_before_another_takes_over() {
     let store = Store::in_memory().unwrap();
-    // A gate that lets everything pass that the log speaks of.
-    let gate = Gate { tolerance: 1.0, ..Gate::default() };
-    let mut worker = worker_with(&store, &Learning { gate, ..Learning::default() });
+    let mut worker = worker_with(&store, &Learning { gate: lenient(), ..Learning::default() });
     happen(&store, 1, 60, |_| judged(true));
     assert_eq!(worker.retune(now_ms()).unwrap().ruling, Ruling::Promote, "nothing was in force before");
     assert!(store.audits(9).unwrap().is_empty(), "that is routine, and in the snapshot's record");
@@ -89,8 +112,7 @@ fn a_version_shows_itself_before_another_takes_over() {
     let then = worker.retune(now_ms()).unwrap();
     assert_eq!(then.ruling, Ruling::Promote, "{}", then.reason);
 
-    let guard = Guard { enabled: false, ..Guard::default() };
-    let mut worker = worker_with(&store, &Learning { gate, guard, ..Learning::default() });
+    let mut worker = worker_with(&store, &Learning { gate: lenient(), ..unguarded() });
     let unguarded = worker.retune(now_ms()).unwrap();
     assert_eq!(unguarded.ruling, Ruling::Promote, "nobody watches, but: {}", unguarded.reason);
 }
@@ -136,8 +158,7 @@ fn answer_unjudged(store: &Store) {
 #[test]
 fn what_was_imported_after_a_version_was_made_it_does_not_know() {
     let store = Store::in_memory().unwrap();
-    let gate = Gate { tolerance: 1.0, ..Gate::default() };
-    let mut worker = worker_with(&store, &Learning { gate, ..Learning::default() });
+    let mut worker = worker_with(&store, &Learning { gate: lenient(), ..Learning::default() });
     happen(&store, 1, 60, |_| judged(true));
     // Signals teach as well, and are no judgements.
     answer_unjudged(&store);
@@ -170,10 +191,7 @@ fn what_was_imported_after_a_version_was_made_it_does_not_know() {
 
 #[test]
 fn the_budget_is_kept_whatever_becomes_of_the_watch() {
-    let store = Store::in_memory().unwrap();
-    let mut worker = worker(&store);
-    happen(&store, 1, 60, |_| judged(true));
-    worker.retune(now_ms()).unwrap();
+    let (store, mut worker) = in_force();
     let mut first = store.snapshot(1).unwrap().unwrap();
     first.state = SnapshotState::RolledBack;
     store.update_snapshot(&first).unwrap();
@@ -185,8 +203,7 @@ fn the_budget_is_kept_whatever_becomes_of_the_watch() {
 
 #[test]
 fn what_was_judged_early_is_learned_once_its_end_is_known() {
-    let store = Store::in_memory().unwrap();
-    let mut worker = worker(&store);
+    let (store, mut worker) = begun();
     let decision = decision(1);
     let mut said = vec![feedback(&decision, "f", FeedbackKind::Correct(false))];
     store.append(std::slice::from_ref(&decision), &[] as &[OutcomeRecord], &mut said).unwrap();
@@ -201,8 +218,7 @@ fn what_was_judged_early_is_learned_once_its_end_is_known() {
 
 #[test]
 fn what_was_on_its_way_to_the_log_while_a_retune_read_it_is_learned_after_it() {
-    let store = Store::in_memory().unwrap();
-    let mut worker = worker(&store);
+    let (store, mut worker) = begun();
     happen(&store, 1, 60, |_| judged(true));
     let rated = decision(100);
     store.append(std::slice::from_ref(&rated), &[outcome(&rated)], &mut []).unwrap();
@@ -218,8 +234,7 @@ fn what_was_on_its_way_to_the_log_while_a_retune_read_it_is_learned_after_it() {
 
 #[test]
 fn a_judgement_behind_a_signal_is_new() {
-    let store = Store::in_memory().unwrap();
-    let mut worker = worker(&store);
+    let (store, mut worker) = begun();
     let decision = decision(1);
     let outcome = OutcomeRecord { signals: vec![Signal::Empty], ..outcome(&decision) };
     store.append(std::slice::from_ref(&decision), &[outcome], &mut []).unwrap();
@@ -234,8 +249,7 @@ fn a_judgement_behind_a_signal_is_new() {
 
 #[test]
 fn a_pin_keeps_what_was_learned_and_so_does_a_restart() {
-    let store = Store::in_memory().unwrap();
-    let mut worker = worker(&store);
+    let (store, mut worker) = begun();
     happen(&store, 1, 60, |number| judged(number % 3 > 0));
     let ids: Vec<DecisionId> = (1..=60).map(|number| decision(number).id).collect();
     worker.take_in(&ids, now_ms()).unwrap();
@@ -254,10 +268,7 @@ fn a_pin_keeps_what_was_learned_and_so_does_a_restart() {
 
 #[test]
 fn what_was_judged_late_is_learned_once_after_a_restart() {
-    let store = Store::in_memory().unwrap();
-    let mut worker = worker(&store);
-    happen(&store, 1, 60, |_| judged(true));
-    worker.retune(now_ms()).unwrap();
+    let (store, _) = in_force();
     // An answer of before, judged after the version was made.
     let late = decision(9_000);
     let mut word = feedback(&late, "f", FeedbackKind::Correct(true));
@@ -275,10 +286,7 @@ fn what_was_judged_late_is_learned_once_after_a_restart() {
 #[test]
 fn other_settings_hold_for_the_live_policy_and_for_one_put_in_force() {
     use crate::config::PolicyName;
-    let store = Store::in_memory().unwrap();
-    let mut worker = worker(&store);
-    happen(&store, 1, 60, |_| judged(true));
-    worker.retune(now_ms()).unwrap();
+    let (store, mut worker) = in_force();
     let bandit = Bandit { policy: Some(PolicyName::Greedy), floor: Some(0.0), ..Bandit::default() };
     worker.shared.settings.store(Arc::new(Learning { bandit, ..Learning::default() }));
     assert!(worker.has_other_settings());
@@ -293,10 +301,7 @@ fn other_settings_hold_for_the_live_policy_and_for_one_put_in_force() {
 
 #[test]
 fn a_database_that_is_begun_anew_is_told_what_is_in_force() {
-    let store = Store::in_memory().unwrap();
-    let mut worker = worker(&store);
-    happen(&store, 1, 60, |_| judged(true));
-    worker.retune(now_ms()).unwrap();
+    let (store, mut worker) = in_force();
     worker.execute(Command::Pin(2), "me", now_ms()).unwrap();
     store.note_failure(&StoreError::Down("test".into()));
     assert!(store.revive(now_ms()));
@@ -309,8 +314,7 @@ fn a_database_that_is_begun_anew_is_told_what_is_in_force() {
 #[test]
 fn a_roll_back_goes_to_the_version_that_was_replaced() {
     let store = Store::in_memory().unwrap();
-    let guard = Guard { enabled: false, ..Guard::default() };
-    let mut worker = worker_with(&store, &Learning { guard, ..Learning::default() });
+    let mut worker = worker_with(&store, &unguarded());
     happen(&store, 1, 60, |_| judged(true));
     for version in 2..=4 {
         happen(&store, now_ms() + version as i64, 1, |_| judged(true));
@@ -326,8 +330,7 @@ fn a_roll_back_goes_to_the_version_that_was_replaced() {
 #[test]
 fn going_back_twice_comes_to_what_each_version_knew_and_so_does_a_promotion() {
     let store = Store::in_memory().unwrap();
-    let guard = Guard { enabled: false, ..Guard::default() };
-    let mut worker = worker_with(&store, &Learning { guard, ..Learning::default() });
+    let mut worker = worker_with(&store, &unguarded());
     let mut at_ms = 1;
     for version in 1..=3 {
         assert_eq!(worker.shared.live.load().policy.version, version);
@@ -362,8 +365,7 @@ fn what_a_version_knew_is_forgotten_with_it() {
     let dir = tempfile::tempdir().unwrap();
     let settings = config::Store { keep_snapshots: 2, ..config::Store::default() };
     let store = Store::open(dir.path(), &settings, 0).unwrap().0;
-    let guard = Guard { enabled: false, ..Guard::default() };
-    let mut worker = worker_with(&store, &Learning { guard, ..Learning::default() });
+    let mut worker = worker_with(&store, &unguarded());
     happen(&store, 1, 60, |_| judged(true));
     for number in 0..4 {
         happen(&store, now_ms() + number, 1, |_| judged(true));
@@ -440,9 +442,7 @@ fn a_retune_that_fails_leaves_what_was_missed_for_the_next() {
 #[test]
 fn a_rating_of_an_answer_that_had_a_signal_is_learned_at_once() {
     let store = Store::in_memory().unwrap();
-    let gate = Gate { tolerance: 1.0, ..Gate::default() };
-    let guard = Guard { enabled: false, ..Guard::default() };
-    let mut worker = worker_with(&store, &Learning { gate, guard, ..Learning::default() });
+    let mut worker = worker_with(&store, &Learning { gate: lenient(), ..unguarded() });
     happen(&store, 1, 60, |_| judged(true));
     answer_unjudged(&store);
     let proposal = worker.retune(now_ms()).unwrap();
@@ -459,10 +459,7 @@ fn a_rating_of_an_answer_that_had_a_signal_is_learned_at_once() {
 
 #[test]
 fn what_a_clock_that_was_ahead_left_behind_stops_nothing() {
-    let store = Store::in_memory().unwrap();
-    let mut worker = worker(&store);
-    happen(&store, 1, 60, |_| judged(true));
-    worker.retune(now_ms()).unwrap();
+    let (store, mut worker) = in_force();
     let far = now_ms() + 40 * 86_400_000;
     let mut record = store.snapshot(2).unwrap().unwrap();
     record.promoted_at_ms = Some(far);
@@ -492,8 +489,7 @@ fn told(worker: &Worker) -> (u64, u64, Option<i64>) {
 #[test]
 fn a_start_before_the_clock_is_set_ends_no_hold_and_teaches_nothing_twice() {
     for is_set_late in [false, true] {
-        let store = Store::in_memory().unwrap();
-        let mut worker = worker(&store);
+        let (store, mut worker) = begun();
         happen(&store, now_ms() - 60_000, 60, |_| judged(true));
         assert_eq!(worker.retune(now_ms()).unwrap().ruling, Ruling::Promote);
         happen(&store, now_ms() - 30_000, 7, |_| judged(true));
@@ -513,8 +509,7 @@ fn a_start_before_the_clock_is_set_ends_no_hold_and_teaches_nothing_twice() {
 
 #[test]
 fn a_clock_that_is_set_after_a_rollback_does_not_undo_it() {
-    let store = Store::in_memory().unwrap();
-    let mut worker = worker(&store);
+    let (store, mut worker) = begun();
     let behind_ms = now_ms() - YEAR_MS;
     happen(&store, behind_ms - 60_000, 60, |_| judged(true));
     assert_eq!(worker.retune(behind_ms).unwrap().ruling, Ruling::Promote);
@@ -531,8 +526,7 @@ fn a_clock_that_is_set_after_a_rollback_does_not_undo_it() {
 
 #[test]
 fn what_a_version_of_a_clock_that_was_ahead_takes_in_is_no_news_to_it() {
-    let store = Store::in_memory().unwrap();
-    let mut worker = worker(&store);
+    let (store, mut worker) = begun();
     happen(&store, 1, 60, |_| judged(true));
     assert_eq!(worker.retune(now_ms() + 86_400_000).unwrap().ruling, Ruling::Promote);
     worker.clock_settles_at = Instant::now();
@@ -550,8 +544,7 @@ fn what_a_version_of_a_clock_that_was_ahead_takes_in_is_no_news_to_it() {
 
 #[test]
 fn what_a_clock_set_back_does_not_reach_yet_is_told() {
-    let store = Store::in_memory().unwrap();
-    let mut worker = worker(&store);
+    let (store, mut worker) = begun();
     let told = |worker: &mut Worker, at_ms| {
         worker.retune(at_ms).unwrap();
         worker.shared.last.lock().result.contains("was the clock set back?")
@@ -564,10 +557,7 @@ fn what_a_clock_set_back_does_not_reach_yet_is_told() {
 
 #[test]
 fn a_head_is_followed_past_what_a_clock_that_was_ahead_wrote() {
-    let store = Store::in_memory().unwrap();
-    let mut worker = worker(&store);
-    happen(&store, 1, 60, |_| judged(true));
-    worker.retune(now_ms()).unwrap();
+    let (store, mut worker) = in_force();
     assert_eq!(worker.shared.live.load().policy.space(), "test");
     happen(&store, now_ms() + 86_400_000, 120, |_| judged(true));
     let mut other = decision(now_ms() as u64);
@@ -582,10 +572,7 @@ fn a_head_is_followed_past_what_a_clock_that_was_ahead_wrote() {
 
 #[test]
 fn a_changed_word_on_an_answer_of_before_waits_for_the_next_retune_after_a_roll_back_too() {
-    let store = Store::in_memory().unwrap();
-    let mut worker = worker(&store);
-    happen(&store, 1, 60, |_| judged(true));
-    worker.retune(now_ms()).unwrap();
+    let (store, mut worker) = in_force();
     worker.execute(Command::Rollback, "me", now_ms()).unwrap();
     assert_eq!(worker.shared.live.load().revision, 60, "as it was when it was replaced");
     let known = decision(5);
@@ -600,29 +587,27 @@ fn a_changed_word_on_an_answer_of_before_waits_for_the_next_retune_after_a_roll_
     assert_eq!(again.shared.status().learned_from, 60);
 }
 
+/// An answer whose question another head read: the version in force once it is followed, its features, and what it has
+/// learned from.
+fn read_by(worker: &mut Worker, at_ms: i64, space: &str, features: usize) -> (u64, String, u64) {
+    let mut one = decision(at_ms as u64);
+    (one.feature_space, one.features) = (space.into(), vec![0.5; features]);
+    worker.shared.store.append(&[one.clone()], &[outcome(&one)], &mut []).unwrap();
+    worker.follow_head(at_ms).unwrap();
+    let live = worker.shared.live.load_full();
+    (live.policy.version, live.policy.space().to_owned(), live.policy.learned_from())
+}
+
 #[test]
 fn a_head_that_comes_back_finds_what_was_learned_beside_it() {
-    let store = Store::in_memory().unwrap();
-    let mut worker = worker(&store);
-    happen(&store, 1, 60, |_| judged(true));
-    worker.retune(now_ms()).unwrap();
+    let (store, mut worker) = in_force();
     worker.shared.settings.store(Arc::new(strict()));
     let from = now_ms() + 10;
     happen(&store, from, 10, |_| judged(true));
     worker.take_in(&(0..10).map(|number| decision(from as u64 + number).id).collect::<Vec<_>>(), now_ms()).unwrap();
     assert_eq!(worker.shared.status().learned_from, 70);
-    let mut at_ms = from as u64 + 100;
-    let mut read_by = |worker: &mut Worker, space: &str, features: usize| {
-        at_ms += 1;
-        let mut one = decision(at_ms);
-        (one.feature_space, one.features) = (space.into(), vec![0.5; features]);
-        store.append(&[one.clone()], &[outcome(&one)], &mut []).unwrap();
-        worker.follow_head(now_ms()).unwrap();
-        let live = worker.shared.live.load_full();
-        (live.policy.version, live.policy.space().to_owned(), live.policy.learned_from())
-    };
-    assert_eq!(read_by(&mut worker, "newer", 3), (2, "newer".into(), 0));
-    assert_eq!(read_by(&mut worker, "test", 2), (2, "test".into(), 60));
+    assert_eq!(read_by(&mut worker, from + 101, "newer", 3), (2, "newer".into(), 0));
+    assert_eq!(read_by(&mut worker, from + 102, "test", 2), (2, "test".into(), 60));
     assert!(worker.is_due(), "and what came after that version was made with a retune, at once");
     worker.retune(now_ms()).unwrap();
     assert_eq!(worker.shared.status().learned_from, 70);
@@ -632,9 +617,7 @@ fn a_head_that_comes_back_finds_what_was_learned_beside_it() {
 #[test]
 fn a_head_that_comes_back_brings_no_version_that_an_operator_put_out_of_force() {
     let store = Store::in_memory().unwrap();
-    let gate = Gate { tolerance: 1.0, ..Gate::default() };
-    let guard = Guard { enabled: false, ..Guard::default() };
-    let mut worker = worker_with(&store, &Learning { gate, guard, ..Learning::default() });
+    let mut worker = worker_with(&store, &Learning { gate: lenient(), ..unguarded() });
     for (from, number, learned) in [(1, 60, 60), (1_001, 40, 100)] {
         happen(&store, from, number, |_| judged(true));
         let at_ms = now_ms() + 1_000;
@@ -642,26 +625,14 @@ fn a_head_that_comes_back_brings_no_version_that_an_operator_put_out_of_force() 
         assert_eq!((proposal.ruling, proposal.policy.learned_from()), (Ruling::Promote, learned));
     }
     worker.execute(Command::Promote(2), "me", now_ms() + 1_000).unwrap();
-    let mut at_ms = now_ms() as u64 + 2_000;
-    let mut read_by = |space: &str, features: usize| {
-        at_ms += 1;
-        let mut one = decision(at_ms);
-        (one.feature_space, one.features) = (space.into(), vec![0.5; features]);
-        store.append(&[one.clone()], &[outcome(&one)], &mut []).unwrap();
-        worker.follow_head(at_ms as i64).unwrap();
-        let live = worker.shared.live.load_full();
-        (live.policy.version, live.policy.space().to_owned(), live.policy.learned_from())
-    };
-    assert_eq!(read_by("newer", 3), (2, "newer".into(), 0));
-    assert_eq!(read_by("test", 2), (2, "test".into(), 60));
+    let from = now_ms() + 2_000;
+    assert_eq!(read_by(&mut worker, from + 1, "newer", 3), (2, "newer".into(), 0));
+    assert_eq!(read_by(&mut worker, from + 2, "test", 2), (2, "test".into(), 60));
 }
 
 #[test]
 fn an_operators_promotion_ends_pin_and_hold_once_it_is_done() {
-    let store = Store::in_memory().unwrap();
-    let mut worker = worker(&store);
-    happen(&store, 1, 60, |_| judged(true));
-    worker.retune(now_ms()).unwrap();
+    let (_, mut worker) = in_force();
     worker.execute(Command::Rollback, "me", now_ms()).unwrap();
     assert!(worker.execute(Command::Promote(99), "me", now_ms()).is_err());
     assert!(worker.shared.switches.load().hold_until_ms.is_some(), "what failed changes nothing");
@@ -672,10 +643,7 @@ fn an_operators_promotion_ends_pin_and_hold_once_it_is_done() {
 
 #[test]
 fn beside_another_head_the_live_policy_begins_anew() {
-    let store = Store::in_memory().unwrap();
-    let mut worker = worker(&store);
-    happen(&store, 1, 60, |_| judged(true));
-    worker.retune(now_ms()).unwrap();
+    let (store, mut worker) = in_force();
     assert_eq!(worker.shared.live.load().policy.space(), "test");
     let mut other = decision(now_ms() as u64);
     (other.feature_space, other.features) = ("newer".into(), vec![0.5; 3]);
