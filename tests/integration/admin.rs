@@ -1,7 +1,6 @@
 //! The admin listener: metrics and the description of the API.
 
-use pointsman::store::{DecisionRecord, OutcomeRecord};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::support::{TestGateway, ask};
 
@@ -108,17 +107,13 @@ async fn a_wrong_parameter_is_told_in_json() {
 #[tokio::test]
 async fn what_a_clock_that_was_ahead_wrote_is_exported_and_shown_where_it_is_asked_for() {
     let gateway = TestGateway::start("").await;
-    let ahead_s = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() + 8_640_000;
-    let id = uuid::Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, ahead_s, 0));
-    let decision = json!({ "id": id, "at_ms": ahead_s * 1000, "chosen": "gpt-4o", "request": {} });
-    let decision: DecisionRecord = serde_json::from_value(decision).unwrap();
-    gateway.app.gateway.store.append(&[decision], &[] as &[OutcomeRecord], &mut []).unwrap();
+    let (id, at_ms) = gateway.decide_ahead();
     let log = gateway.admin("/api/admin/export").await;
-    assert!(log.contains(&id.to_string()), "{log}");
+    assert!(log.contains(&id), "{log}");
     // Among the newest decisions it would stand first for as long.
     let list = gateway.admin("/api/admin/decisions").await;
-    assert!(!list.contains(&id.to_string()), "{list}");
-    let list = gateway.admin(&format!("/api/admin/decisions?until_ms={}", ahead_s * 1000 + 1)).await;
-    assert!(list.contains(&id.to_string()), "{list}");
+    assert!(!list.contains(&id), "{list}");
+    let list = gateway.admin(&format!("/api/admin/decisions?until_ms={}", at_ms + 1)).await;
+    assert!(list.contains(&id), "{list}");
     gateway.stop().await;
 }

@@ -10,17 +10,12 @@ const CHAT: &str = "/v1/chat/completions";
 
 /// A gateway before the mock in two dialects, and models there that cost a dollar per thousand tokens.
 async fn start(mock: &Mock, dispatch: &str) -> TestGateway {
-    let address = mock.address;
-    let upstreams = format!(
-        "[providers.gpt]\nbase_url = 'http://{address}/v1'\n\
-         [providers.local]\nbase_url = 'http://{address}'\ndialect = 'ollama'\n"
-    );
     let models = format!(
         "[models.busy]\nprovider = 'gpt'\nprice = {{ input = 1000.0, output = 1000.0 }}\n\
          [models.talks]\nprovider = 'local'\ncan = ['tools']\nprice = {{ input = 1000.0, output = 1000.0 }}\n\
          [dispatch]\n{dispatch}\n"
     );
-    TestGateway::before(&upstreams, &models).await
+    TestGateway::before(&(mock.openai("gpt") + &mock.speaking("ollama", "local")), &models).await
 }
 
 /// A question that the mock answers with these words.

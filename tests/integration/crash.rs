@@ -15,6 +15,7 @@ use pointsman::store::{Entry, OpenState, Order, SnapshotState, Span, Store};
 use serde_json::json;
 use tokio::sync::Mutex;
 
+use crate::support::http;
 use crate::support::process::{BINARY, Process};
 
 /// Times the process is killed.
@@ -121,8 +122,7 @@ async fn what_was_acknowledged_survives_fifty_kills() {
         sandbox.settings()
     );
     std::fs::write(dir.path().join("crash.toml"), settings).unwrap();
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let http = reqwest::Client::builder().timeout(Duration::from_secs(10)).build().unwrap();
+    let http = http();
     let start = || {
         let mut command = Command::new(BINARY);
         command.envs([Sandbox::variable()]);

@@ -538,17 +538,12 @@ async fn what_no_model_could_answer_is_no_lull() {
 async fn what_a_clock_that_was_ahead_wrote_is_a_link_away() {
     let gateway = locked("").await;
     let browser = Browser::sign_in(&gateway).await;
-    let ahead_s = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() + 8_640_000;
-    let id = uuid::Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, ahead_s, 0));
-    let decision = json!({ "id": id, "at_ms": ahead_s * 1000, "chosen": "gpt-4o", "request": {} });
-    let decision: pointsman::store::DecisionRecord = serde_json::from_value(decision).unwrap();
-    let nothing: &[pointsman::store::OutcomeRecord] = &[];
-    gateway.app.gateway.store.append(&[decision], nothing, &mut []).unwrap();
-    let link = format!("/dashboard/decisions?until_ms={}", ahead_s * 1000 + 1);
+    let (id, at_ms) = gateway.decide_ahead();
+    let link = format!("/dashboard/decisions?until_ms={}", at_ms + 1);
     let page = browser.get("/dashboard/decisions").await.text().await.unwrap();
-    assert!(page.contains(&link) && !page.contains(&id.to_string()), "{page}");
+    assert!(page.contains(&link) && !page.contains(&id), "{page}");
     let page = browser.get(&link).await.text().await.unwrap();
-    assert!(page.contains(&id.to_string()), "{page}");
+    assert!(page.contains(&id), "{page}");
     gateway.stop().await;
 }
 

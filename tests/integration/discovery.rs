@@ -19,8 +19,7 @@ async fn server(models: usize, facts: impl Fn() -> Script + Send + Sync + 'stati
 }
 
 async fn gateway_before(mock: &Mock) -> TestGateway {
-    let provider =
-        format!("[providers.home]\nbase_url = 'http://{}'\ndialect = 'ollama'\ndiscover = true\n", mock.address);
+    let provider = mock.speaking("ollama", "home") + "discover = true\n";
     TestGateway::before(&provider, "").await
 }
 
@@ -60,10 +59,7 @@ async fn a_name_that_would_break_a_line_of_the_log_is_left_out() {
     ] {
         let list = list.to_string();
         let mock = Mock::start(move |_| Script::whole(list.clone())).await;
-        let provider = format!(
-            "[providers.home]\nbase_url = 'http://{}'\ndialect = '{dialect}'\ndiscover = true\n",
-            mock.address
-        );
+        let provider = mock.speaking(dialect, "home") + "discover = true\n";
         let gateway = TestGateway::before(&provider, "").await;
         let live = || gateway.app.gateway.live();
         settle(|| live().catalog.find("home").is_some(), "its models were not found").await;
@@ -78,7 +74,7 @@ async fn a_name_that_would_break_a_line_of_the_log_is_left_out() {
 async fn a_model_that_a_server_lists_comes_before_an_alias_of_the_defaults_and_behind_ones_own() {
     let list = json!({ "data": [{ "id": "claude-opus-4-8" }, { "id": "mine" }] }).to_string();
     let mock = Mock::start(move |_| Script::whole(list.clone())).await;
-    let provider = format!("[providers.home]\nbase_url = 'http://{}/v1'\ndiscover = true\n", mock.address);
+    let provider = mock.openai("home") + "discover = true\n";
     let gateway = TestGateway::before(&provider, "[aliases]\nmine = 'gpt-4o'\n").await;
     let live = || gateway.app.gateway.live();
     settle(|| live().catalog.canonical("claude-opus-4-8") == "claude-opus-4-8", "it is hidden by an alias").await;
@@ -104,8 +100,7 @@ async fn a_claude_that_was_found_on_a_list_is_told_how_to_think_as_its_client_sa
         })
         .await
     };
-    let provider =
-        format!("[providers.home]\nbase_url = 'http://{}'\ndialect = 'anthropic'\ndiscover = true\n", mock.address);
+    let provider = mock.speaking("anthropic", "home") + "discover = true\n";
     let gateway = TestGateway::before(&provider, "").await;
     settle(|| gateway.app.gateway.live().catalog.find("claude-next").is_some(), "it was not found").await;
     let mut asked = ask("/v1/messages", "claude-next", "hi");

@@ -179,7 +179,7 @@ async fn a_rest_is_waited_for_where_the_models_after_it_are_too_small() {
     let overflow = r#"{"error":{"code":"context_length_exceeded","message":"no"}}"#;
     let small = Mock::start(move |_| Script { head_ms: 300, ..Script::whole(overflow) }).await;
     let gateway = TestGateway::before(
-        &format!("[providers.small]\nbase_url = 'http://{}/v1'\n", small.address),
+        &small.openai("small"),
         "[models.small]\nprovider = 'small'\ncontext = 128000\n[routing]\nmax_candidates = 3\n\
          [[rules]]\nname = 'r'\nprefer = ['small', 'claude-sonnet-5-5', 'gpt-4o-mini']\n",
     )
@@ -415,7 +415,7 @@ async fn a_large_answer_that_finds_no_room_is_a_failed_call_and_small_ones_need_
     let names = ["hog", "late", "large", "small"];
     let models: String = names.iter().map(|name| format!("[models.{name}]\nprovider = 'far'\n")).collect();
     let gateway = TestGateway::before(
-        &format!("[providers.far]\nbase_url = 'http://{}/v1'\n", mock.address),
+        &mock.openai("far"),
         &format!(
             "{models}[[rules]]\nname = 'r'\nprefer = ['late', 'small']\n[routing]\nmax_candidates = 2\n\
              [dispatch]\nwhole_answer_timeout_ms = 3000\nmax_answer_mb = 4\nlarge_answers_mb = 4\n"
@@ -484,10 +484,9 @@ async fn a_model_that_does_not_make_the_call_it_has_to_is_asked_once_and_shut_to
         Script { media_type: "application/x-ndjson", ..Script::events(pieces) }
     })
     .await;
-    let provider = format!("[providers.home]\nbase_url = 'http://{}'\ndialect = 'ollama'\n", mock.address);
     let models = "[models.local]\nprovider = 'home'\ncan = ['tools', 'reasoning']\n\
         [dispatch.breaker]\nconsecutive_failures = 2\nopen_ms = 60000\n";
-    let gateway = TestGateway::before(&provider, models).await;
+    let gateway = TestGateway::before(&mock.speaking("ollama", "home"), models).await;
     let path = "/v1/chat/completions";
     for (at, (question, stream)) in [("Go", false), ("Go", true), ("Think", true)].repeat(2).into_iter().enumerate() {
         let mut body = ask(path, "local", question);
@@ -513,10 +512,7 @@ async fn why_there_is_no_answer_is_told() {
     .await;
     let closed = nobody();
     let gateway = TestGateway::before(
-        &format!(
-            "[providers.packed]\nbase_url = 'http://{}/v1'\n[providers.closed]\nbase_url = 'http://{closed}/v1'\n",
-            packed.address
-        ),
+        &format!("{}[providers.closed]\nbase_url = 'http://{closed}/v1'\n", packed.openai("packed")),
         "[models.packed]\nprovider = 'packed'\n[models.closed]\nprovider = 'closed'\n",
     )
     .await;

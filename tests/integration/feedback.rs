@@ -308,19 +308,14 @@ async fn a_broken_answer_leaves_its_signal() {
 async fn a_blank_answer_leaves_its_signal_streamed_or_whole() {
     let mock = Mock::start(|body| {
         if body.contains("\"stream\":true") {
-            let delta = |delta: Value| json!({ "choices": [{ "index": 0, "delta": delta, "finish_reason": null }] });
-            let blanks = [" ", "\n"].map(|text| (0, format!("data: {}\n\n", delta(json!({ "content": text })))));
-            let end = json!({ "choices": [{ "index": 0, "delta": {}, "finish_reason": "stop" }] });
-            let end = (0, format!("data: {end}\n\ndata: [DONE]\n\n"));
-            return Script::events(blanks.into_iter().chain([end]).collect());
+            return Script::openai([" ", "\n"].map(|text| (0, text.into())));
         }
         let message = json!({ "role": "assistant", "content": " \n" });
         let answer = json!({ "choices": [{ "index": 0, "message": message, "finish_reason": "stop" }] });
         Script::whole(answer.to_string())
     })
     .await;
-    let provider = format!("[providers.gpt]\nbase_url = 'http://{}/v1'\n", mock.address);
-    let gateway = TestGateway::before(&provider, "[models.blank]\nprovider = 'gpt'\n").await;
+    let gateway = TestGateway::before(&mock.openai("gpt"), "[models.blank]\nprovider = 'gpt'\n").await;
     for stream in [false, true] {
         let mut body = ask("/v1/chat/completions", "blank", "hi");
         body["stream"] = json!(stream);
@@ -334,15 +329,9 @@ async fn a_blank_answer_leaves_its_signal_streamed_or_whole() {
 async fn what_was_recorded_is_there_after_a_restart() {
     let gateway = TestGateway::start("").await;
     let id = chat(&gateway, ask("/v1/chat/completions", "gpt-4o", "hi")).await;
-    let TestGateway { app, sandbox, dir, args, .. } = gateway;
-    app.stop().await;
-    let loaded = pointsman::config::load(&args).unwrap();
-    let app = pointsman::app::App::start(args, loaded).await.unwrap();
-    let entry = app.gateway.store.entry(id.parse().unwrap()).unwrap().unwrap();
-    assert!(entry.outcome.is_some());
-    app.stop().await;
-    sandbox.stop().await;
-    drop(dir);
+    let gateway = gateway.restart().await;
+    assert!(entry(&gateway, &id).await.outcome.is_some());
+    gateway.stop().await;
 }
 
 #[tokio::test]

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use pointsman::sandbox::Sandbox;
 use serde_json::json;
 
-use crate::support::nobody;
 use crate::support::process::{BINARY, Process};
+use crate::support::{http, nobody};
 
 /// Bytes of the disk.
 const DISK: u64 = 24 << 20;
@@ -31,8 +31,7 @@ impl Server {
         let mut command = Command::new("unshare");
         command.args(["-rm", "sh", "-c", &script, BINARY]).envs([Sandbox::variable()]);
         let process = Process::start(command, dir, &["--config", "full.toml"])?;
-        let http = reqwest::Client::builder().timeout(Duration::from_secs(20)).build().unwrap();
-        Some(Self { process, http })
+        Some(Self { process, http: http() })
     }
 
     /// The disk as seen from outside.
@@ -79,8 +78,7 @@ fn fill(file: &Path) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_start_whose_lines_nobody_takes_serves_all_the_same() {
     let sandbox = Sandbox::remembering().await.unwrap();
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let http = reqwest::Client::builder().timeout(Duration::from_secs(20)).build().unwrap();
+    let http = http();
     for format in ["text", "json"] {
         let dir = tempfile::tempdir().unwrap();
         let settings = format!(
@@ -118,7 +116,6 @@ async fn without_room_answers_go_on_and_nothing_is_promised() {
     std::fs::create_dir(dir.path().join("data")).unwrap();
     let settings = format!("{}\n[server]\ndata_dir = 'data'\n[classifier]\nenabled = false\n", sandbox.settings());
     std::fs::write(dir.path().join("full.toml"), settings).unwrap();
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let Some(server) = Server::start(dir.path()) else {
         sandbox.stop().await;
         return;

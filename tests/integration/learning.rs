@@ -329,16 +329,11 @@ async fn what_was_taken_in_is_there_after_a_restart() {
     settle(|| learner.status().revision > 20, "nothing was learned").await;
     let learned_from = learner.status().learned_from;
     let lengths = town.gateway.app.gateway.lengths.kept();
-    let TestGateway { app, sandbox, dir, args, .. } = town.gateway;
-    app.stop().await;
-    let loaded = pointsman::config::load(&args).unwrap();
-    let app = pointsman::app::App::start(args, loaded).await.unwrap();
-    let again = app.gateway.learner.clone();
-    assert_eq!(app.gateway.lengths.kept(), lengths, "how long answers are is known, too");
-    settle(|| again.status().learned_from >= learned_from, "what was learned is gone").await;
-    app.stop().await;
-    sandbox.stop().await;
-    drop(dir);
+    let gateway = town.gateway.restart().await;
+    let again = &gateway.app.gateway;
+    assert_eq!(again.lengths.kept(), lengths, "how long answers are is known, too");
+    settle(|| again.learner.status().learned_from >= learned_from, "what was learned is gone").await;
+    gateway.stop().await;
 }
 
 #[tokio::test]

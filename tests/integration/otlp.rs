@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::process::Process;
-use crate::support::{ask, settle};
+use crate::support::{ask, http, settle};
 
 /// The trace that the client is in.
 const TRACE: [u8; 16] = *b"trace-of-clients";
@@ -60,8 +60,7 @@ async fn spans_of_chats_reach_the_collector() {
     let endpoint = format!("telemetry.otlp_endpoint=\"http://127.0.0.1:{port}\"");
     let name = "telemetry.service_name=\"the-test\"";
     let process = Process::sandbox(dir.path(), &["--set", &endpoint, "--set", name]);
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let http = reqwest::Client::new();
+    let http = http();
     let path = "/v1/chat/completions";
     let secret = "a-prompt-that-is-nobodys-business";
     for model in ["gpt-4o", "claude-sonnet-5-5"] {

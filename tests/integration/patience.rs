@@ -6,16 +6,11 @@ use futures::StreamExt;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::support::mock::{Mock, Script};
-use crate::support::{CLIENTS, TestGateway, ask, error, settle, streamed_text, text};
+use crate::support::mock::{Mock, Script, delta};
+use crate::support::{self, CLIENTS, TestGateway, ask, error, settle, streamed_text, text};
 
 /// A gateway before the mock in two dialects, and models there that cost a dollar per thousand tokens.
 async fn start(mock: &Mock, dispatch: &str) -> TestGateway {
-    let address = mock.address;
-    let upstreams = format!(
-        "[providers.claude]\nbase_url = 'http://{address}'\ndialect = 'anthropic'\n\
-         [providers.gpt]\nbase_url = 'http://{address}/v1'\n"
-    );
     let models = format!(
         "[models.thinker]\nprovider = 'claude'\ncan = ['reasoning']\nprice = {{ input = 1000.0, output = 1000.0 }}\n\
          [models.silent]\nprovider = 'gpt'\ncan = ['reasoning']\nprice = {{ input = 1000.0, output = 1000.0 }}\n\
@@ -23,7 +18,7 @@ async fn start(mock: &Mock, dispatch: &str) -> TestGateway {
          [models.twin]\ndeployments = [{{ provider = 'gpt', upstream = 'slow' }}, {{ provider = 'gpt', upstream = 'fast' }}]\n\
          [dispatch]\n{dispatch}\n"
     );
-    TestGateway::before(&upstreams, &models).await
+    TestGateway::before(&(mock.speaking("anthropic", "claude") + &mock.openai("gpt")), &models).await
 }
 
 fn said(event: &Value) -> String {
@@ -48,25 +43,13 @@ fn claude(pings: usize, every_ms: u64) -> Script {
     Script::events(pieces)
 }
 
-fn delta(delta: &Value) -> String {
-    format!("data: {}\n\n", json!({ "id": "c", "model": "x", "choices": [{ "index": 0, "delta": delta }] }))
-}
-
 /// OpenAI's stream of words, the first after so long, without usage.
 fn gpt(first_ms: u64, words: usize, every_ms: u64) -> Script {
-    let mut pieces: Vec<_> = (0..words).map(|_| (every_ms, delta(&json!({ "content": "word" })))).collect();
-    pieces[0].0 = first_ms;
-    pieces.push((
-        0,
-        "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n".into(),
-    ));
-    Script::events(pieces)
+    Script::openai((0..words).map(|at| (if at == 0 { first_ms } else { every_ms }, "word".into())))
 }
 
 fn streamed(path: &str, model: &str) -> Value {
-    let mut body = ask(path, model, "Think about it");
-    body["stream"] = json!(true);
-    body
+    support::streamed(path, model, "Think about it")
 }
 
 async fn cost(gateway: &TestGateway) -> f64 {

@@ -129,7 +129,7 @@ async fn two_of(server: &Mock, dear: &str, cheap: &str) -> TestGateway {
          [models.dear]\nprovider = 'own'\nscore = 0.8\nprice = {{ output = 0.0, {dear} }}\n\
          [models.cheap]\nprovider = 'own'\nscore = 0.8\nprice = {{ output = 0.0, {cheap} }}\n"
     );
-    TestGateway::before(&format!("[providers.own]\nbase_url = 'http://{}/v1'\n", server.address), &models).await
+    TestGateway::before(&server.openai("own"), &models).await
 }
 
 #[tokio::test]

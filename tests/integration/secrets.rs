@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::mock::{Mock, Script};
 use crate::support::process::{BINARY, Process};
-use crate::support::{CLIENTS, TestGateway, ask, turns};
+use crate::support::{CLIENTS, TestGateway, ask, http, streamed, turns};
 
 /// A vendor's key, a prompt, and a header's value that must show up nowhere.
 const KEY: &str = "sandbox-key-7f3a9c";
@@ -41,8 +41,7 @@ async fn nothing_secret_is_ever_emitted() {
     let process = Process::start(command, dir.path(), &["--config", "c.toml"]).unwrap();
     let (proxy, admin) = (process.proxy.clone(), process.admin.clone());
 
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let http = reqwest::Client::new();
+    let http = http();
     let mut emitted = String::new();
     let faults = [
         None,
@@ -215,8 +214,7 @@ async fn all_but_the_models_words_in_a_passing_stream_is_searched() {
     let gateway = TestGateway::before(&upstreams, &models).await;
     for (path, dialect) in [("/v1/chat/completions", "openai"), ("/v1/messages", "anthropic")] {
         for end in 0..count {
-            let mut body = ask(path, &format!("{dialect}-{end}"), "Hello");
-            body["stream"] = json!(true);
+            let body = streamed(path, &format!("{dialect}-{end}"), "Hello");
             let told = gateway.post(path, body).await.text().await.unwrap();
             assert!(told.contains("***"), "{dialect} {end}: {told}");
             assert_eq!(told.matches(HEADER).count(), 1, "what the model says stays: {dialect} {end}: {told}");

@@ -6,17 +6,15 @@ use std::time::Duration;
 use pointsman::http::Drain;
 use pointsman::sandbox::{Fault, Times};
 use pointsman::store::{Filter, OutcomeStatus, chances};
-use serde_json::json;
 
 use crate::support::process::Process;
-use crate::support::{TestGateway, ask, settle, streamed_text};
+use crate::support::{TestGateway, ask, http, settle, streamed, streamed_text};
 
 #[tokio::test]
 async fn open_streams_are_completed() {
     let gateway = TestGateway::start("").await;
     gateway.sandbox.faults().set("*", Fault::Drip { ms: 50 }, Times::Always);
-    let mut body = ask("/v1/chat/completions", "gpt-4o", "Tell me a story");
-    body["stream"] = json!(true);
+    let body = streamed("/v1/chat/completions", "gpt-4o", "Tell me a story");
     let response = gateway.post("/v1/chat/completions", body).await;
     let TestGateway { app, .. } = gateway;
     let proxy = app.proxy;
@@ -57,8 +55,7 @@ async fn streams_that_are_cut_say_so_in_their_dialect() {
         )
         .await;
         gateway.sandbox.faults().set("*", Fault::HangAfterHeaders, Times::Always);
-        let mut body = ask(path, model, "Tell me a long story");
-        body["stream"] = json!(true);
+        let body = streamed(path, model, "Tell me a long story");
         let response = gateway.post(path, body).await;
         assert_eq!(
             (response.status().as_u16(), &response.headers()["x-accel-buffering"]),
@@ -84,9 +81,8 @@ async fn a_process_whose_drain_was_cut_ended_well() {
     let dir = tempfile::tempdir().unwrap();
     let hangs = "providers.openai.headers={ x-sandbox-fault = 'hang' }";
     let process = Process::sandbox(dir.path(), &["--set", "server.drain_s=1", "--set", hangs]);
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let url = format!("{}/api/chat", process.proxy);
-    let call = reqwest::Client::new().post(url).body(ask("/api/chat", "gpt-4o", "hi").to_string()).send();
+    let call = http().post(url).body(ask("/api/chat", "gpt-4o", "hi").to_string()).send();
     let call = tokio::spawn(call);
     tokio::time::sleep(Duration::from_secs(1)).await;
     let (said, good) = tokio::task::spawn_blocking(move || process.stop()).await.unwrap();

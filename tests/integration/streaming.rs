@@ -6,8 +6,8 @@ use futures::StreamExt;
 use pointsman::sandbox::{Fault, Times};
 use serde_json::json;
 
-use crate::support::mock::{Mock, Script};
-use crate::support::{BACKENDS, CLIENTS, TestGateway, ask, discovered, events, settle, streamed_text};
+use crate::support::mock::{Mock, Script, delta};
+use crate::support::{BACKENDS, CLIENTS, TestGateway, ask, discovered, events, settle, streamed, streamed_text};
 
 #[tokio::test]
 async fn a_stream_that_breaks_off_ends_with_an_error_event_in_the_clients_dialect() {
@@ -18,8 +18,7 @@ async fn a_stream_that_breaks_off_ends_with_an_error_event_in_the_clients_dialec
             for (model, _) in BACKENDS {
                 gateway.reset_breakers();
                 gateway.sandbox.faults().set("*", fault.clone(), Times::Always);
-                let mut body = ask(path, model, "Tell me a long story");
-                body["stream"] = json!(true);
+                let body = streamed(path, model, "Tell me a long story");
                 let response = gateway.post(path, body).await;
                 if response.status() != 200 {
                     // Too little came through to begin with: an error before the first byte is as good.
@@ -48,18 +47,15 @@ async fn a_stream_that_breaks_off_ends_with_an_error_event_in_the_clients_dialec
 
 #[tokio::test]
 async fn our_account_that_is_used_up_in_the_middle_of_a_stream_is_not_the_clients() {
-    let chunk = json!({ "id": "c", "model": "x", "choices": [{ "index": 0, "delta": { "content": "word" } }] });
     let used_up =
         json!({ "error": { "message": "Pay first", "type": "insufficient_quota", "code": "insufficient_quota" } });
     let mock = Mock::start(move |_| {
-        Script::events(vec![(0, format!("data: {chunk}\n\n")), (300, format!("data: {used_up}\n\n"))])
+        Script::events(vec![(0, delta(&json!({ "content": "word" }))), (300, format!("data: {used_up}\n\n"))])
     })
     .await;
-    let provider = format!("[providers.gpt]\nbase_url = 'http://{}/v1'\n", mock.address);
-    let gateway = TestGateway::before(&provider, "[models.m]\nprovider = 'gpt'\n").await;
+    let gateway = TestGateway::before(&mock.openai("gpt"), "[models.m]\nprovider = 'gpt'\n").await;
     for path in ["/v1/messages", "/api/chat"] {
-        let mut body = ask(path, "m", "hi");
-        body["stream"] = json!(true);
+        let body = streamed(path, "m", "hi");
         let stream = gateway.post(path, body).await.text().await.unwrap();
         let last = events(&stream).pop().unwrap();
         let kind = &last["error"][if path == "/api/chat" { "code" } else { "type" }];
@@ -92,8 +88,7 @@ async fn a_deadline_that_passed_is_told_by_its_key() {
 async fn a_silent_stream_is_ended_by_the_idle_deadline() {
     let gateway = TestGateway::start("[dispatch]\nidle_timeout_ms = 150").await;
     gateway.sandbox.faults().set("*", Fault::Drip { ms: 400 }, Times::Always);
-    let mut body = ask("/v1/chat/completions", "gpt-4o", "Hello");
-    body["stream"] = json!(true);
+    let body = streamed("/v1/chat/completions", "gpt-4o", "Hello");
     let stream = gateway.post("/v1/chat/completions", body).await.text().await.unwrap();
     assert!(stream.contains("no answer in time"), "{stream}");
     gateway.stop().await;
@@ -104,8 +99,7 @@ async fn a_slow_drip_is_passed_on_piece_by_piece() {
     let gateway = TestGateway::start("").await;
     gateway.sandbox.faults().set("*", Fault::Drip { ms: 30 }, Times::Always);
     for path in CLIENTS {
-        let mut body = ask(path, "gpt-4o", "Hello");
-        body["stream"] = json!(true);
+        let body = streamed(path, "gpt-4o", "Hello");
         let response = gateway.post(path, body).await;
         let pieces: Vec<_> = response.bytes_stream().collect().await;
         assert!(pieces.len() > 3, "{path}: {} pieces", pieces.len());
@@ -121,8 +115,7 @@ async fn a_client_that_goes_away_takes_the_upstream_call_with_it() {
     gateway.sandbox.faults().set("*", Fault::Drip { ms: 100 }, Times::Always);
     for path in CLIENTS {
         for (model, _) in &BACKENDS[..3] {
-            let mut body = ask(path, model, "Tell me a long story");
-            body["stream"] = json!(true);
+            let body = streamed(path, model, "Tell me a long story");
             let mut stream = gateway.post(path, body).await.bytes_stream();
             stream.next().await.unwrap().unwrap();
             assert_eq!(gateway.sandbox.open(), 1);
@@ -149,8 +142,7 @@ async fn a_client_that_goes_away_takes_the_upstream_call_with_it() {
 #[tokio::test]
 async fn a_stream_without_a_wish_for_usage_has_none_and_is_priced_all_the_same() {
     let gateway = TestGateway::start("").await;
-    let mut body = ask("/v1/chat/completions", "gpt-4o", "Hello");
-    body["stream"] = json!(true);
+    let mut body = streamed("/v1/chat/completions", "gpt-4o", "Hello");
     let stream = gateway.post("/v1/chat/completions", body.clone()).await.text().await.unwrap();
     assert!(!stream.contains("prompt_tokens"), "{stream}");
     assert!(gateway.metric("pointsman_cost_usd_total{model=\"gpt-4o\"}").await > 0.0);
@@ -168,8 +160,7 @@ async fn what_a_client_heard_before_it_went_away_is_paid_for() {
     // The last counts its prompt at the start of the stream, the others not at all until its end.
     for model in ["gpt-4o", "deepseek-r1", "claude-sonnet-5-5"] {
         for path in CLIENTS {
-            let mut body = ask(path, model, "Tell me a long story");
-            body["stream"] = json!(true);
+            let body = streamed(path, model, "Tell me a long story");
             let mut stream = gateway.post(path, body).await.bytes_stream();
             stream.next().await.unwrap().unwrap();
             drop(stream);
@@ -185,20 +176,11 @@ async fn what_a_client_heard_before_it_went_away_is_paid_for() {
 
 #[tokio::test]
 async fn a_stream_that_has_to_be_kept_is_no_larger_than_a_whole_answer() {
-    let words = json!({ "choices": [{ "index": 0, "delta": { "content": "x".repeat(1 << 16) } }] });
-    let end = "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
-    let mock = Mock::start(move |_| {
-        let mut pieces = vec![(0, format!("data: {words}\n\n")); 20];
-        pieces.push((0, end.into()));
-        Script::events(pieces)
-    })
-    .await;
-    let provider = format!("[providers.gpt]\nbase_url = 'http://{}/v1'\n", mock.address);
+    let mock = Mock::start(|_| Script::openai(vec![(0, "x".repeat(1 << 16)); 20])).await;
     let model = "[models.talker]\nprovider = 'gpt'\n[dispatch]\nmax_answer_mb = 1\n";
-    let gateway = TestGateway::before(&provider, model).await;
+    let gateway = TestGateway::before(&mock.openai("gpt"), model).await;
     for path in CLIENTS {
-        let mut body = ask(path, "talker", "Tell me a long story");
-        body["stream"] = json!(true);
+        let body = streamed(path, "talker", "Tell me a long story");
         let stream = gateway.post(path, body).await.text().await.unwrap();
         let said = streamed_text(path, &stream).len();
         if path == "/v1/responses" {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -30,11 +31,23 @@ impl Script {
         Self { head_ms: 0, status: 200, media_type: "text/event-stream", pieces, end_ms: 0, breaks: false }
     }
 
+    /// OpenAI's stream of these words, each after so many milliseconds, without usage.
+    pub fn openai(words: impl IntoIterator<Item = (u64, String)>) -> Self {
+        let end = "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
+        let pieces = words.into_iter().map(|(ms, word)| (ms, delta(&json!({ "content": word }))));
+        Self::events(pieces.chain([(0, end.to_owned())]).collect())
+    }
+
     /// A whole answer.
     pub fn whole(body: impl Into<String>) -> Self {
         let pieces = vec![(0, body.into())];
         Self { head_ms: 0, status: 200, media_type: "application/json", pieces, end_ms: 0, breaks: false }
     }
+}
+
+/// A piece of OpenAI's stream.
+pub fn delta(delta: &Value) -> String {
+    format!("data: {}\n\n", json!({ "id": "c", "model": "x", "choices": [{ "index": 0, "delta": delta }] }))
 }
 
 /// A running upstream.
@@ -65,6 +78,16 @@ impl Mock {
             }
         });
         Self { address, calls, connections, task }
+    }
+
+    /// The provider of this name that it plays, in OpenAI's dialect.
+    pub fn openai(&self, name: &str) -> String {
+        format!("[providers.{name}]\nbase_url = 'http://{}/v1'\n", self.address)
+    }
+
+    /// The same in another dialect.
+    pub fn speaking(&self, dialect: &str, name: &str) -> String {
+        format!("[providers.{name}]\nbase_url = 'http://{}'\ndialect = '{dialect}'\n", self.address)
     }
 
     /// Requests so far.

@@ -4,12 +4,12 @@ pub mod mock;
 pub mod process;
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use pointsman::app::App;
 use pointsman::config::{self, LoadArgs};
 use pointsman::sandbox::{Sandbox, Vendor};
-use pointsman::store::{NewToken, Scope, Tokens};
+use pointsman::store::{DecisionRecord, NewToken, OutcomeRecord, Scope, Tokens};
 use serde_json::{Value, json};
 
 /// A running gateway and the vendors behind it. Dropping it without [`TestGateway::stop`] is fine.
@@ -99,9 +99,7 @@ impl TestGateway {
         };
         let loaded = config::load(&args).unwrap_or_else(|errors| panic!("{errors}"));
         let app = App::start(args.clone(), loaded).await.unwrap();
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = reqwest::Client::builder().timeout(Duration::from_secs(20)).build().unwrap();
-        (Self { app, sandbox, http, dir, args }, texts)
+        (Self { app, sandbox, http: http(), dir, args }, texts)
     }
 
     /// An address on the proxy.
@@ -137,6 +135,24 @@ impl TestGateway {
         live.catalog.models().flat_map(|model| &model.deployments).for_each(|deployment| deployment.reset());
     }
 
+    /// Writes a decision of a clock that was ahead by a hundred days to its log; the decision's id and time.
+    pub fn decide_ahead(&self) -> (String, u64) {
+        let ahead = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() + Duration::from_secs(8_640_000);
+        let id = uuid::Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, ahead.as_secs(), 0));
+        let at_ms = ahead.as_secs() * 1000;
+        let decision = json!({ "id": id, "at_ms": at_ms, "chosen": "gpt-4o", "request": {} });
+        let decision: DecisionRecord = serde_json::from_value(decision).unwrap();
+        self.app.gateway.store.append(&[decision], &[] as &[OutcomeRecord], &mut []).unwrap();
+        (id.to_string(), at_ms)
+    }
+
+    /// Stops it, and starts it again on what it left.
+    pub async fn restart(self) -> Self {
+        self.app.stop().await;
+        let loaded = config::load(&self.args).unwrap_or_else(|errors| panic!("{errors}"));
+        Self { app: App::start(self.args.clone(), loaded).await.unwrap(), ..self }
+    }
+
     /// Stops it, and leaves its directory and its vendors to be used again.
     pub async fn stop_and_keep(self) -> (tempfile::TempDir, Sandbox) {
         self.app.stop().await;
@@ -163,6 +179,12 @@ pub async fn settle(holds: impl Fn() -> bool, otherwise: &str) {
     panic!("{otherwise}");
 }
 
+/// A client.
+pub fn http() -> reqwest::Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder().timeout(Duration::from_secs(20)).build().unwrap()
+}
+
 /// An address at which nobody listens.
 pub fn nobody() -> SocketAddr {
     std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap()
@@ -175,6 +197,13 @@ pub fn ask(path: &str, model: &str, question: &str) -> Value {
     if path == "/v1/messages" {
         body["max_tokens"] = json!(200);
     }
+    body
+}
+
+/// The same, to be streamed.
+pub fn streamed(path: &str, model: &str, question: &str) -> Value {
+    let mut body = ask(path, model, question);
+    body["stream"] = json!(true);
     body
 }
 
