@@ -89,11 +89,13 @@ pub fn limits_in_words(requests: Option<u32>, tokens: Option<u64>, usd_per_day: 
 }
 
 /// A token to be made; the fields are those of [`Token`].
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct NewToken {
     /// Its name.
     pub name: String,
     /// What it may be used for.
+    #[serde(default)]
     pub scopes: Vec<Scope>,
     /// The models it may use; absent = all.
     pub models: Option<Vec<String>>,

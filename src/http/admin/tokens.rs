@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::extract::State;
 use http::StatusCode;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::json;
 
 use super::parameters::Named;
@@ -62,23 +62,6 @@ pub struct List {
     pub tokens: Vec<Shown>,
 }
 
-/// The body of `POST`: a token to make.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Wanted {
-    name: String,
-    #[serde(default)]
-    scopes: Vec<Scope>,
-    #[serde(default)]
-    models: Option<Vec<String>>,
-    #[serde(default)]
-    requests_per_minute: Option<u32>,
-    #[serde(default)]
-    tokens_per_minute: Option<u64>,
-    #[serde(default)]
-    usd_per_day: Option<f64>,
-}
-
 /// A new token.
 #[derive(Debug, Serialize)]
 pub struct Made {
@@ -106,9 +89,9 @@ pub async fn make(
 ) -> Result<(StatusCode, Json<Made>), Rejection> {
     let run = async {
         let bytes = body::read(body, &gateway.live().config.limits).await?;
-        let wanted: Wanted = body::json(&bytes)?;
+        let new: NewToken = body::json(&bytes)?;
         let made = to_the_end(async move {
-            let made = on_blocking_thread(&gateway, |gateway| add(gateway, wanted)).await??;
+            let made = on_blocking_thread(&gateway, |gateway| add(gateway, new)).await??;
             let Shown { name, scopes, models, requests_per_minute, tokens_per_minute, usd_per_day, .. } = &made.token;
             let detail = json!({
                 "name": name,
@@ -136,9 +119,9 @@ async fn on_blocking_thread<T: Send + 'static>(
     changed.map_err(|_| ApiError::new(ErrorKind::Internal, "changing the tokens broke off"))
 }
 
-fn add(gateway: &Gateway, wanted: Wanted) -> Result<Made, ApiError> {
+fn add(gateway: &Gateway, new: NewToken) -> Result<Made, ApiError> {
     let live = gateway.live();
-    for name in wanted.models.iter().flatten() {
+    for name in new.models.iter().flatten() {
         if live.catalog.names().leaves_choice(name) {
             return Err(api_error(TokenError::chooses(name)));
         }
@@ -146,14 +129,6 @@ fn add(gateway: &Gateway, wanted: Wanted) -> Result<Made, ApiError> {
             return Err(ApiError::invalid(format!("there is no model `{name}`")).at("models"));
         }
     }
-    let new = NewToken {
-        name: wanted.name,
-        scopes: wanted.scopes,
-        models: wanted.models,
-        requests_per_minute: wanted.requests_per_minute,
-        tokens_per_minute: wanted.tokens_per_minute,
-        usd_per_day: wanted.usd_per_day,
-    };
     let (token, text) = gateway
         .change_tokens(|tokens| tokens.add(new, rand::random(), Timestamp::now().as_millisecond()))
         .map_err(api_error)?;
