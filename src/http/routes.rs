@@ -15,7 +15,7 @@ use super::middleware::{oversize, request_id};
 use super::{admin, api, dashboard};
 use crate::codec;
 use crate::gateway::Gateway;
-use crate::protocol::{ApiError, ErrorKind};
+use crate::protocol::{ApiError, Dialect, ErrorKind};
 
 /// A path and its handlers.
 type Endpoint = (&'static str, MethodRouter<Arc<Gateway>>);
@@ -27,10 +27,10 @@ const ONE_MODEL: &str = "/v1/models/{*name}";
 fn of_clients() -> Vec<Endpoint> {
     vec![
         // Chat, in four dialects
-        ("/api/chat", post(api::chat::native)),
-        ("/v1/chat/completions", post(api::chat::openai)),
-        ("/v1/responses", post(api::chat::responses)),
-        ("/v1/messages", post(api::chat::anthropic)),
+        ("/api/chat", api::chat::endpoint(Dialect::Native)),
+        ("/v1/chat/completions", api::chat::endpoint(Dialect::OpenAi)),
+        ("/v1/responses", api::chat::endpoint(Dialect::Responses)),
+        ("/v1/messages", api::chat::endpoint(Dialect::Anthropic)),
         ("/v1/messages/count_tokens", post(api::count_tokens::count)),
         // Beside chat
         ("/v1/embeddings", post(api::embeddings::embed)),

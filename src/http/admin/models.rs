@@ -15,9 +15,9 @@ use crate::config::ModelOverride;
 use crate::gateway::Gateway;
 use crate::http::api::{self, body};
 use crate::http::error::Rejection;
-use crate::http::middleware::caller::{Caller, Chatter, Operator};
+use crate::http::middleware::caller::{Caller, Operator};
 use crate::http::to_the_end;
-use crate::protocol::{ApiError, ErrorKind, Price};
+use crate::protocol::{ApiError, Dialect, ErrorKind, Price};
 use crate::upstream::{Deployment, Model, Status};
 
 /// How long a test's answer may take.
@@ -257,7 +257,7 @@ pub async fn test(
     let begun = Instant::now();
     let asked = async {
         let sent = Body::from(question.to_string());
-        let response = api::chat::native(State(Arc::clone(&gateway)), Chatter(caller), HeaderMap::new(), sent).await;
+        let response = api::chat::chat(Arc::clone(&gateway), Dialect::Native, caller, HeaderMap::new(), sent).await;
         let deployment = response.headers().get("x-pointsman-backend").and_then(|value| value.to_str().ok());
         let (deployment, good) = (deployment.map(str::to_owned), response.status().is_success());
         let bytes =

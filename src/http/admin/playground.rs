@@ -14,6 +14,7 @@ use crate::gateway::Gateway;
 use crate::http::api;
 use crate::http::error::Rejection;
 use crate::http::middleware::caller::{Chatter, Operator, Rater};
+use crate::protocol::Dialect;
 
 /// Answers a chat in the native dialect.
 pub async fn chat(
@@ -22,7 +23,7 @@ pub async fn chat(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    api::chat::native(State(gateway), Chatter(caller), headers, body).await
+    api::chat::chat(gateway, Dialect::Native, caller, headers, body).await
 }
 
 /// Says which model a chat would go to.

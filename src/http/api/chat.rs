@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, post};
 use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use jiff::Timestamp;
@@ -40,47 +41,21 @@ static UNBUFFERED: HeaderName = HeaderName::from_static("x-accel-buffering");
 /// the client's organization beside it would be refused as a bad key.
 const PASSED_ON: [&str; 2] = ["anthropic-beta", "anthropic-version"];
 
-/// `POST /api/chat`.
-pub async fn native(
-    State(gateway): State<Arc<Gateway>>,
-    Chatter(caller): Chatter,
+/// The endpoint that chats in a dialect.
+pub fn endpoint(dialect: Dialect) -> MethodRouter<Arc<Gateway>> {
+    post(move |State(gateway): State<Arc<Gateway>>, Chatter(caller): Chatter, headers: HeaderMap, body: Body| {
+        chat(gateway, dialect, caller, headers, body)
+    })
+}
+
+/// Answers a chat.
+pub async fn chat(
+    gateway: Arc<Gateway>,
+    dialect: Dialect,
+    caller: Caller,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    chat(gateway, Dialect::Native, caller, headers, body).await
-}
-
-/// `POST /v1/chat/completions`.
-pub async fn openai(
-    State(gateway): State<Arc<Gateway>>,
-    Chatter(caller): Chatter,
-    headers: HeaderMap,
-    body: Body,
-) -> Response {
-    chat(gateway, Dialect::OpenAi, caller, headers, body).await
-}
-
-/// `POST /v1/responses`.
-pub async fn responses(
-    State(gateway): State<Arc<Gateway>>,
-    Chatter(caller): Chatter,
-    headers: HeaderMap,
-    body: Body,
-) -> Response {
-    chat(gateway, Dialect::Responses, caller, headers, body).await
-}
-
-/// `POST /v1/messages`.
-pub async fn anthropic(
-    State(gateway): State<Arc<Gateway>>,
-    Chatter(caller): Chatter,
-    headers: HeaderMap,
-    body: Body,
-) -> Response {
-    chat(gateway, Dialect::Anthropic, caller, headers, body).await
-}
-
-async fn chat(gateway: Arc<Gateway>, dialect: Dialect, caller: Caller, headers: HeaderMap, body: Body) -> Response {
     let mut early = LeftEarly::new(&caller, dialect);
     let answered = answer(gateway, dialect, caller, headers, body, &mut early).await;
     early.over();
