@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::{Args, ValueEnum};
+use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use jiff::Timestamp;
 
 use super::load::ConfigArgs;
@@ -22,9 +23,9 @@ use crate::store::{ExchangeError, Exporter, Format, HandOver, Order, Span, Store
 pub(super) struct ExportArgs {
     /// The file to write; a name that ends in .parquet makes it Parquet; "-" = standard output
     file: PathBuf,
-    /// The format, if the file's name does not say it
-    #[arg(long, value_enum)]
-    format: Option<FormatArg>,
+    /// The format, if the file's name does not say it: one JSON object a line, or columns
+    #[arg(long, value_parser = format())]
+    format: Option<Format>,
     /// Convert this export instead of reading the store
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
@@ -38,21 +39,14 @@ pub(super) struct ExportArgs {
     config: ConfigArgs,
 }
 
-/// A format on the command line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum FormatArg {
-    /// One JSON object a line
-    Jsonl,
-    /// Columns
-    Parquet,
+/// Reads a format on the command line.
+fn format() -> impl TypedValueParser<Value = Format> {
+    let names = PossibleValuesParser::new(["jsonl", "parquet"]);
+    names.map(|name| if name == "parquet" { Format::Parquet } else { Format::JsonLines })
 }
 
 pub(super) fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
-    let format = match args.format {
-        Some(FormatArg::Jsonl) => Format::JsonLines,
-        Some(FormatArg::Parquet) => Format::Parquet,
-        None => Format::of(&args.file),
-    };
+    let format = args.format.unwrap_or_else(|| Format::of(&args.file));
     // No end by default: a clock that was ahead may have left entries later than now.
     let until_ms = args.until.map(Timestamp::as_millisecond);
     let from_ms = args.since.map(Timestamp::as_millisecond);

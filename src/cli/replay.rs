@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
-use clap::{Args, ValueEnum};
+use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use comfy_table::Table;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -61,8 +62,12 @@ pub(super) struct ReplayArgs {
     #[arg(long, visible_alias = "sources", value_delimiter = ',', value_name = "NAMES")]
     source: Vec<String>,
     /// The policies to play
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "thompson")]
-    policy: Vec<PolicyArg>,
+    ///
+    /// greedy = always the model with the best expected utility; epsilon_greedy = the best, and now and then a random
+    /// one; lin_ucb = the best with a bonus for uncertainty; thompson = each with its probability of being the best;
+    /// inverse_gap = each with a probability inverse to its gap behind the best.
+    #[arg(long, value_delimiter = ',', default_value = "thompson", value_parser = policy())]
+    policy: Vec<PolicyKind>,
     /// Share of answers that nobody rates
     #[arg(long, default_value_t = 0.0, value_name = "SHARE")]
     missing: f64,
@@ -95,27 +100,10 @@ pub(super) struct ReplayArgs {
     out: Option<PathBuf>,
 }
 
-/// A policy on the command line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-#[value(rename_all = "snake_case")]
-enum PolicyArg {
-    /// Always the model with the best expected utility
-    Greedy,
-    /// The best, and now and then a random one
-    EpsilonGreedy,
-    /// The best with a bonus for uncertainty
-    LinUcb,
-    /// Each with its probability of being the best
-    Thompson,
-    /// Each with a probability inverse to its gap behind the best
-    InverseGap,
-}
-
-impl PolicyArg {
-    /// The policy that has this argument's name.
-    fn kind(self) -> Option<PolicyKind> {
-        PolicyKind::named(self.to_possible_value()?.get_name())
-    }
+/// Reads a policy on the command line.
+fn policy() -> impl TypedValueParser<Value = PolicyKind> {
+    let names = PossibleValuesParser::new(PolicyKind::ALL.map(PolicyKind::name));
+    names.try_map(|name| PolicyKind::named(&name).ok_or("there is no such policy"))
 }
 
 pub(super) fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
@@ -256,9 +244,8 @@ fn replay(
     if start.is_some() {
         players.push(Player::frozen(settings)?);
     }
-    for policy in &args.policy {
+    for &policy in &args.policy {
         // The kind named by the settings has their parameters, any other its own best ones.
-        let policy = policy.kind().context("there is no such policy")?;
         let named = policy.name() == settings.policy.name();
         players.push(Player::learned(if named { settings } else { Settings { policy, ..settings } })?);
     }
@@ -401,16 +388,4 @@ fn draw(dir: &Path, report: &Report) -> anyhow::Result<()> {
     let name = report.source.replace(|c: char| !(c.is_alphanumeric() || "._-".contains(c)), "_");
     let path = dir.join(format!("{name}.svg"));
     std::fs::write(&path, svg).with_context(|| format!("{} cannot be written", path.display()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_policy_can_be_named() {
-        let named: Vec<&str> =
-            PolicyArg::value_variants().iter().map(|policy| policy.kind().unwrap().name()).collect();
-        assert_eq!(named, PolicyKind::ALL.map(PolicyKind::name));
-    }
 }

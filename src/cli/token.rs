@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-use clap::{Subcommand, ValueEnum};
+use clap::Subcommand;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use comfy_table::Table;
 use jiff::Timestamp;
 
@@ -18,8 +19,10 @@ pub(super) enum TokenCommand {
         /// The token's name; rules may refer to it
         name: String,
         /// What it may be used for
-        #[arg(long, value_delimiter = ',', default_value = "chat,feedback")]
-        scopes: Vec<ScopeArg>,
+        ///
+        /// chat = chat, models, dry runs; feedback = feedback; admin = the admin API.
+        #[arg(long, value_delimiter = ',', default_value = "chat,feedback", value_parser = scope())]
+        scopes: Vec<Scope>,
         /// Only these models
         #[arg(long, value_delimiter = ',', value_name = "MODELS")]
         models: Option<Vec<String>>,
@@ -50,25 +53,10 @@ pub(super) enum TokenCommand {
     },
 }
 
-/// A scope on the command line.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(super) enum ScopeArg {
-    /// Chat, models, dry runs
-    Chat,
-    /// Feedback
-    Feedback,
-    /// The admin API
-    Admin,
-}
-
-impl From<ScopeArg> for Scope {
-    fn from(scope: ScopeArg) -> Self {
-        match scope {
-            ScopeArg::Chat => Self::Chat,
-            ScopeArg::Feedback => Self::Feedback,
-            ScopeArg::Admin => Self::Admin,
-        }
-    }
+/// Reads a scope on the command line.
+fn scope() -> impl TypedValueParser<Value = Scope> {
+    let names = PossibleValuesParser::new(Scope::ALL.map(Scope::as_str));
+    names.try_map(|name| Scope::named(&name).ok_or("there is no such scope"))
 }
 
 pub(super) fn run(command: TokenCommand) -> anyhow::Result<ExitCode> {
@@ -77,14 +65,8 @@ pub(super) fn run(command: TokenCommand) -> anyhow::Result<ExitCode> {
             let config = config.load()?.config;
             check_models(&config, models.as_deref().unwrap_or_default())?;
             let dir = config.server.data_dir;
-            let new = NewToken {
-                name,
-                scopes: scopes.into_iter().map(Into::into).collect(),
-                models,
-                requests_per_minute: rpm,
-                tokens_per_minute: tpm,
-                usd_per_day,
-            };
+            let new =
+                NewToken { name, scopes, models, requests_per_minute: rpm, tokens_per_minute: tpm, usd_per_day };
             Tokens::refuse_lost(&dir)?;
             let now_ms = Timestamp::now().as_millisecond();
             let (_, (token, text)) = Tokens::change(&dir, |tokens| tokens.add(new, rand::random(), now_ms))?;

@@ -38,6 +38,11 @@ impl Scope {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Chat, Self::Feedback, Self::Admin];
 
+    /// The scope of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|scope| scope.as_str() == name)
+    }
+
     /// The scope's name.
     pub fn as_str(self) -> &'static str {
         match self {
