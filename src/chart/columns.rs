@@ -2,6 +2,7 @@
 
 use super::Drawing;
 use super::axis::{Axis, Scale, format_number};
+use super::legend::{Legend, grid, keys};
 use super::style::COLOURS;
 use super::svg::Svg;
 
@@ -11,7 +12,6 @@ const LEFT: f64 = 52.0;
 const RIGHT: f64 = 10.0;
 const TOP: f64 = 34.0;
 const BOTTOM: f64 = 26.0;
-const LEGEND_ROW: f64 = 18.0;
 
 /// One column.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,36 +56,20 @@ impl Columns {
         }
     }
 
-    /// Row, offset, layer and name of each legend entry, broken into rows by estimated text width.
-    fn legend(&self) -> Vec<(usize, f64, usize, String)> {
-        let (mut row, mut offset) = (0, 0.0);
-        let mut entries = Vec::new();
-        for (layer, name) in self.layers.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
-            let width = 30.0 + 6.8 * name.chars().count() as f64;
-            if offset > 0.0 && offset + width > WIDTH - LEFT - RIGHT {
-                (row, offset) = (row + 1, 0.0);
-            }
-            entries.push((row, offset, layer, name.clone()));
-            offset += width;
-        }
-        entries
+    fn names(&self) -> impl Iterator<Item = &str> {
+        self.layers.iter().map(String::as_str)
     }
 }
 
 impl Drawing for Columns {
     fn svg(&self) -> String {
-        let legend = self.legend();
-        let rows = legend.last().map_or(0, |entry| entry.0 + 1);
-        let mut svg = Svg::new(WIDTH, HEIGHT + rows as f64 * LEGEND_ROW, &self.title);
+        let legend = Legend::new(self.names(), WIDTH - LEFT - RIGHT);
+        let mut svg = Svg::new(WIDTH, HEIGHT + legend.height(), &self.title);
         svg.text("title", (LEFT, 18.0), "start", &self.title);
         let bottom = HEIGHT - BOTTOM;
         let highest = self.columns.iter().map(|column| usable(column).map(|(_, height)| height).sum::<f64>());
         let y = Axis::around(highest.chain([0.0]), Scale::Linear, None, bottom - TOP, 4);
-        for tick in y.ticks() {
-            let Some(at) = y.at(*tick) else { continue };
-            svg.line("grid", (LEFT, bottom - at), (WIDTH - RIGHT, bottom - at));
-            svg.text("muted", (LEFT - 6.0, bottom - at + 4.0), "end", &format_number(*tick));
-        }
+        grid(&mut svg, &y, bottom, (LEFT, WIDTH - RIGHT));
         let step = (WIDTH - LEFT - RIGHT) / self.columns.len().max(1) as f64;
         let width = (step * 0.78).min(46.0);
         for (at, column) in self.columns.iter().enumerate() {
@@ -96,17 +80,12 @@ impl Drawing for Columns {
             }
         }
         svg.line("axis", (LEFT, bottom), (WIDTH - RIGHT, bottom));
-        for (row, offset, layer, name) in legend {
-            let top = HEIGHT + 4.0 + row as f64 * LEGEND_ROW;
-            svg.rect(&format!("key f{}", layer % COLOURS), (LEFT + offset, top - 9.0), (10.0, 10.0), "");
-            svg.text("key", (LEFT + offset + 15.0, top), "start", &name);
-        }
+        legend.draw(&mut svg, LEFT, HEIGHT + 4.0);
         svg.finish()
     }
 
     fn keys(&self) -> Vec<(usize, &str)> {
-        let named = self.layers.iter().enumerate().filter(|(_, name)| !name.is_empty());
-        named.map(|(layer, name)| (layer % COLOURS, name.as_str())).collect()
+        keys(self.names())
     }
 }
 

@@ -14,6 +14,7 @@
 mod axis;
 mod bars;
 mod columns;
+mod legend;
 mod plot;
 mod style;
 mod svg;
@@ -23,6 +24,7 @@ pub use bars::{Bar, Bars};
 pub use columns::{Column, Columns};
 pub use plot::{Plot, Point, Series};
 pub use style::STYLE;
+pub use svg::escape;
 
 /// A filled chart.
 pub trait Drawing {

@@ -2,6 +2,7 @@
 
 use super::Drawing;
 use super::axis::{Axis, Scale, format_number};
+use super::legend::{Legend, grid, keys};
 use super::style::COLOURS;
 use super::svg::Svg;
 
@@ -11,7 +12,6 @@ const LEFT: f64 = 64.0;
 const RIGHT: f64 = 16.0;
 const TOP: f64 = 36.0;
 const BOTTOM: f64 = 48.0;
-const LEGEND_ROW: f64 = 18.0;
 
 /// One measured point.
 #[derive(Debug, Clone, PartialEq)]
@@ -166,11 +166,7 @@ impl Plot {
 
     fn draw_grid(&self, svg: &mut Svg, x: &Axis, y: &Axis) {
         let bottom = HEIGHT - BOTTOM;
-        for tick in y.ticks() {
-            let Some(at) = y.at(*tick) else { continue };
-            svg.line("grid", (LEFT, bottom - at), (WIDTH - RIGHT, bottom - at));
-            svg.text("muted", (LEFT - 6.0, bottom - at + 4.0), "end", &format_number(*tick));
-        }
+        grid(svg, y, bottom, (LEFT, WIDTH - RIGHT));
         let own: Vec<(f64, String)> = x.ticks().iter().map(|tick| (*tick, format_number(*tick))).collect();
         for (tick, text) in if self.x_ticks.is_empty() { &own } else { &self.x_ticks } {
             let Some(at) = x.at(*tick) else { continue };
@@ -195,28 +191,15 @@ impl Plot {
         }
     }
 
-    /// Row, offset, series index and name of each legend entry, broken into rows by estimated text width.
-    fn legend(&self) -> Vec<(usize, f64, usize, String)> {
-        let (mut row, mut offset) = (0, 0.0);
-        let mut entries = Vec::new();
-        for (index, series) in self.series.iter().enumerate().filter(|(_, series)| !series.name.is_empty()) {
-            let width = 30.0 + 6.6 * series.name.chars().count() as f64;
-            if offset > 0.0 && offset + width > WIDTH - LEFT - RIGHT {
-                (row, offset) = (row + 1, 0.0);
-            }
-            entries.push((row, offset, index, series.name.clone()));
-            offset += width;
-        }
-        entries
+    fn names(&self) -> impl Iterator<Item = &str> {
+        self.series.iter().map(|series| series.name.as_str())
     }
 }
 
 impl Drawing for Plot {
     fn svg(&self) -> String {
-        let legend = self.legend();
-        let rows = legend.iter().map(|entry| entry.0).max().map_or(0, |row| row + 1);
-        let height = HEIGHT + rows as f64 * LEGEND_ROW;
-        let mut svg = Svg::new(WIDTH, height, &self.title);
+        let legend = Legend::new(self.names(), WIDTH - LEFT - RIGHT);
+        let mut svg = Svg::new(WIDTH, HEIGHT + legend.height(), &self.title);
         svg.text("title", (LEFT, 20.0), "start", &self.title);
         let (x, y) = self.axes();
         self.draw_grid(&mut svg, &x, &y);
@@ -224,17 +207,12 @@ impl Drawing for Plot {
         for (index, series) in self.series.iter().enumerate() {
             draw_series(&mut svg, series, index % COLOURS, &x, &y);
         }
-        for (row, offset, index, name) in legend {
-            let top = HEIGHT + row as f64 * LEGEND_ROW;
-            svg.rect(&format!("key f{}", index % COLOURS), (LEFT + offset, top - 9.0), (10.0, 10.0), "");
-            svg.text("key", (LEFT + offset + 15.0, top), "start", &name);
-        }
+        legend.draw(&mut svg, LEFT, HEIGHT);
         svg.finish()
     }
 
     fn keys(&self) -> Vec<(usize, &str)> {
-        let named = self.series.iter().enumerate().filter(|(_, series)| !series.name.is_empty());
-        named.map(|(index, series)| (index % COLOURS, series.name.as_str())).collect()
+        keys(self.names())
     }
 }
 
@@ -312,15 +290,5 @@ mod tests {
     fn an_empty_plot_is_still_an_svg_without_nan() {
         let svg = Plot::new("Nothing yet", "x", "y").with(Series::line("none", vec![])).svg();
         assert!(!svg.contains("NaN") && !svg.contains("inf"));
-    }
-
-    #[test]
-    fn long_legends_break_into_rows() {
-        let mut plot = Plot::new("Many", "x", "y");
-        for i in 0..12 {
-            plot = plot.with(Series::line(format!("a rather long series name {i}"), vec![Point::new(0.0, i as f64)]));
-        }
-        assert!(plot.legend().iter().any(|entry| entry.0 >= 3));
-        assert!(plot.legend().iter().all(|entry| entry.1 < WIDTH));
     }
 }

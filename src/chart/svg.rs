@@ -104,7 +104,7 @@ fn title_tag(title: &str) -> String {
 }
 
 /// Text made safe for element content and double-quoted attributes.
-pub(super) fn escape(text: &str) -> String {
+pub fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

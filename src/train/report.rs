@@ -6,7 +6,7 @@ use super::evaluate::{Evaluation, RouterFigures, SourceFigures};
 use super::fit::Epoch;
 use super::recipe::HeadRecipe;
 use super::trained::Trained;
-use crate::chart::{Bar, Bars, Drawing, Plot, Point, STYLE, Series};
+use crate::chart::{Bar, Bars, Drawing, Plot, Point, STYLE, Series, escape};
 use crate::ope::signed;
 use crate::train::metrics::Interval;
 
@@ -311,10 +311,6 @@ fn push_details(page: &mut String, source: &SourceFigures) {
         );
     }
     page.push_str("</table></details>");
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 #[cfg(test)]
