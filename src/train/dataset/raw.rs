@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::de::{Error, MapAccess, Visitor};
+use serde::de::{Error, MapAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
 /// A line.
 #[derive(Deserialize)]
@@ -77,35 +78,26 @@ fn without_odd_numbers(line: &[u8]) -> Option<Vec<u8>> {
 }
 
 fn text<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
-    struct Text;
-    impl Visitor<'_> for Text {
-        type Value = Option<String>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a string")
-        }
-
-        fn visit_str<E: Error>(self, value: &str) -> Result<Self::Value, E> {
-            Ok(Some(value.to_owned()))
-        }
-
-        fn visit_u64<E: Error>(self, value: u64) -> Result<Self::Value, E> {
-            Ok(Some(value.to_string()))
-        }
-
-        fn visit_i64<E: Error>(self, value: i64) -> Result<Self::Value, E> {
-            Ok(Some(value.to_string()))
-        }
-
-        fn visit_f64<E: Error>(self, value: f64) -> Result<Self::Value, E> {
-            Ok(Some(value.to_string()))
-        }
-
-        fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
-            Ok(None)
-        }
+    match Value::deserialize(from)? {
+        Value::Null => Ok(None),
+        Value::String(text) => Ok(Some(text)),
+        Value::Number(number) if number.is_f64() => Ok(number.as_f64().map(|number| number.to_string())),
+        Value::Number(number) => Ok(Some(number.to_string())),
+        other => Err(unexpected(&other, "a string")),
     }
-    from.deserialize_any(Text)
+}
+
+/// The error of a value in place of what is wanted.
+fn unexpected<E: Error>(value: &Value, wanted: &str) -> E {
+    let found = match value {
+        Value::Null => Unexpected::Unit,
+        Value::Bool(value) => Unexpected::Bool(*value),
+        Value::Number(_) => Unexpected::Other("a number"),
+        Value::String(text) => Unexpected::Str(text),
+        Value::Array(_) => Unexpected::Seq,
+        Value::Object(_) => Unexpected::Map,
+    };
+    E::invalid_type(found, &wanted)
 }
 
 /// Models with their entries; each has a name, and one entry.
@@ -140,35 +132,12 @@ fn outcomes<'de, D: Deserializer<'de>>(from: D) -> Result<Option<BTreeMap<String
 }
 
 fn score<'de, D: Deserializer<'de>>(from: D) -> Result<Option<f64>, D::Error> {
-    struct Score;
-    impl Visitor<'_> for Score {
-        type Value = Option<f64>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a number")
-        }
-
-        fn visit_bool<E: Error>(self, value: bool) -> Result<Self::Value, E> {
-            Ok(Some(f64::from(u8::from(value))))
-        }
-
-        fn visit_u64<E: Error>(self, value: u64) -> Result<Self::Value, E> {
-            Ok(Some(value as f64))
-        }
-
-        fn visit_i64<E: Error>(self, value: i64) -> Result<Self::Value, E> {
-            Ok(Some(value as f64))
-        }
-
-        fn visit_f64<E: Error>(self, value: f64) -> Result<Self::Value, E> {
-            Ok(Some(value))
-        }
-
-        fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
-            Ok(None)
-        }
+    match Value::deserialize(from)? {
+        Value::Null => Ok(None),
+        Value::Bool(value) => Ok(Some(f64::from(u8::from(value)))),
+        Value::Number(number) => Ok(number.as_f64()),
+        other => Err(unexpected(&other, "a number")),
     }
-    from.deserialize_any(Score)
 }
 
 #[cfg(test)]
