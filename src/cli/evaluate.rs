@@ -207,19 +207,7 @@ fn told(evaluation: &Evaluation) -> std::io::Result<String> {
             source.best_single.value,
             source.oracle
         )?;
-        let mut table = table(&[
-            "router",
-            "AUROC",
-            "log-loss",
-            "ECE",
-            "score",
-            "against best single",
-            "gap",
-            "AIQ",
-            "cost",
-            "APGR",
-            "CPT 50 / 80 %",
-        ]);
+        let mut table = table(&report::COLUMNS);
         source.routers.iter().for_each(|router| {
             table.add_row(report::cells(router));
         });

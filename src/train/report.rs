@@ -126,8 +126,7 @@ fn push_source(page: &mut String, source: &SourceFigures) {
     let _ = write!(
         page,
         "<h3>{}</h3><p>{}, {}. Best single model by {}: {} ({:.3}); oracle {:.3}.</p>\
-         <div class=scroll><table><tr><th>router</th><th>AUROC</th><th>log-loss</th><th>ECE</th><th>score</th>\
-         <th>against best single</th><th>gap</th><th>AIQ</th><th>cost</th><th>APGR</th><th>CPT 50 / 80 %</th></tr>",
+         <div class=scroll><table><tr><th>{}</th></tr>",
         escape(&source.source),
         counted(source.prompts, "prompt"),
         counted(source.models.len(), "model"),
@@ -135,6 +134,7 @@ fn push_source(page: &mut String, source: &SourceFigures) {
         escape(&source.best_single.name),
         source.best_single.value,
         source.oracle,
+        COLUMNS.join("</th><th>"),
     );
     for (at, router) in source.routers.iter().enumerate() {
         let class = if at == 0 { " class=own" } else { "" };
@@ -204,8 +204,23 @@ pub fn remarks(source: &SourceFigures) -> Vec<String> {
     remarks
 }
 
-/// A router's row, in the order of the tables' columns.
-pub fn cells(router: &RouterFigures) -> Vec<String> {
+/// The columns of a table of routers.
+pub const COLUMNS: [&str; 11] = [
+    "router",
+    "AUROC",
+    "log-loss",
+    "ECE",
+    "score",
+    "against best single",
+    "gap",
+    "AIQ",
+    "cost",
+    "APGR",
+    "CPT 50 / 80 %",
+];
+
+/// A router's row under [`COLUMNS`].
+pub fn cells(router: &RouterFigures) -> [String; COLUMNS.len()] {
     let figure = |value: Option<f64>| value.map_or_else(|| "–".into(), |value| format!("{value:.3}"));
     let interval = |value: &Interval| {
         format!("{} [{}, {}]", signed(value.value, 3), signed(value.low, 3), signed(value.high, 3))
@@ -216,7 +231,7 @@ pub fn cells(router: &RouterFigures) -> Vec<String> {
         let apgr = pair.apgr.as_ref()?;
         Some(format!("{apgr} ({})", figure(pair.apgr_by_deciles)))
     });
-    vec![
+    [
         router.name.clone(),
         figure(router.auroc),
         figure(router.log_loss),
