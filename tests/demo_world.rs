@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 
 use pointsman::bandit::{Candidate, Context, Grounds, Observation, Reward, Settings, Snapshot, Tradeoff};
-use pointsman::protocol::{Compaction, ModelName, Price, Usage};
+use pointsman::protocol::{ModelName, Price, Usage};
 use pointsman::sandbox::dice::Dice;
 use pointsman::sandbox::score::{Scale, Score};
 use pointsman::sandbox::users::Rating;
@@ -29,15 +29,9 @@ const PACE: f64 = 50.0;
 
 const COST_PER_USD: f64 = 8.0;
 
-const USAGE: Usage = Usage {
-    input_tokens: 60,
-    cache_read_tokens: 0,
-    cache_write_tokens: 0,
-    cache_write_long_tokens: 0,
-    output_tokens: 260,
-    reasoning_tokens: 0,
-    compaction: Compaction::NONE,
-};
+fn usage() -> Usage {
+    Usage { input_tokens: 60, output_tokens: 260, ..Usage::default() }
+}
 
 /// A rating on its way.
 struct Pending {
@@ -87,7 +81,7 @@ fn play(seed: u64, settings: Settings) -> (Score, Score, f64) {
                 model: &names[at],
                 prior: CAST[at].1,
                 grounds: Grounds::Likened,
-                cost_usd: prices[at].of(&USAGE).0 * world.price_factor(number, CAST[at].0),
+                cost_usd: prices[at].of(&usage()).0 * world.price_factor(number, CAST[at].0),
                 latency_s: None,
                 switching_usd: 0.0,
             })
@@ -97,9 +91,9 @@ fn play(seed: u64, settings: Settings) -> (Score, Score, f64) {
         let choice = policy.choose(&context, &candidates, &tradeoff, true, dice.about(number).unit()).unwrap();
         let fails = dice.about("failure").about(number).happens(world.failure_rate(number, CAST[choice.chosen].0));
         let model = choice.order[usize::from(fails)];
-        whole.add(&world, &visit, Some(CAST[model].0), &USAGE);
+        whole.add(&world, &visit, Some(CAST[model].0), &usage());
         if number * 4 >= VISITS * 3 {
-            late.add(&world, &visit, Some(CAST[model].0), &USAGE);
+            late.add(&world, &visit, Some(CAST[model].0), &usage());
             try_outs += f64::from(u8::from(choice.explored)) * 4.0 / VISITS as f64;
         }
         if let Some((rating, delay_s)) = world.verdict(&visit, CAST[model].0).rating {

@@ -56,6 +56,14 @@ impl Borrow<str> for ModelName {
     }
 }
 
+/// The mixer of SplitMix64 (Steele, Lea, Flood 2014): numbers that differ in a few bits become some that differ in half
+/// of theirs.
+pub fn mix(mut bits: u64) -> u64 {
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^ (bits >> 31)
+}
+
 /// Identifies one routing decision; the key under which outcome and feedback are joined to it.
 ///
 /// A version 7 UUID (RFC 9562): its time prefix keeps the store's keys in order of arrival.
@@ -64,14 +72,10 @@ impl Borrow<str> for ModelName {
 pub struct DecisionId(pub Uuid);
 
 impl DecisionId {
-    /// A hash of the whole id, evenly spread even over ids that were counted up: the mixer of SplitMix64 (Steele, Lea,
-    /// Flood 2014). It is the same in every release.
+    /// A hash of the whole id, evenly spread even over ids that were counted up. It is the same in every release.
     pub fn mixed(self) -> u64 {
         let (high, low) = self.0.as_u64_pair();
-        let mut bits = high ^ low;
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        bits ^ (bits >> 31)
+        mix(high ^ low)
     }
 }
 

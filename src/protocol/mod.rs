@@ -20,7 +20,7 @@ mod usage;
 
 pub use error::{ApiError, ErrorKind, VendorError};
 pub use event::{StreamEvent, ToolCallDelta};
-pub use ids::{DecisionId, Dialect, ModelName, RequestId};
+pub use ids::{DecisionId, Dialect, ModelName, RequestId, mix};
 pub(crate) use literal::end_of_text;
 pub use message::{ImageSource, Message, Part, Role};
 pub use mode::Mode;

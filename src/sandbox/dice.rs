@@ -7,6 +7,8 @@
 
 use std::hash::{Hash, Hasher};
 
+use crate::protocol::mix;
+
 /// A random value that depends on everything it is about, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Dice(u64);
@@ -54,12 +56,6 @@ impl Dice {
         let radius = (-2.0 * (1.0 - self.about("radius").unit()).ln()).sqrt();
         radius * (std::f64::consts::TAU * self.about("angle").unit()).cos()
     }
-}
-
-fn mix(mut bits: u64) -> u64 {
-    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    bits ^ (bits >> 31)
 }
 
 /// FNV-1a. The standard library's hasher may change between releases, and the README's figures must stay reproducible.

@@ -72,7 +72,7 @@ async fn serve(mut stream: TcpStream, wait_ms: RangeInclusive<u64>) -> std::io::
                 return Ok(());
             }
         };
-        let request = head + content_length(&buffer[..head]);
+        let request = head + content_length(&buffer[..head]).unwrap_or(0);
         while buffer.len() < request {
             if stream.read_buf(&mut buffer).await? == 0 {
                 return Ok(());
@@ -94,13 +94,12 @@ async fn serve(mut stream: TcpStream, wait_ms: RangeInclusive<u64>) -> std::io::
     }
 }
 
-fn content_length(head: &[u8]) -> usize {
-    let head = String::from_utf8_lossy(head);
-    let value = head.lines().find_map(|line| {
+/// The length of the body that a message's head announces.
+pub(crate) fn content_length(head: &[u8]) -> Option<usize> {
+    String::from_utf8_lossy(head).lines().find_map(|line| {
         let (name, value) = line.split_once(':')?;
         name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse().ok())?
-    });
-    value.unwrap_or(0)
+    })
 }
 
 fn whole_answer() -> Vec<u8> {

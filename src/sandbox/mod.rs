@@ -27,6 +27,7 @@ mod watch;
 
 pub use fault::{Fault, Faults, Times};
 pub use fixed::FixedUpstream;
+pub(crate) use fixed::content_length;
 pub use profile::{Pace, Profile};
 pub use prompts::{Prompt, Task};
 pub use server::{KEY, Sandbox, SeenRequest};

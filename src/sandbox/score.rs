@@ -126,7 +126,6 @@ impl Score {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::Compaction;
 
     fn score() -> (World, Score) {
         let price = |input, output| Price { input, output, ..Price::default() };
@@ -139,15 +138,9 @@ mod tests {
         (World::steady(4), Score::new(Scale { prices, cost_per_usd: 8.0 }))
     }
 
-    const USAGE: Usage = Usage {
-        input_tokens: 60,
-        cache_read_tokens: 0,
-        cache_write_tokens: 0,
-        cache_write_long_tokens: 0,
-        output_tokens: 300,
-        reasoning_tokens: 0,
-        compaction: Compaction::NONE,
-    };
+    fn usage() -> Usage {
+        Usage { input_tokens: 60, output_tokens: 300, ..Usage::default() }
+    }
 
     #[test]
     fn nobody_beats_the_oracle_and_following_it_closes_the_gap() {
@@ -155,11 +148,12 @@ mod tests {
         let (_, mut single) = score();
         for number in 0..400 {
             let visit = world.visit(number);
-            let utility = |model: &str| world.chance(&visit, model) - 8.0 * followed.scale.prices[model].of(&USAGE).0;
+            let utility =
+                |model: &str| world.chance(&visit, model) - 8.0 * followed.scale.prices[model].of(&usage()).0;
             let models = ["claude-opus-5-5", "claude-haiku-5-5", "deepseek-r1"];
             let best = models.into_iter().max_by(|a, b| utility(a).total_cmp(&utility(b))).unwrap();
-            followed.add(&world, &visit, Some(best), &USAGE);
-            single.add(&world, &visit, Some("claude-haiku-5-5"), &USAGE);
+            followed.add(&world, &visit, Some(best), &usage());
+            single.add(&world, &visit, Some("claude-haiku-5-5"), &usage());
         }
         assert!((followed.gap_closed().unwrap() - 1.0).abs() < 1e-9);
         assert_eq!(single.routed, single.single["claude-haiku-5-5"]);
@@ -172,7 +166,7 @@ mod tests {
     #[test]
     fn no_answer_is_worth_nothing() {
         let (world, mut score) = score();
-        score.add(&world, &world.visit(0), None, &USAGE);
+        score.add(&world, &world.visit(0), None, &usage());
         assert_eq!((score.routed.visits, score.routed.reward), (1.0, 0.0));
     }
 }

@@ -9,6 +9,8 @@ use anyhow::{Context, ensure};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::sandbox::content_length;
+
 /// An exchange that takes longer than this counts as hung.
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -149,10 +151,5 @@ impl Connection {
 
 /// Whether the status is 200, and the body's length unless it is chunked.
 fn read_head(head: &[u8]) -> (bool, Option<usize>) {
-    let head = String::from_utf8_lossy(head);
-    let length = head.lines().find_map(|line| {
-        let (name, value) = line.split_once(':')?;
-        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse().ok())?
-    });
-    (head.starts_with("HTTP/1.1 200"), length)
+    (head.starts_with(b"HTTP/1.1 200"), content_length(head))
 }

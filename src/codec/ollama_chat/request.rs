@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use serde_json::{Map, Value, json};
 
 use super::super::anthropic_messages::blocks::input;
+use super::super::json::put_sampling;
 use super::super::openai_chat::messages::encode_tools;
 use super::super::{Encoded, Target};
 use super::super::{documents, forced, obstacles, raw};
@@ -122,19 +123,9 @@ pub fn needed_window(prompt_tokens: u32, max_tokens: Option<u32>) -> u32 {
 
 fn options(sampling: &Sampling, max_tokens: Option<u32>) -> Map<String, Value> {
     let mut options = Map::new();
-    let mut put = |key: &str, value: Option<Value>| {
-        if let Some(value) = value {
-            options.insert(key.into(), value);
-        }
-    };
-    put("temperature", sampling.temperature.map(Into::into));
-    put("top_p", sampling.top_p.map(Into::into));
-    put("top_k", sampling.top_k.map(Into::into));
-    put("seed", sampling.seed.map(Into::into));
-    put("frequency_penalty", sampling.frequency_penalty.map(Into::into));
-    put("presence_penalty", sampling.presence_penalty.map(Into::into));
-    put("stop", (!sampling.stop.is_empty()).then(|| json!(sampling.stop)));
-    put("num_predict", max_tokens.map(Into::into));
+    put_sampling(sampling, &mut options);
+    options.extend(sampling.top_k.map(|top_k| ("top_k".to_owned(), top_k.into())));
+    options.extend(max_tokens.map(|most| ("num_predict".to_owned(), most.into())));
     options
 }
 

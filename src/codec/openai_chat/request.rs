@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::documents::{self, Pdf};
 use super::super::ids::plain_user;
-use super::super::json::{Object, missing, unknown_value};
+use super::super::json::{Object, missing, put_sampling, unknown_value};
 use super::super::obstacles;
 use super::super::{Encoded, Target};
 use super::{adapt, messages, schemas};
@@ -274,7 +274,10 @@ pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encod
         let most = target.answer_tokens(most, &mut dropped);
         out.insert(target.quirks.max_tokens_field.unwrap_or_default().as_str().into(), json!(most));
     }
-    encode_sampling(&request.sampling, &mut out, &mut dropped);
+    put_sampling(&request.sampling, &mut out);
+    if request.sampling.top_k.is_some() {
+        dropped.push("top_k".into());
+    }
     match request.reasoning.as_ref().map(effort_for) {
         Some(Some(effort)) => {
             out.insert("reasoning_effort".into(), json!(effort_text(effort)));
@@ -318,22 +321,5 @@ fn encode_format(format: &ResponseFormat, dropped: &mut Vec<String>) -> Value {
             json!({ "type": "json_schema", "json_schema": inner })
         }
         ResponseFormat::JsonObject => json!({ "type": "json_object" }),
-    }
-}
-
-fn encode_sampling(sampling: &Sampling, out: &mut Map<String, Value>, dropped: &mut Vec<String>) {
-    let mut put = |key: &str, value: Option<Value>| {
-        if let Some(value) = value {
-            out.insert(key.into(), value);
-        }
-    };
-    put("temperature", sampling.temperature.map(Into::into));
-    put("top_p", sampling.top_p.map(Into::into));
-    put("seed", sampling.seed.map(Into::into));
-    put("frequency_penalty", sampling.frequency_penalty.map(Into::into));
-    put("presence_penalty", sampling.presence_penalty.map(Into::into));
-    put("stop", (!sampling.stop.is_empty()).then(|| json!(sampling.stop)));
-    if sampling.top_k.is_some() {
-        dropped.push("top_k".into());
     }
 }

@@ -152,14 +152,7 @@ pub(super) fn read_request(dialect: Dialect, bytes: &[u8], headers: &HeaderMap) 
     if dialect == Dialect::Native && (request.stream || !request.tools.is_empty()) && is_ollamas(headers) {
         return Err(ApiError::invalid(codec::NO_OLLAMA));
     }
-    // An unknown name is compared with all known ones.
-    if request.model.len() > routing_headers::MAX_NAME_BYTES {
-        return Err(ApiError::invalid(format!(
-            "a model's name has at most {} bytes",
-            routing_headers::MAX_NAME_BYTES
-        ))
-        .at("model"));
-    }
+    routing_headers::check_name(&request.model)?;
     Ok(request)
 }
 

@@ -41,14 +41,7 @@ pub async fn embed(
         let value: Value =
             serde_json::from_slice(&bytes).map_err(|_| ApiError::invalid("the body is no valid JSON"))?;
         let model = value["model"].as_str().ok_or_else(|| ApiError::invalid("model is missing").at("model"))?;
-        // An unknown name stands in the error.
-        if model.len() > routing_headers::MAX_NAME_BYTES {
-            return Err(ApiError::invalid(format!(
-                "a model's name has at most {} bytes",
-                routing_headers::MAX_NAME_BYTES
-            ))
-            .at("model"));
-        }
+        routing_headers::check_name(model)?;
         live.allow(token, model)?;
         let mut embedders = Embedders::of(&live, model)?;
         embedders.keep_to_rules(&live, &value, &bytes, token, &headers)?;

@@ -17,7 +17,20 @@ const MAX_TAG_VALUE_BYTES: usize = 256;
 const MAX_MODELS: usize = 1000;
 
 /// Most bytes of a model's or a conversation's name.
-pub(super) const MAX_NAME_BYTES: usize = 256;
+const MAX_NAME_BYTES: usize = 256;
+
+/// Refuses the name of a model that is longer than any: an unknown one is compared with all known ones, and stands in
+/// the error.
+///
+/// # Errors
+///
+/// `InvalidRequest`.
+pub(super) fn check_name(name: &str) -> Result<(), ApiError> {
+    if name.len() > MAX_NAME_BYTES {
+        return Err(ApiError::invalid(format!("a model's name has at most {MAX_NAME_BYTES} bytes")).at("model"));
+    }
+    Ok(())
+}
 
 /// Refuses options that are larger than anybody needs: they would fill the decision log, or keep a core busy.
 ///
