@@ -16,5 +16,7 @@ mod writer;
 pub use line::Line;
 pub use log::{Guard, SPAN_TARGET, TelemetryError, check_filter, init, init_unseen};
 pub use metrics::{ClassifierFigures, DeploymentFigures, Ended, LogFigures, Metrics, Rejected};
+#[cfg(test)]
+pub(crate) use tail::heard;
 pub use tail::{LEVELS, Tail, tail};
 pub use trace_context::{join_trace, record_words};

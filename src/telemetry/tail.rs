@@ -140,10 +140,16 @@ impl<S: Subscriber> Layer<S> for IntoTail {
     }
 }
 
+/// Runs something whose log lines go to the tail.
 #[cfg(test)]
-mod tests {
+pub(crate) fn heard(run: impl FnOnce()) {
     use tracing_subscriber::layer::SubscriberExt;
 
+    tracing::subscriber::with_default(tracing_subscriber::registry().with(IntoTail::default()), run);
+}
+
+#[cfg(test)]
+mod tests {
     use super::*;
 
     fn builder(message: &str) -> LineBuilder {
@@ -174,9 +180,7 @@ mod tests {
     #[test]
     fn events_come_with_their_fields_and_long_ones_are_cut() {
         let long = "ä".repeat(2_000);
-        tracing::subscriber::with_default(tracing_subscriber::registry().with(IntoTail::default()), || {
-            tracing::warn!(tail.test = 7, long, price = 0.000_001_25, "A line of the tail's test");
-        });
+        heard(|| tracing::warn!(tail.test = 7, long, price = 0.000_001_25, "A line of the tail's test"));
         let line = tail().recent(None, "a line of the tail's test", 1).remove(0);
         let fields: Vec<_> = line.fields().collect();
         assert_eq!((line.level, fields[0]), ("warn", ("tail.test", "7")));

@@ -48,68 +48,33 @@ impl Drop for LeftEarly {
 
 #[cfg(test)]
 mod tests {
-    use std::fmt::Debug;
     use std::net::{IpAddr, Ipv4Addr};
-    use std::sync::Arc;
-
-    use parking_lot::Mutex;
-    use tracing::field::{Field, Visit};
-    use tracing::span::{Attributes, Id, Record};
-    use tracing::{Event, Metadata, Subscriber};
 
     use super::*;
-
-    /// Keeps the fields of all events.
-    #[derive(Default, Clone)]
-    struct Heard(Arc<Mutex<Vec<String>>>);
-
-    impl Visit for Heard {
-        fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-            self.0.lock().push(format!("{}={value:?}", field.name()));
-        }
-    }
-
-    impl Subscriber for Heard {
-        fn enabled(&self, _: &Metadata<'_>) -> bool {
-            true
-        }
-
-        fn new_span(&self, _: &Attributes<'_>) -> Id {
-            Id::from_u64(1)
-        }
-
-        fn record(&self, _: &Id, _: &Record<'_>) {}
-
-        fn record_follows_from(&self, _: &Id, _: &Id) {}
-
-        fn event(&self, event: &Event<'_>) {
-            event.record(&mut self.clone());
-        }
-
-        fn enter(&self, _: &Id) {}
-
-        fn exit(&self, _: &Id) {}
-    }
+    use crate::telemetry::{heard, tail};
 
     #[test]
     fn who_leaves_before_the_choice_leaves_a_line_and_nobody_leaves_two() {
-        let caller = Caller {
-            token: None,
-            session: None,
-            address: IpAddr::V4(Ipv4Addr::LOCALHOST),
-            request_id: RequestId("r1".into()),
-        };
         for is_over in [false, true] {
-            let heard = Heard::default();
-            tracing::subscriber::with_default(heard.clone(), || {
+            let id = format!("left-early-{is_over}");
+            let caller = Caller {
+                token: None,
+                session: None,
+                address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+                request_id: RequestId(id.as_str().into()),
+            };
+            heard(|| {
                 let mut early = LeftEarly::new(&caller, Dialect::Native);
                 if is_over {
                     early.over();
                 }
             });
-            let heard = heard.0.lock().join(" ");
-            let is_told = ["request.id=r1", "status=\"cancelled\"", "before a model was chosen"];
-            assert_eq!(is_told.map(|part| heard.contains(part)), [!is_over; 3], "{heard}");
+            let lines = tail().recent(None, &id, 2);
+            assert_eq!(lines.len(), usize::from(!is_over));
+            for line in lines {
+                assert!(line.message().contains("before a model was chosen"));
+                assert!(line.fields().any(|field| field == ("status", "cancelled")));
+            }
         }
     }
 }
