@@ -1,11 +1,6 @@
 //! Spans leave by OTLP where a collector is configured: the real binary, a real request, a stand-in collector.
 
-use std::sync::Arc;
-
-use parking_lot::Mutex;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-
+use crate::support::mock::{Mock, Script};
 use crate::support::process::Process;
 use crate::support::{ask, http, settle};
 
@@ -21,43 +16,13 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Takes whatever is posted, and keeps it.
-async fn collector() -> (u16, Arc<Mutex<Vec<u8>>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let kept = Arc::new(Mutex::new(Vec::new()));
-    let keep = Arc::clone(&kept);
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(take(stream, Arc::clone(&keep)));
-        }
-    });
-    (port, kept)
-}
-
-async fn take(mut stream: TcpStream, keep: Arc<Mutex<Vec<u8>>>) {
-    let mut request = Vec::new();
-    loop {
-        if stream.read_buf(&mut request).await.unwrap_or(0) == 0 {
-            return;
-        }
-        let Some(head) = request.windows(4).position(|four| four == b"\r\n\r\n") else { continue };
-        let text = String::from_utf8_lossy(&request[..head]).to_lowercase();
-        let length = text.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok());
-        if request.len() < head + 4 + length.unwrap_or(0) {
-            continue;
-        }
-        keep.lock().append(&mut request);
-        let answer = "HTTP/1.1 200 OK\r\ncontent-type: application/x-protobuf\r\ncontent-length: 0\r\n\r\n";
-        stream.write_all(answer.as_bytes()).await.unwrap();
-    }
-}
-
 #[tokio::test]
 async fn spans_of_chats_reach_the_collector() {
-    let (port, kept) = collector().await;
+    let nothing = Script { media_type: "application/x-protobuf", ..Script::events(Vec::new()) };
+    let collector = Mock::start(move |_| nothing.clone()).await;
+    let kept = &collector.heard;
     let dir = tempfile::tempdir().unwrap();
-    let endpoint = format!("telemetry.otlp_endpoint=\"http://127.0.0.1:{port}\"");
+    let endpoint = format!("telemetry.otlp_endpoint=\"http://{}\"", collector.address);
     let name = "telemetry.service_name=\"the-test\"";
     let process = Process::sandbox(dir.path(), &["--set", &endpoint, "--set", name]);
     let http = http();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -53,6 +54,8 @@ pub fn delta(delta: &Value) -> String {
 /// A running upstream.
 pub struct Mock {
     pub address: SocketAddr,
+    /// All it was sent, heads and bodies.
+    pub heard: Arc<Mutex<Vec<u8>>>,
     calls: Arc<AtomicUsize>,
     connections: Arc<AtomicUsize>,
     task: JoinHandle<()>,
@@ -65,19 +68,21 @@ impl Mock {
         let address = listener.local_addr().unwrap();
         let (calls, connections) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let (counts, opened) = (Arc::clone(&calls), Arc::clone(&connections));
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let hears = Arc::clone(&heard);
         let script = Arc::new(script);
         let task = tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 opened.fetch_add(1, Ordering::Relaxed);
-                let (script, counts) = (Arc::clone(&script), Arc::clone(&counts));
+                let (script, counts, hears) = (Arc::clone(&script), Arc::clone(&counts), Arc::clone(&hears));
                 // Whoever hangs up has heard enough.
                 tokio::spawn(async move {
-                    let _ = serve(stream, &*script, &counts).await;
+                    let _ = serve(stream, &*script, &counts, &hears).await;
                 });
             }
         });
-        Self { address, calls, connections, task }
+        Self { address, heard, calls, connections, task }
     }
 
     /// The provider of this name that it plays, in OpenAI's dialect.
@@ -111,12 +116,14 @@ async fn serve(
     mut stream: TcpStream,
     script: &(dyn Fn(&str) -> Script + Send + Sync),
     calls: &AtomicUsize,
+    heard: &Mutex<Vec<u8>>,
 ) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let mut buffer = Vec::new();
     loop {
         let body = loop {
-            if let Some(body) = request(&mut buffer) {
+            if let Some((whole, body)) = request(&mut buffer) {
+                heard.lock().extend(whole);
                 break body;
             }
             if stream.read_buf(&mut buffer).await? == 0 {
@@ -141,8 +148,8 @@ async fn serve(
     }
 }
 
-/// The body of the first whole request, taken out.
-fn request(buffer: &mut Vec<u8>) -> Option<String> {
+/// The first whole request, taken out, and its body as text.
+fn request(buffer: &mut Vec<u8>) -> Option<(Vec<u8>, String)> {
     let head = buffer.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
     let text = String::from_utf8_lossy(&buffer[..head]).to_lowercase();
     let length =
@@ -151,7 +158,8 @@ fn request(buffer: &mut Vec<u8>) -> Option<String> {
         return None;
     }
     let whole: Vec<u8> = buffer.drain(..head + length).collect();
-    Some(String::from_utf8_lossy(&whole[head..]).into_owned())
+    let body = String::from_utf8_lossy(&whole[head..]).into_owned();
+    Some((whole, body))
 }
 
 async fn pause(ms: u64) {
