@@ -88,7 +88,7 @@ fn pull(settings: &config::Classifier) -> anyhow::Result<ExitCode> {
     if !matches!(source, Source::Hub { .. }) {
         bail!("{} needs no fetching, only hf:owner/name does", settings.model);
     }
-    let mut bar = Bar::default();
+    let mut bar = Download::default();
     let files = source.pull(&settings.hub, &mut bar)?;
     if let Files::Gguf(path) | Files::Folder(path) = files {
         println!("{} is at {}", settings.model, path.display());
@@ -234,12 +234,12 @@ fn size(bytes: u64) -> String {
 
 /// A progress bar on a terminal, a line for each file otherwise.
 #[derive(Default)]
-struct Bar {
+struct Download {
     file: String,
     bar: Option<ProgressBar>,
 }
 
-impl DownloadProgress for Bar {
+impl DownloadProgress for Download {
     fn begin(&mut self, file: &str, total: u64) {
         // The hub's client calls this once per try.
         if self.file != file {

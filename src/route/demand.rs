@@ -90,7 +90,7 @@ impl Demand {
 /// Estimates a request's prompt tokens from its characters: about four to a token in Latin script, about one and a
 /// half in Chinese, Japanese and Korean. Vendors differ by a quarter and more, so this is not for billing.
 pub fn estimate_tokens(request: &ChatRequest) -> u32 {
-    let mut tokens = Tally::default();
+    let mut tokens = TokenCount::default();
     for message in &request.messages {
         tokens.fixed += MESSAGE_TOKENS;
         message.parts.iter().for_each(|part| tokens.part(part));
@@ -103,14 +103,15 @@ pub fn estimate_tokens(request: &ChatRequest) -> u32 {
     tokens.total()
 }
 
+/// Tokens as they are counted.
 #[derive(Default)]
-struct Tally {
+struct TokenCount {
     /// Quarters of a token.
     quarter_tokens: u64,
     fixed: u32,
 }
 
-impl Tally {
+impl TokenCount {
     fn text(&mut self, text: &str) {
         // In quarters of a token: an ASCII byte counts one; a letter of two bytes (Cyrillic, accents) two; one of
         // three bytes (Han, kana, hangul) about two thirds of a token.

@@ -77,7 +77,7 @@ pub fn validate(stream: &Stream, settings: Settings, trial: &Trial) -> Result<Ve
     let favourite = favourite(stream, &population);
     let mut verdicts = Vec::new();
     for logging in [Logging::Even, Logging::Skewed] {
-        let mut tallies = Method::ALL.map(|method| Tally { method, ..Tally::new() });
+        let mut tallies = Method::ALL.map(|method| Repeated { method, ..Repeated::new() });
         for _ in 0..trial.repetitions {
             let log = draw(stream, &population, logging, favourite, trial.requests, settings, &mut rng)?;
             for tally in &mut tallies {
@@ -216,7 +216,8 @@ fn draw(
         .collect())
 }
 
-struct Tally {
+/// A method's estimates from log after log.
+struct Repeated {
     method: Method,
     errors: Vec<f64>,
     held: usize,
@@ -224,7 +225,7 @@ struct Tally {
     effective: f64,
 }
 
-impl Tally {
+impl Repeated {
     fn new() -> Self {
         Self { method: Method::Ips, errors: Vec::new(), held: 0, width: 0.0, effective: 0.0 }
     }
@@ -263,7 +264,7 @@ mod tests {
     #[test]
     fn logs_that_say_nothing_are_told_apart() {
         let tally = |logs: &[Vec<Logged>]| {
-            let mut tally = Tally { method: Method::Ips, ..Tally::new() };
+            let mut tally = Repeated { method: Method::Ips, ..Repeated::new() };
             logs.iter().for_each(|log| tally.take(log, 0.25));
             tally.verdict(Logging::Even, 0.25, logs.len())
         };

@@ -13,7 +13,7 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Shape};
 use parking_lot::Mutex;
 use rayon::prelude::*;
 
-use super::int8::{Activations, BLOCK, Matrix};
+use super::int8::{Activations, BLOCK, Packed};
 use super::isa::Isa;
 use super::vector::{Head, KEYS, ROWS, attend, gate, norm, rotate};
 use super::{EncoderError, Hyper, LayerRole, Role, Span, Weights};
@@ -27,11 +27,11 @@ pub(super) struct FusedLayer {
     hyper: Hyper,
     isa: Isa,
     attention_norm: Vec<f32>,
-    qkv: Matrix,
-    output: Matrix,
+    qkv: Packed,
+    output: Packed,
     ffn_norm: Vec<f32>,
-    gate_up: Matrix,
-    down: Matrix,
+    gate_up: Packed,
+    down: Packed,
 }
 
 /// A thread's buffers, kept from one call to the next.
@@ -76,12 +76,12 @@ impl FusedLayer {
         };
         let attention_norm = floats(LayerRole::AttentionNorm)?;
         let ffn_norm = floats(LayerRole::FfnNorm)?;
-        let mut pack = |roles: &[LayerRole], inputs: usize| -> Result<Matrix, EncoderError> {
+        let mut pack = |roles: &[LayerRole], inputs: usize| -> Result<Packed, EncoderError> {
             let mut rows = Vec::new();
             for role in roles {
                 rows.extend(floats(*role)?);
             }
-            Ok(Matrix::pack(&rows, rows.len() / inputs, inputs))
+            Ok(Packed::pack(&rows, rows.len() / inputs, inputs))
         };
         Ok(Self {
             isa,
@@ -97,7 +97,7 @@ impl FusedLayer {
 
     /// Bytes its weights take.
     pub(super) fn bytes(&self) -> usize {
-        [&self.qkv, &self.output, &self.gate_up, &self.down].into_iter().map(Matrix::bytes).sum()
+        [&self.qkv, &self.output, &self.gate_up, &self.down].into_iter().map(Packed::bytes).sum()
     }
 
     /// Takes `states` (tokens by width) through the layer, in place.

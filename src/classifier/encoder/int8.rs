@@ -30,7 +30,7 @@ const GROUP_BYTES: usize = GROUP * BLOCK;
 
 /// A matrix of weights, outputs by inputs, packed.
 #[derive(Debug)]
-pub(super) struct Matrix {
+pub(super) struct Packed {
     outputs: usize,
     inputs: usize,
     /// By block, group, four inputs, output, input: each plus 128.
@@ -39,7 +39,7 @@ pub(super) struct Matrix {
     scales: Vec<f32>,
 }
 
-impl Matrix {
+impl Packed {
     /// Packs `weights`, row by row of outputs.
     pub fn pack(weights: &[f32], outputs: usize, inputs: usize) -> Self {
         assert_eq!(weights.len(), outputs * inputs, "rows by columns");
@@ -344,7 +344,7 @@ mod tests {
     }
 
     fn product(isa: Isa, weights: &[f32], inputs: &[f32], outputs: usize, width: usize) -> Vec<f32> {
-        let matrix = Matrix::pack(weights, outputs, width);
+        let matrix = Packed::pack(weights, outputs, width);
         let tokens = inputs.len() / width;
         let mut activations = Activations::default();
         activations.resize(tokens, width);

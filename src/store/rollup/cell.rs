@@ -11,7 +11,7 @@ use crate::store::record::OutcomeStatus;
 
 /// Sums and latencies under construction.
 #[derive(Debug, Clone, Default)]
-struct Tally {
+struct Draft {
     sums: Sums,
     latencies: Histogram,
     first_tokens: Histogram,
@@ -33,8 +33,8 @@ struct Single {
 /// The sums of one stretch of time.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Cell {
-    total: Tally,
-    models: BTreeMap<u32, Tally>,
+    total: Draft,
+    models: BTreeMap<u32, Draft>,
     tasks: BTreeMap<u32, u64>,
     single: BTreeMap<u32, Single>,
     /// Requests with a known cost, however their model was chosen.
@@ -46,7 +46,7 @@ fn step(count: &mut u64, more: bool) {
     *count = if more { count.saturating_add(1) } else { count.saturating_sub(1) };
 }
 
-impl Tally {
+impl Draft {
     fn note(&mut self, fact: &Fact, more: bool) {
         let sign = if more { 1.0 } else { -1.0 };
         let sums = &mut self.sums;
