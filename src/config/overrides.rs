@@ -179,7 +179,7 @@ mod tests {
         let mut overrides = Overrides::default();
         overrides.change("gpt-4.1", Some(&model), |own| (own.weight, own.price) = (Some(0.5), Some(price(1.0))));
         overrides.change("listed", None, |own| own.enabled = Some(false));
-        // Of builds that noted nothing.
+        // One that noted nothing.
         overrides.models.insert("old".into(), ModelOverride { weight: Some(2.0), ..ModelOverride::default() });
         let mut ended = |model: &Model| {
             let all = ["gpt-4.1", "listed", "old"].map(|name| (name.to_owned(), model.clone()));

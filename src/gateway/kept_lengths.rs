@@ -10,8 +10,7 @@ use super::Gateway;
 use crate::route::Lengths;
 use crate::store::Store;
 
-/// The store's key of the lengths. An earlier build kept them as `route.lengths`, without saying which head expected
-/// what.
+/// The store's key of the lengths.
 const LENGTHS: &str = "route.lengths_by_head";
 
 /// How often changed lengths are saved.

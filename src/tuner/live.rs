@@ -57,9 +57,6 @@ impl TakenIn {
     }
 }
 
-/// The setting in which an earlier build kept the policy that was replaced last, of whichever version.
-const REPLACED: &str = "policy.replaced_state";
-
 /// Prefix of the settings that hold policies as they were when they were replaced; the version follows.
 const REPLACED_OF: &str = "policy.replaced_state.";
 
@@ -74,10 +71,7 @@ pub(super) struct Replaced {
 impl Replaced {
     /// The state of `version` when it was replaced, if it ever was.
     pub(super) fn load(store: &Store, version: u64) -> Result<Option<LivePolicy>, StoreError> {
-        let kept = match store.setting::<Self>(&format!("{REPLACED_OF}{version}"))? {
-            Some(kept) => Some(kept),
-            None => store.setting::<Self>(REPLACED)?,
-        };
+        let kept = store.setting::<Self>(&format!("{REPLACED_OF}{version}"))?;
         let kept = kept.filter(|kept| kept.policy.version == version);
         Ok(kept.map(|kept| LivePolicy::new(kept.policy, kept.revision)))
     }
@@ -106,10 +100,8 @@ pub(super) struct State {
     policy: Snapshot,
     /// Judgements it has taken in since it was promoted.
     revision: u64,
-    /// See [`TakenIn`]. A state that was stored without `counted` had taken in everything up to `kept_at_ms`.
-    #[serde(alias = "kept_at_ms")]
+    /// See [`TakenIn`].
     until_ms: i64,
-    #[serde(default)]
     counted: HashSet<DecisionId>,
 }
 
