@@ -52,7 +52,7 @@ fn worth(rating: Rating) -> f64 {
 fn play(seed: u64, settings: Settings) -> (Score, Score, f64) {
     let world = World::demo(seed, VISITS);
     let names = CAST.map(|(name, ..)| ModelName::new(name));
-    let price = |input, output| Price { input, output, cache_read: None, cache_write: None };
+    let price = |input, output| Price { input, output, ..Price::default() };
     let prices = CAST.map(|(_, _, input, output)| price(input, output));
     let by_name = names.iter().zip(prices).map(|(name, price)| (name.as_str().to_owned(), price));
     let mut whole = Score::new(Scale { prices: by_name.collect(), cost_per_usd: COST_PER_USD });

@@ -94,7 +94,7 @@ fn each_step_of_a_tool_loop_begins_with_what_the_one_before_had_kept() {
         assert_eq!(markers(&steps[2]).last(), Some(&end), "the last result, which the next step begins with");
     }
     // 9698, 9831 and 10,039 tokens of prompt, of Codex: all at the input price, or each step writes what is new.
-    let price = Price { input: 2.0, output: 10.0, cache_read: Some(0.1), cache_write: Some(2.5) };
+    let price = Price { input: 2.0, output: 10.0, cache_read: Some(0.1), cache_write: Some(2.5), ..Price::default() };
     let cost = |input_tokens, cache_read_tokens, cache_write_tokens| {
         let usage = Usage { input_tokens, cache_read_tokens, cache_write_tokens, ..Usage::default() };
         price.of(&usage).0

@@ -7,14 +7,19 @@ use super::check::Problem;
 use super::layers::{join, parent};
 use super::nearest::{did_you_mean, nearest};
 use super::{Config, Deployment, Model, Provider, Rule, When};
-use crate::protocol::Price;
+use crate::protocol::{LongPrompt, Price};
 
 /// Stands in the shape for a name that people choose.
 const ANY: &str = "*";
 
 /// Every key there is: a sample configuration as JSON, with one entry in each map and list.
 fn shape() -> Json {
-    let full = Price { cache_read: Some(0.0), cache_write: Some(0.0), ..Price::default() };
+    let full = Price {
+        cache_read: Some(0.0),
+        cache_write: Some(0.0),
+        long_prompt: Some(LongPrompt::default()),
+        ..Price::default()
+    };
     let deployment = Deployment { provider: String::new(), upstream: None, weight: 1.0 };
     let model = Model { price: full, deployments: vec![deployment], ..Model::default() };
     let provider = Provider { headers: [(ANY.into(), String::new())].into(), ..Provider::default() };

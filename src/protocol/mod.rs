@@ -24,7 +24,7 @@ pub use ids::{DecisionId, Dialect, ModelName, RequestId, mix};
 pub(crate) use literal::end_of_text;
 pub use message::{ImageSource, Message, Part, Role};
 pub use mode::Mode;
-pub use money::{Price, Usd};
+pub use money::{LongPrompt, Price, Usd};
 pub use request::{
     CacheWish, ChatRequest, Effort, NamedObjective, Needs, Objective, Reasoning, ResponseFormat, RoutingOptions,
     Sampling,

@@ -218,7 +218,7 @@ fn predict(
     let output = answer_tokens(model, demand, Some(learned.lengths.expect(&model.name, &expected)));
     let here = cached.is_some_and(|cached| cached.at == at);
     let tokens = cached.map_or(0, |cached| cached.tokens);
-    let price = &model.settings.price;
+    let price = &model.settings.price.for_prompt(demand.prompt_tokens.into());
     let told = told_to_cache(model, input.client, demand);
     let fills = told == Some(true);
     let usage = usage(demand, if here { tokens } else { 0 }, fills, output as u64);

@@ -184,6 +184,7 @@ impl Stage {
             output: times(before.output),
             cache_read: before.cache_read.map(times),
             cache_write: before.cache_write.map(times),
+            ..before
         };
         match gateway.override_model(model, |change| change.price = Some(after)).await {
             Ok(_) => {

@@ -56,6 +56,14 @@ pub(super) fn check_model(
             bad(format!("{path}.price.{key}"), "must be 0 or more US dollars per million tokens".into());
         }
     }
+    if let Some(long) = &price.long_prompt {
+        let path = format!("{path}.price.long_prompt");
+        for (key, factor) in [("input_factor", long.input_factor), ("output_factor", long.output_factor)] {
+            if !(factor.is_finite() && factor > 0.0) {
+                bad(format!("{path}.{key}"), "must be more than 0; 2.0 = twice the price".into());
+            }
+        }
+    }
     for (key, tokens) in [("context", Some(model.context)), ("max_output", model.max_output)] {
         if tokens == Some(0) {
             bad(join(&path, key), "must be more than 0".into());

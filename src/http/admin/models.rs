@@ -120,9 +120,14 @@ async fn apply(gateway: &Arc<Gateway>, caller: &Caller, name: &str, change: Chan
         return Err(ApiError::invalid("a weight is from 0 to a million").at("weight"));
     }
     if let Some(Some(price)) = change.price {
+        let factors = price.long_prompt.map(|long| [long.input_factor, long.output_factor]);
         let parts = [Some(price.input), Some(price.output), price.cache_read, price.cache_write];
-        if parts.iter().flatten().any(|part| !(part.is_finite() && (0.0..=1e6).contains(part))) {
-            return Err(ApiError::invalid("a price is from 0 to a million dollars per million tokens").at("price"));
+        let parts = parts.into_iter().chain(factors.into_iter().flatten().map(Some));
+        if parts.flatten().any(|part| !(0.0..=1e6).contains(&part)) {
+            return Err(ApiError::invalid(
+                "a price is from 0 to a million dollars per million tokens, a factor from 0 to a million",
+            )
+            .at("price"));
         }
     }
     let in_force = model.settings.price;
@@ -133,7 +138,7 @@ async fn apply(gateway: &Arc<Gateway>, caller: &Caller, name: &str, change: Chan
         .override_model(&name, |known| {
             known.enabled = change.enabled.unwrap_or(known.enabled);
             known.weight = change.weight.unwrap_or(known.weight);
-            known.price = change.price.map_or(known.price, |price| price.map(|price| with_cache(price, in_force)));
+            known.price = change.price.map_or(known.price, |price| price.map(|price| with_rest(price, in_force)));
         })
         .await?;
     let model = find(gateway, &name)?;
@@ -143,11 +148,12 @@ async fn apply(gateway: &Arc<Gateway>, caller: &Caller, name: &str, change: Chan
     Ok(view(gateway, &model, Instant::now()))
 }
 
-/// `price`, with the cache prices in force where it has none.
-fn with_cache(price: Price, in_force: Price) -> Price {
+/// `price`, with the cache and long prompts' prices in force where it has none.
+fn with_rest(price: Price, in_force: Price) -> Price {
     Price {
         cache_read: price.cache_read.or(in_force.cache_read),
         cache_write: price.cache_write.or(in_force.cache_write),
+        long_prompt: price.long_prompt.or(in_force.long_prompt),
         ..price
     }
 }

@@ -69,6 +69,10 @@ fn card(model: &View, shares: f64) -> Markup {
             dl.facts-grid {
                 div { dt { "Price in" } dd { (price(model.price.input)) span.muted { " /M" } } }
                 div { dt { "Price out" } dd { (price(model.price.output)) span.muted { " /M" } } }
+                @if let Some(long) = model.price.long_prompt {
+                    div { dt { "Prompts above " (long.above) " tokens" }
+                        dd { "in ×" (long.input_factor) ", out ×" (long.output_factor) } }
+                }
                 div { dt { "Weight" } dd { (model.weight) } }
                 div { dt { "Share by weight" } dd { (or_nothing(share, percent)) } }
             }
