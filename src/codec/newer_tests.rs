@@ -313,6 +313,26 @@ fn a_note_to_the_vendors_billing_is_no_part_of_the_prompt() {
 }
 
 #[test]
+fn an_instruction_behind_an_answer_is_what_claude_is_asked() {
+    let turn = |role: &str, text: &str| json!({ "role": role, "content": text });
+    let said = [turn("system", "Be brief."), turn("user", "x"), turn("assistant", "y"), turn("system", "Sum up.")];
+    let request = openai(json!({ "messages": said }));
+    assert!(!request.is_prefilled());
+    let (body, dropped) = encoded(Dialect::Anthropic, &request);
+    assert_eq!(body["system"], json!([{ "type": "text", "text": "Be brief." }]));
+    assert_eq!(body["messages"], json!([turn("user", "x"), turn("assistant", "y"), turn("user", "Sum up.")]));
+    assert_eq!(dropped, Vec::<String>::new());
+    // Behind a question they stay apart from it.
+    let (body, _) = encoded(Dialect::Anthropic, &openai(json!({ "messages": [said[1], said[3]] })));
+    assert_eq!((&body["messages"], &body["system"][0]["text"]), (&json!([said[1]]), &json!("Sum up.")));
+    // Of an answer that is whole, too.
+    let input = json!({ "model": "m", "input": [said[1], said[2], turn("developer", "Sum up.")] });
+    let whole = decode_request(Dialect::Responses, input.to_string().as_bytes()).unwrap();
+    let (body, _) = encoded(Dialect::Anthropic, &whole);
+    assert_eq!(body["messages"], json!([said[1], said[2], turn("user", "Sum up.")]));
+}
+
+#[test]
 fn one_choice_is_what_everybody_gives_however_it_is_written() {
     let cannot = [String::from("n")].into();
     for (n, wanted) in [(json!(1), None), (json!(1.0), None), (json!(2), Some("n")), (json!(1.5), Some("n"))] {

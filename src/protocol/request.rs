@@ -290,12 +290,12 @@ impl ChatRequest {
         self.answers_are_whole && self.ends_with_answer()
     }
 
-    /// Whether the last turn is text of the assistant's.
+    /// Whether the last turn is text of the assistant's. An instruction behind it says what is to be done, as a question
+    /// does: nothing is to be continued then.
     fn ends_with_answer(&self) -> bool {
         let text = |part: &Part| matches!(part, Part::Text { text, .. } if !text.trim().is_empty());
         let more = |part: &Part| matches!(part, Part::Foreign { .. } | Part::ToolCall { .. });
-        self.last_turn().is_some_and(|at| {
-            let Message { role, parts, .. } = &self.messages[at];
+        self.messages.last().is_some_and(|Message { role, parts, .. }| {
             *role == Role::Assistant && parts.iter().any(text) && !parts.iter().any(more)
         })
     }

@@ -203,8 +203,9 @@ mod tests {
         request.messages.push(Message::text(Role::Assistant, "{"));
         assert!(!fits(&request));
         assert!(Demand::of(&request).check(&config::Model::default()).is_ok());
-        request.messages.push(Message::text(Role::System, "Be brief."));
-        assert!(!fits(&request), "instructions stand elsewhere");
+        let mut asked = request.clone();
+        asked.messages.push(Message::text(Role::System, "Sum up the conversation."));
+        assert!(fits(&asked), "it says what is to be done");
         let paused = Part::Foreign { kind: "server_tool_use".into(), value: Value::Null };
         request.messages[1].parts.push(paused);
         assert!(fits(&request));

@@ -333,10 +333,18 @@ pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encod
     Ok(Encoded { body: raw::write(&Value::Object(out), &["messages", "content", "input"]), dropped })
 }
 
-/// The blocks of all system and developer turns, in order.
+/// How many turns come before the instructions that stand behind an assistant's last turn. What these say is to be done
+/// next: in `system` they would leave that turn the last one, to be continued.
+fn before_last_instructions(messages: &[Message]) -> usize {
+    let last = messages.iter().rposition(|message| !message.role.is_instruction());
+    last.filter(|at| messages[*at].role == Role::Assistant).map_or(messages.len(), |at| at + 1)
+}
+
+/// The blocks of system and developer turns, in order, without the [last ones](before_last_instructions).
 fn system(request: &ChatRequest, dropped: &mut Vec<String>) -> Vec<Value> {
     let mut system = Vec::new();
-    for message in request.messages.iter().filter(|message| message.role.is_instruction()) {
+    let before = &request.messages[..before_last_instructions(&request.messages)];
+    for message in before.iter().filter(|message| message.role.is_instruction()) {
         system.extend(blocks::encode(&message.parts, "system", dropped));
     }
     if request.response_format == Some(ResponseFormat::JsonObject) {
@@ -346,11 +354,15 @@ fn system(request: &ChatRequest, dropped: &mut Vec<String>) -> Vec<Value> {
     system
 }
 
-/// The other turns, alternating: neighbours of the same role are merged, and tool results stand first in their turn.
+/// The other turns, alternating: neighbours of the same role are merged, and tool results stand first in their turn. The
+/// [last instructions](before_last_instructions) are the user's.
 fn turns(messages: &[Message], dropped: &mut Vec<String>) -> Vec<Value> {
     let mut merged: Vec<(Role, Vec<Value>)> = Vec::new();
     let mut ids = Ids::default();
-    for (index, message) in messages.iter().enumerate().filter(|(_, message)| !message.role.is_instruction()) {
+    let before = before_last_instructions(messages);
+    let is_turn = |(index, message): &(usize, &Message)| *index >= before || !message.role.is_instruction();
+    for (index, message) in messages.iter().enumerate().filter(is_turn) {
+        let role = if message.role.is_instruction() { Role::User } else { message.role };
         let path = format!("messages[{index}]");
         if message.name.is_some() {
             dropped.push(format!("{path}.name"));
@@ -362,8 +374,8 @@ fn turns(messages: &[Message], dropped: &mut Vec<String>) -> Vec<Value> {
         match merged.last_mut() {
             // An empty turn does not keep its neighbours apart.
             _ if blocks.is_empty() => {}
-            Some((role, known)) if *role == message.role => known.extend(blocks),
-            _ => merged.push((message.role, blocks)),
+            Some((last, known)) if *last == role => known.extend(blocks),
+            _ => merged.push((role, blocks)),
         }
     }
     if let Some((Role::Assistant, blocks)) = merged.last_mut() {
