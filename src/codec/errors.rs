@@ -60,6 +60,9 @@ const UNWELCOME: [&str; 2] = ["this organization has been disabled", "user locat
 /// Codes with which Groq says that the model wrote a tool call, or JSON, that is none. Asked again it may do better.
 const BAD_ANSWER: [&str; 2] = ["tool_use_failed", "json_validate_failed"];
 
+/// Codes with which OpenAI says that this one of its models does not take a field, or a value of it. Another may.
+const UNSUPPORTED: [&str; 2] = ["unsupported_parameter", "unsupported_value"];
+
 /// What vLLM calls every error within a stream, its engine's death as well, until late 2025.
 const UNSORTED: &str = "400 badrequesterror";
 
@@ -92,7 +95,7 @@ pub(super) fn decode(dialect: Dialect, status: u16, body: &[u8], retry_after: Op
         error.message.truncate(end);
     }
     let vendor = vendors_fields(kind, &value).map(|fields| Box::new(VendorError { dialect, status, fields }));
-    let by_model = is_bad_answer(&error);
+    let by_model = is_bad_answer(&error) || UNSUPPORTED.iter().any(|word| error.code.contains(word));
     ApiError { kind, message: error.message, param: error.param, retry_after, vendor, by_model }
 }
 

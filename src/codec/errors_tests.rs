@@ -244,6 +244,18 @@ fn what_was_said_behind_openrouter_is_told_and_judged() {
 }
 
 #[test]
+fn a_field_that_one_model_refuses_is_another_ones_to_judge() {
+    let by_model = |code: &str| {
+        let body = json!({ "error": { "message": "Unsupported: 'stop'", "param": "stop", "code": code } });
+        let error = decode_error(Dialect::OpenAi, 400, body.to_string().as_bytes(), None);
+        assert_eq!((error.kind, error.vendor.is_some()), (ErrorKind::InvalidRequest, true), "{code}");
+        error.by_model
+    };
+    assert!(by_model("unsupported_parameter") && by_model("unsupported_value"));
+    assert!(!by_model("invalid_value") && !by_model("unknown_parameter"));
+}
+
+#[test]
 fn a_client_of_the_vendors_dialect_hears_the_vendors_own_words() {
     let heard = |client, vendor, status, body: &str| {
         let mut error = decode_error(vendor, status, body.as_bytes(), None);

@@ -14,7 +14,8 @@
 //! that the vendor does not know, a refused key, a spent quota): another deployment, under another key if the key is
 //! the cause, then the next model. A prompt too long for one model: only models with a larger context; but where it
 //! should have fitted by far, the deployment's context is smaller than declared, and the model's next deployment is
-//! asked. A request that is wrong in itself: no failover, the client is told.
+//! asked. A field that one model does not take: another deployment, then the next model. A request that is wrong in
+//! itself: no failover, the client is told.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,6 +60,7 @@ enum Next {
 
 fn next(error: &ApiError) -> Next {
     match error.kind {
+        ErrorKind::InvalidRequest if error.by_model => Next::Elsewhere,
         ErrorKind::InvalidRequest | ErrorKind::ContentFilter => Next::GiveUp,
         ErrorKind::ContextOverflow => Next::LargerContext,
         ErrorKind::RateLimited
@@ -407,7 +409,7 @@ fn summarise(calls: u32, causes: &[Cause], away: &[Excluded]) -> ApiError {
         return ApiError::new(ErrorKind::Unavailable, "no model could be tried in time");
     };
     // The request itself was at fault: the client needs the vendor's message as it is.
-    if matches!(next(&last.error), Next::GiveUp) {
+    if last.error.kind.is_requests_fault() {
         return last.error.clone();
     }
     let first = causes[0].error.kind;

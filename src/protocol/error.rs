@@ -97,8 +97,8 @@ pub struct ApiError {
     pub retry_after: Option<Duration>,
     /// The vendor's own error, where a client of the same dialect may see it.
     pub vendor: Option<Box<VendorError>>,
-    /// Whether the model itself is at fault, which wrote a call or JSON that is none, or may be: neither its vendor nor
-    /// the request is, for certain.
+    /// Whether the model itself is at fault, which wrote a call or JSON that is none, or does not take a field that others
+    /// take, or may be: neither its vendor nor the request is, for certain.
     pub by_model: bool,
 }
 

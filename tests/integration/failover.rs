@@ -237,6 +237,37 @@ async fn a_wrong_request_is_told_at_once() {
 }
 
 #[tokio::test]
+async fn a_field_that_one_model_does_not_take_is_left_to_the_next_one() {
+    let refusal = json!({ "error": {
+        "message": "Unsupported parameter: 'stop'", "type": "invalid_request_error", "param": "stop",
+        "code": "unsupported_parameter",
+    } });
+    let body = refusal.to_string();
+    let mock = Mock::start(move |_| Script { status: 400, ..Script::whole(body.clone()) }).await;
+    let picky = format!("[providers.picky]\nbase_url = 'http://{}/v1'\n", mock.address);
+    let models = "[models.picky]\nprovider = 'picky'\n\
+        [[rules]]\nname = 'in order'\nprefer = ['picky', 'gpt-4o']\n[routing]\nmax_candidates = 2\n\
+        [dispatch.breaker]\nconsecutive_failures = 1\n";
+    let gateway = TestGateway::before(&picky, models).await;
+    let path = "/v1/chat/completions";
+    let with_stop = |model: &str| {
+        let mut body = ask(path, model, "Hello");
+        body["stop"] = json!(["zzz"]);
+        body
+    };
+    for calls in 1..=2 {
+        let response = gateway.post(path, with_stop("auto")).await;
+        assert_eq!((response.status().as_u16(), mock.calls()), (200, calls), "the breaker stays closed");
+        assert_eq!(response.headers()["x-pointsman-model"], "gpt-4o");
+    }
+    let response = gateway.post(path, with_stop("picky")).await;
+    assert_eq!((response.status().as_u16(), mock.calls()), (400, 3));
+    let told: Value = response.json().await.unwrap();
+    assert_eq!((&told["error"]["param"], &told["error"]["code"]), (&json!("stop"), &json!("unsupported_parameter")));
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn a_breaker_opens_and_a_probe_closes_it() {
     let gateway = TestGateway::start(
         "[dispatch]\nattempts_per_model = 1\n[dispatch.breaker]\nconsecutive_failures = 3\nopen_ms = 200\n[routing]\nmax_candidates = 1",
