@@ -295,6 +295,16 @@ pub fn refused_part(client: Dialect, backend: Dialect, quirks: &Quirks, request:
         .or_else(|| obstacles::refused_extension(request, &quirks.cannot))
 }
 
+/// The field of a request that a model is known to refuse although its vendor's dialect can say it, and that cannot be
+/// left out; it rules the model out as an [`obstacle`] does.
+pub fn refused_field(client: Dialect, refuses: &BTreeSet<Refusal>, request: &ChatRequest) -> Option<String> {
+    if refuses.contains(&Refusal::Stop) && request.sampling.stop.iter().any(|stop| !stop.is_empty()) {
+        return Some(obstacles::stop_field(client).to_owned());
+    }
+    let probabilities = BTreeSet::from(["logprobs", "top_logprobs"].map(str::to_owned));
+    refuses.contains(&Refusal::Logprobs).then(|| obstacles::refused_extension(request, &probabilities)).flatten()
+}
+
 /// Whether a provider that keeps in its prompt cache only what it is told to, and charges for it, is told so, by the
 /// client or in its stead. `None` = its cache, if it has one, fills by itself.
 pub fn marks_cache(client: Dialect, backend: Dialect, quirks: &Quirks, wish: CacheWish) -> Option<bool> {

@@ -21,7 +21,7 @@ pub enum Capability {
 }
 
 /// What a model answers with an error although its vendor's dialect can say it. The field is left out or replaced;
-/// only for `forced_tools` and `prefill` another model is asked.
+/// only for `forced_tools`, `prefill`, `stop` and `logprobs` another model is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Refusal {
@@ -31,6 +31,10 @@ pub enum Refusal {
     ForcedTools,
     /// Going on with the beginning of an answer: a conversation that ends with the assistant's text.
     Prefill,
+    /// Strings that end the answer.
+    Stop,
+    /// Telling the probabilities of tokens.
+    Logprobs,
     /// Being told not to think.
     NoThinking,
     /// How much to think, in tokens.

@@ -30,7 +30,7 @@ pub(super) enum Reason {
     /// Only its weight excludes it; `callable` = it could be called now.
     Weightless { callable: bool },
     /// Its backends cannot carry a field of the request: one of them speaks `dialect`, which lacks the field; `None`
-    /// = its provider refuses the field.
+    /// = its provider refuses the field, of all its models or of this one.
     Uncarried { field: String, dialect: Option<&'static str> },
     /// It cannot be made to call a tool; `by_schema` = it could answer by a JSON schema.
     Unforced { by_schema: bool },
@@ -187,6 +187,9 @@ fn eligible(
     Demand { needs, ..*demand }.check(&model.settings).map_err(Reason::Lasting)?;
     if demand.forces(&model.settings) {
         return Err(Reason::Unforced { by_schema: model.settings.can.contains(&Capability::StructuredOutput) });
+    }
+    if let Some(field) = codec::refused_field(question.client, &model.settings.refuses, question.request) {
+        return Err(Reason::Uncarried { field, dialect: None });
     }
     if let Some((field, dialect)) = uncarried(model, question, unsaid) {
         return Err(Reason::Uncarried { field, dialect });

@@ -149,6 +149,26 @@ fn who_cannot_be_made_to_call_a_tool_says_what_works() {
 }
 
 #[test]
+fn what_a_model_does_not_take_of_its_dialect_goes_to_the_others() {
+    let config = "[models.gpt]\nrefuses = ['stop', 'logprobs']\nprovider = 'home'\n\
+        [providers.home]\nbase_url = 'http://127.0.0.1:1/v1'\n";
+    let mut ends = request("auto");
+    ends.sampling.stop.push("END".into());
+    let mut counts = request("auto");
+    counts.extensions.insert("logprobs".into(), true.into());
+    for (mut asked, field) in [(ends, "stop"), (counts, "logprobs")] {
+        let plan = ask_in(Dialect::OpenAi, config, &asked, 1).unwrap();
+        assert!(!names(&plan).contains(&"gpt") && !names(&plan).is_empty(), "{field}");
+        asked.model = "gpt".into();
+        let error = ApiError::from(ask_in(Dialect::OpenAi, config, &asked, 1).unwrap_err());
+        assert_eq!((error.kind, error.param.as_deref()), (ErrorKind::InvalidRequest, Some(field)));
+    }
+    let mut plain = request("gpt");
+    plain.extensions.insert("logprobs".into(), false.into());
+    assert_eq!(names(&ask_in(Dialect::OpenAi, config, &plain, 1).unwrap()), ["gpt"]);
+}
+
+#[test]
 fn a_named_model_that_cannot_carry_a_field_is_an_error_that_names_it() {
     let error: ApiError = ask(LOCAL, &must_call("local"), 1).unwrap_err().into();
     assert_eq!((error.kind, error.param.as_deref()), (ErrorKind::InvalidRequest, Some("tool_choice")));
