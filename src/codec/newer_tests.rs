@@ -313,6 +313,23 @@ fn a_note_to_the_vendors_billing_is_no_part_of_the_prompt() {
 }
 
 #[test]
+fn claude_hears_of_which_type_a_picture_is_whatever_its_client_said() {
+    for (data, media_type) in [
+        ("iVBORw0KGgoAAAA", "image/png"),
+        ("/9j/4AAQ", "image/jpeg"),
+        ("R0lGODlh", "image/gif"),
+        ("UklGRiQA", "image/webp"),
+        ("AAAA", "image/bmp"),
+    ] {
+        let picture = json!({ "type": "image_url", "image_url": { "url": format!("data:image/bmp;base64,{data}") } });
+        let request = openai(json!({ "messages": [{ "role": "user", "content": [picture] }] }));
+        let (body, _) = encoded(Dialect::Anthropic, &request);
+        let source = &body["messages"][0]["content"][0]["source"];
+        assert_eq!((&source["media_type"], &source["data"]), (&json!(media_type), &json!(data)));
+    }
+}
+
+#[test]
 fn an_instruction_behind_an_answer_is_what_claude_is_asked() {
     let turn = |role: &str, text: &str| json!({ "role": role, "content": text });
     let said = [turn("system", "Be brief."), turn("user", "x"), turn("assistant", "y"), turn("system", "Sum up.")];

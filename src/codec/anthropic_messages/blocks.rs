@@ -97,7 +97,7 @@ pub(crate) fn encode(parts: &[Part], path: &str, dropped: &mut Vec<String>) -> V
                 let source = match source {
                     ImageSource::Url(url) => json!({ "type": "url", "url": url }),
                     ImageSource::Base64 { media_type, data } => {
-                        json!({ "type": "base64", "media_type": media_type, "data": data })
+                        json!({ "type": "base64", "media_type": type_of(data, media_type), "data": data })
                     }
                 };
                 out.push(marked(json!({ "type": "image", "source": source }), cache_control.as_ref()));
@@ -128,6 +128,14 @@ pub(crate) fn encode(parts: &[Part], path: &str, dropped: &mut Vec<String>) -> V
         }
     }
     out
+}
+
+/// The media type of a picture by its first bytes, in base64; the one that was said where they do not tell. Anthropic
+/// refuses a picture of another type than it is said to be, OpenAI does not look, and many programs say one type of all.
+fn type_of<'t>(data: &str, said: &'t str) -> &'t str {
+    let known =
+        [("iVBORw0KGgo", "image/png"), ("/9j/", "image/jpeg"), ("R0lGOD", "image/gif"), ("UklGR", "image/webp")];
+    known.iter().find(|(beginning, _)| data.starts_with(beginning)).map_or(said, |(_, media_type)| media_type)
 }
 
 /// Whether a foreign part is a block that Anthropic takes as it is.
