@@ -1,7 +1,7 @@
 //! JSON schemas as Anthropic takes them ("Structured outputs", "Tool use", docs.anthropic.com).
 //!
-//! An answer's schema must close every object and may have no bounds (`minimum`, `maxLength`): these go into the
-//! description, as the vendor's own libraries do. A tool's schema must be an object at the top.
+//! An answer's schema must close every object and may have few keywords, and no bounds (`minimum`, `maxLength`): the
+//! others go into the description, as the vendor's own libraries do. A tool's schema must be an object at the top.
 
 use std::collections::HashMap;
 
@@ -10,34 +10,28 @@ use serde_json::{Map, Value, json};
 /// Schemas nested deeper than this, with the references between them followed, have no end: nobody writes so by hand.
 const MAX_DEPTH: usize = 200;
 
-/// Keywords of JSON Schema that an answer's schema may not have.
-const UNSUPPORTED: [&str; 25] = [
-    "minimum",
-    "maximum",
-    "exclusiveMinimum",
-    "exclusiveMaximum",
-    "multipleOf",
-    "minLength",
-    "maxLength",
-    "maxItems",
-    "uniqueItems",
-    "minProperties",
-    "maxProperties",
-    "patternProperties",
-    "propertyNames",
-    "unevaluatedProperties",
-    "unevaluatedItems",
-    "prefixItems",
-    "contains",
-    "minContains",
-    "maxContains",
-    "dependentRequired",
-    "dependentSchemas",
-    "not",
-    "if",
-    "then",
-    "else",
+/// Keywords that an answer's schema may have, beside `minItems`, `format` and `pattern` with some values.
+const SUPPORTED: [&str; 15] = [
+    "type",
+    "title",
+    "description",
+    "default",
+    "enum",
+    "const",
+    "properties",
+    "required",
+    "additionalProperties",
+    "items",
+    "anyOf",
+    "allOf",
+    "$ref",
+    "$defs",
+    "definitions",
 ];
+
+/// Keywords that say nothing of an answer that the rest of the schema does not say, too: OpenAPI's `discriminator`, as
+/// pydantic writes it, names a property whose `const` tells the parts of a choice apart.
+const IDLE: [&str; 4] = ["$schema", "$id", "$comment", "discriminator"];
 
 /// String formats that an answer's schema may have.
 const FORMATS: [&str; 10] =
@@ -143,9 +137,6 @@ fn only_part(fields: &Map<String, Value>) -> Option<&Map<String, Value>> {
 pub(super) fn of_answer(schema: &Value) -> (Value, bool) {
     let mut lost = false;
     let mut schema = schema.clone();
-    if let Some(fields) = schema.as_object_mut() {
-        fields.shift_remove("$schema");
-    }
     close(&mut schema, &mut lost);
     (schema, lost)
 }
@@ -153,6 +144,7 @@ pub(super) fn of_answer(schema: &Value) -> (Value, bool) {
 /// Closes the objects of a schema and of those inside; unsupported keywords move to the description.
 fn close(schema: &mut Value, lost: &mut bool) {
     let Some(fields) = schema.as_object_mut() else { return };
+    fields.retain(|key, _| !IDLE.contains(&key.as_str()));
     // As pydantic writes a reference with a description. Another `allOf` may hold no reference.
     if only_part(fields).is_some()
         && let Some(Value::Array(mut parts)) = fields.shift_remove("allOf")
@@ -207,7 +199,7 @@ fn is_known(key: &str, value: &Value) -> bool {
         "minItems" => value.as_u64().is_some_and(|least| least <= 1),
         "format" => value.as_str().is_some_and(|format| FORMATS.contains(&format)),
         "pattern" => value.as_str().is_some_and(is_plain),
-        _ => !UNSUPPORTED.contains(&key),
+        _ => SUPPORTED.contains(&key),
     }
 }
 
@@ -384,6 +376,31 @@ mod tests {
         let one = json!({ "type": "object", "$ref": "#/$defs/a", "$defs": { "a": object("a") } });
         assert_eq!(unheld(&one), None);
         assert_eq!(of_answer(&one).0, json!({ "$ref": "#/$defs/a", "$defs": { "a": closed("a") } }));
+    }
+
+    #[test]
+    fn what_no_schema_of_claudes_has_is_told_in_words_or_says_nothing() {
+        let pet = |kind: &str| {
+            let properties = json!({ "kind": { "const": kind, "type": "string" } });
+            json!({
+                "type": "object", "properties": properties, "required": ["kind"], "additionalProperties": false,
+            })
+        };
+        let parts = json!([{ "$ref": "#/$defs/Cat" }, { "$ref": "#/$defs/Dog" }]);
+        let mapping = json!({ "cat": "#/$defs/Cat", "dog": "#/$defs/Dog" });
+        let with = |field: Value| {
+            json!({
+                "type": "object", "properties": { "pet": field }, "additionalProperties": false,
+                "$defs": { "Cat": pet("cat"), "Dog": pet("dog") },
+            })
+        };
+        let choice = with(json!({
+            "oneOf": parts, "title": "Pet", "discriminator": { "propertyName": "kind", "mapping": mapping },
+        }));
+        assert_eq!(of_answer(&choice), (with(json!({ "title": "Pet", "anyOf": parts })), false));
+        let shown = with(json!({ "type": "string", "default": "a", "examples": ["b"], "x-order": 1 }));
+        let told = json!({ "type": "string", "default": "a", "description": "(examples: [\"b\"], x-order: 1)" });
+        assert_eq!(of_answer(&shown), (with(told), true));
     }
 
     #[test]
