@@ -75,7 +75,10 @@ impl fmt::Display for Reason {
             }
             Self::Uncarried { field, dialect: None } => write!(f, "its provider does not take `{field}`"),
             Self::Uncarried { field, dialect: Some(dialect) } => {
-                write!(f, "its backend speaks the {dialect} dialect, which cannot carry `{field}`")
+                let is_choice = field == "tool_choice" && *dialect == Dialect::Ollama.as_str();
+                let beside = if is_choice { " (\"auto\" works, and so does the name of one tool)" } else { "" };
+                let told = format!("into which Pointsman does not translate `{field}`{beside}");
+                write!(f, "its backend speaks the {dialect} dialect, {told}")
             }
         }
     }

@@ -131,7 +131,11 @@ fn who_cannot_be_made_to_call_a_tool_is_not_asked_to() {
         .filter(|excluded| excluded.model.as_str() == "local")
         .map(|excluded| excluded.reason.as_str())
         .collect();
-    assert_eq!(reasons, ["its backend speaks the ollama dialect, which cannot carry `tool_choice`"]);
+    let way_out = "(\"auto\" works, and so does the name of one tool)";
+    let why = format!(
+        "its backend speaks the ollama dialect, into which Pointsman does not translate `tool_choice` {way_out}"
+    );
+    assert_eq!(reasons, [why]);
     assert!(names(&ask(LOCAL, &must_call("both"), 1).unwrap()).contains(&"both"), "its other deployment can");
     let mut free = must_call("local");
     free.tool_choice = Some(ToolChoice::Auto);
@@ -189,7 +193,10 @@ provider = 'claude'
     let plan = ask_in(Dialect::OpenAi, config, &two_choices, 1).unwrap();
     assert!(!names(&plan).contains(&"opus"), "{:?}", names(&plan));
     let excluded = plan.decision.excluded.iter().find(|excluded| excluded.model.as_str() == "opus").unwrap();
-    assert_eq!(excluded.reason, "its backend speaks the anthropic dialect, which cannot carry `n`");
+    assert_eq!(
+        excluded.reason,
+        "its backend speaks the anthropic dialect, into which Pointsman does not translate `n`"
+    );
 
     let mut document = request("auto");
     document.messages[0].parts.push(Part::Foreign { kind: "document".into(), value: serde_json::json!({}) });
