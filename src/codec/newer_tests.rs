@@ -313,6 +313,18 @@ fn a_note_to_the_vendors_billing_is_no_part_of_the_prompt() {
 }
 
 #[test]
+fn the_least_probability_of_a_token_goes_to_ollama_which_knows_it() {
+    let with = |least: Value| openai(json!({ "messages": [{ "role": "user", "content": "x" }], "min_p": least }));
+    let request = with(json!(0.05));
+    assert_eq!(obstacle(Dialect::OpenAi, Dialect::Ollama, &request), None);
+    let (body, dropped) = encoded(Dialect::Ollama, &request);
+    assert_eq!((&body["options"]["min_p"], dropped.len()), (&json!(0.05), 0));
+    for (backend, least) in [(Dialect::Anthropic, json!(0.05)), (Dialect::Ollama, json!("little"))] {
+        assert_eq!(obstacle(Dialect::OpenAi, backend, &with(least)).as_deref(), Some("min_p"));
+    }
+}
+
+#[test]
 fn claude_hears_of_which_type_a_picture_is_whatever_its_client_said() {
     for (data, media_type) in [
         ("iVBORw0KGgoAAAA", "image/png"),

@@ -135,6 +135,11 @@ pub(super) fn is_routers(field: &str) -> bool {
     ROUTERS.contains(&field)
 }
 
+/// Whether `backend` has a field that OpenAI's dialect lacks and its clients send to servers that know it.
+pub(super) fn is_known(backend: Dialect, field: &str, value: &Value) -> bool {
+    backend == Dialect::Ollama && field == "min_p" && value.is_number()
+}
+
 /// Whether `backend` may lose a field that it does not know.
 pub(super) fn is_harmless(backend: Dialect, field: &str) -> bool {
     if is_routers(field) {
@@ -152,7 +157,8 @@ pub(super) fn is_harmless(backend: Dialect, field: &str) -> bool {
 /// The first field of the client's dialect that `backend` may not lose and that asks for more than every model gives.
 pub(super) fn untranslatable_extension(request: &ChatRequest, backend: Dialect) -> Option<String> {
     let mut all = request.extensions.iter();
-    all.find(|(key, value)| !is_harmless(backend, key) && !is_default(request, key, value)).map(|(key, _)| short(key))
+    let passes = |key: &str, value: &Value| is_known(backend, key, value) || is_default(request, key, value);
+    all.find(|(key, value)| !is_harmless(backend, key) && !passes(key, value)).map(|(key, _)| short(key))
 }
 
 /// The first field of the client's dialect that is among those a provider `cannot` take and that asks for more than

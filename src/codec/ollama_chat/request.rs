@@ -79,6 +79,8 @@ pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encod
         _ => {}
     }
     let mut options = options(&request.sampling, request.max_tokens);
+    let own = request.extensions.iter().filter(|(key, value)| obstacles::is_known(Dialect::Ollama, key, value));
+    options.extend(own.map(|(key, value)| (key.clone(), value.clone())));
     if let Some(window) = target.window.filter(|window| *window > DEFAULT_WINDOW) {
         options.insert("num_ctx".into(), json!(window));
     }
