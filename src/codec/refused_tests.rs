@@ -436,7 +436,7 @@ fn what_was_cited_before_is_told_without_its_citations() {
 #[test]
 fn stop_strings_are_those_that_a_vendor_takes() {
     let with = |stop: Value| openai(ask(json!({ "stop": stop })));
-    assert_eq!(in_the_way(Dialect::Anthropic, &with(json!(["\n", " "]))).as_deref(), Some("stop"));
+    assert_eq!(in_the_way(Dialect::Anthropic, &with(json!(["\n", " "]))).as_deref(), Some("stop (blanks alone)"));
     let (body, dropped) = encoded(Dialect::Anthropic, &with(json!(["\n", "END"])));
     assert_eq!((&body["stop_sequences"], dropped), (&json!(["END"]), vec!["stop".to_owned()]));
     assert_eq!(encoded(Dialect::Anthropic, &with(json!(""))).0.get("stop_sequences"), None);

@@ -264,7 +264,7 @@ pub(crate) fn obstacle(client: Dialect, request: &ChatRequest) -> Option<String>
     // The dialect has no blank stop strings, such as a line break.
     let stops = &request.sampling.stop;
     if stops.iter().all(|stop| is_blank(stop)) && !stops.concat().is_empty() {
-        return Some("stop".into());
+        return Some("stop (blanks alone)".into());
     }
     if let Some(ResponseFormat::JsonSchema { schema, .. }) = &request.response_format
         && let Some(unheld) = schemas::unheld(schema)
