@@ -150,7 +150,7 @@ async fn not_found(uri: http::Uri, headers: http::HeaderMap) -> Rejection {
     let message = if path.starts_with("/v1/responses/") || path.starts_with("/v1/conversations") {
         "Pointsman keeps no answers: of the Responses API there is POST /v1/responses alone, with the whole input"
     } else if ["/chat/completions", "/responses", "/messages"].iter().any(|end| path.ends_with(end)) {
-        "there is no such endpoint: OpenAI's clients take http://HOST:PORT/v1 as their base URL, Anthropic's http://HOST:PORT"
+        "there is no such endpoint: OpenAI's clients take http://HOST:PORT/v1 as their base URL, Anthropic's http://HOST:PORT (some with /v1, too)"
     } else if OF_OLLAMA.contains(&path) {
         codec::NO_OLLAMA
     } else {
