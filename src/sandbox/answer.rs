@@ -229,11 +229,11 @@ impl Example<'_> {
 
     fn value(&mut self, schema: &Value, dice: Dice, depth: usize) -> Value {
         let goes_on = depth < MAX_DEPTH && self.left > 0;
-        let root = self.root;
-        let referred = || root.pointer(schema["$ref"].as_str()?.strip_prefix('#')?);
-        let one_of = || ["anyOf", "oneOf", "allOf"].iter().find_map(|key| schema[key].get(0));
-        if let Some(other) = referred().or_else(one_of).filter(|_| goes_on) {
-            return self.value(other, dice, depth + 1);
+        let mut schema = schema;
+        // References and choices are no depth, and may go round in a circle.
+        for _ in 0..MAX_DEPTH {
+            let Some(other) = meant(self.root, schema, goes_on).filter(|_| self.left > 0) else { break };
+            schema = other;
         }
         if let Some(options) = schema["enum"].as_array().filter(|options| !options.is_empty()) {
             return self.counted(options[dice.about(depth).below(options.len())].clone());
@@ -270,6 +270,17 @@ impl Example<'_> {
         self.left = self.left.saturating_sub(value.to_string().len());
         value
     }
+}
+
+/// The schema of `root` that another one refers to, or the first of its choices; where a value is not to go on, null, if
+/// it may.
+fn meant<'v>(root: &'v Value, schema: &'v Value, goes_on: bool) -> Option<&'v Value> {
+    let referred = || root.pointer(schema["$ref"].as_str()?.strip_prefix('#')?);
+    let one_of = || {
+        let parts = ["anyOf", "oneOf", "allOf"].iter().find_map(|key| schema[key].as_array())?;
+        parts.iter().find(|part| !goes_on && part["type"] == "null").or(parts.first())
+    };
+    referred().or_else(one_of)
 }
 
 #[cfg(test)]
@@ -347,6 +358,25 @@ mod tests {
         });
         let value = Example::of(&schema, Dice::new(1));
         assert!(value["inner"]["n"].is_u64() && value["some"].is_u64(), "{value}");
+    }
+
+    #[test]
+    fn what_is_referred_to_or_chosen_is_no_deeper_for_it() {
+        let object = |name: &str, field: Value| json!({ "type": "object", "properties": { name: field } });
+        let mut schema = object("tasks", json!({ "type": "array", "items": { "$ref": "#/$defs/User" } }));
+        schema["$defs"] = json!({
+            "User": object("address", json!({ "$ref": "#/$defs/Address" })),
+            "Address": object("zip", json!({ "anyOf": [{ "type": "integer" }, { "type": "null" }] })),
+            "Node": object("next", json!({ "anyOf": [{ "$ref": "#/$defs/Node" }, { "type": "null" }] })),
+        });
+        let value = Example::of(&schema, Dice::new(1));
+        assert!(value["tasks"][0]["address"]["zip"].is_u64(), "{value}");
+        schema["$ref"] = json!("#/$defs/Node");
+        let mut node = &Example::of(&schema, Dice::new(1));
+        while let Some(next) = node.get("next") {
+            node = next;
+        }
+        assert_eq!(*node, Value::Null, "the end of a list");
     }
 
     #[test]
