@@ -79,7 +79,7 @@ impl Clock {
 /// The size of the decision log, roughly.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogSize {
-    /// Bytes of its packed records; the files take up to twice as much.
+    /// Bytes of its packed records; the files take two to four times as much.
     pub bytes: u64,
 }
 
@@ -102,7 +102,8 @@ impl Store {
         let mut count = 0;
         let mut blocks_gone = Gone::default();
         let mut bytes = 0;
-        // Half of the room: what goes first must not take it from what goes last.
+        // Half of the room: what goes first must not take it from what goes last. A block or decision that is larger needs
+        // room for itself, and stays where it finds none.
         let most = SLICE_BYTES.min(self.room_to_delete().unwrap_or(0) / 2).max(1);
         let mut beside = [&trees.feedback, &trees.outcomes].map(|tree| tree.iter().peekable());
         while count < SLICE && bytes < most {

@@ -467,7 +467,7 @@ impl Loop {
 
     /// Moves some settled records into blocks.
     fn compact_if_due(&mut self) {
-        // Also while records find no room: it makes the log smaller, and may find some for itself.
+        // Also while records find no room: where only a large round was refused there may be some for it.
         if Instant::now() < self.compact_at {
             return;
         }
