@@ -13,8 +13,8 @@ pub struct Store {
     pub queue: usize,
     /// Days after which decisions with all that belongs to them, and audit entries, are deleted; 0 = never.
     pub max_age_days: u32,
-    /// MiB that packed records of the decision log may take, oldest deleted first; 0 = no limit. The file takes up to
-    /// twice as much.
+    /// MiB that packed records of the decision log may take, oldest deleted first; 0 = no limit. The file takes two
+    /// to four times as much.
     pub max_mb: u64,
     /// Memory for the database's page cache, MiB.
     pub cache_mb: u64,

@@ -210,6 +210,8 @@ impl Store {
         let store = Self { shared: Arc::new(shared) };
         let loaded = store.load_log_size().and_then(|()| store.last_version());
         store.note_version(loaded.map_err(|error| OpenError::Hopeless(error.to_string()))?);
+        // For what is written before retention looks.
+        let _most = store.look_for_room();
         Ok(store)
     }
 
@@ -304,6 +306,7 @@ impl Store {
 
     pub(super) fn note_written(&self, bytes: u64) {
         self.shared.log_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.shared.room.note_written(bytes);
     }
 
     pub(super) fn note_freed(&self, bytes: u64) {
@@ -360,7 +363,7 @@ impl Store {
 
     fn revive_by(&self, now_ms: i64, open: &Opener) -> bool {
         if self.shared.trees.read().is_some() {
-            let has_room = self.shared.room.is_back();
+            let has_room = self.shared.room.is_back() || self.has_room_inside();
             if has_room {
                 self.note_room();
             }
@@ -515,14 +518,23 @@ pub(crate) mod tests {
     use std::sync::mpsc::sync_channel;
     use std::time::Instant;
 
+    use super::super::room::Disk;
     use super::*;
 
-    /// A store in `dir`, on a disk that says to have `free` bytes left.
+    /// A store in `dir`, on a disk of its own that says to have `free` bytes left.
     pub(crate) fn on_disk_with(dir: &Path, free: &Arc<AtomicU64>) -> Store {
+        on_disk(dir, free, &Arc::default())
+    }
+
+    /// A store in `dir`, on a disk that says to have `free` bytes left and to hold `used`.
+    pub(crate) fn on_disk(dir: &Path, free: &Arc<AtomicU64>, used: &Arc<AtomicU64>) -> Store {
         let (mut store, _) = Store::open(dir, &config::Store::default(), 0).unwrap();
-        let free = Arc::clone(free);
-        let room = Room::told_by(dir, move |_| Some(free.load(Ordering::Relaxed)));
-        Arc::get_mut(&mut store.shared).unwrap().room = room;
+        let (free, used) = (Arc::clone(free), Arc::clone(used));
+        let disk = move |_: &Path| {
+            let [free, used] = [&free, &used].map(|bytes| bytes.load(Ordering::Relaxed));
+            Some(Disk { free, used })
+        };
+        Arc::get_mut(&mut store.shared).unwrap().room = Room::told_by(dir, disk);
         store
     }
 

@@ -7,13 +7,19 @@
 //! A write takes a multiple of its bytes. sled keeps up to 16 values in a page, writes the page anew after some changes,
 //! one beyond an eighth of a megabyte into a file of its own, and removes the page before only later.
 //!
-//! Also what is deleted is written, and the log may have filled the disk itself: so everything else leaves some room to
-//! deletions.
+//! Also what is deleted is written: so everything else leaves some room to deletions.
+//!
+//! **A log that fills its disk itself** goes on there, without its oldest entries. sled's file hardly ever shrinks, but
+//! what is deleted leaves room in it: the less is free on the disk, the smaller a part of the files the records may be
+//! ([`Store::look_for_room`], which retention asks). Where that part is small enough sled finds room inside, and records
+//! are written also where the disk has none but for deletions. On a disk that others have filled nothing is deleted for
+//! that.
 
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
@@ -26,27 +32,46 @@ use super::trees::Trees;
 const LEAST: u64 = 4 << 20;
 
 /// Room from which on new records are written. What is below is for a restart (7 MB were seen) and for deletions: the
-/// largest block, of texts that do not pack, needs 1.4 MB, thousands of small ones took 3 before sled used again what they
-/// left.
+/// largest block, of texts that do not pack, needs 1.4 MB, the older half of a log of 26 MB took 5 before sled used again
+/// what they left.
 const TO_WRITE: u64 = LEAST + (8 << 20);
+
+/// Room from which on the log may grow as it likes, also where it has filled the disk itself. Where half of the files is
+/// records, as is usual, 28 MB are left: enough for whole rounds with prompts. Where all of the log is replaced within
+/// half a minute 10 to 24 were seen.
+const AMPLE: u64 = LEAST + (48 << 20);
+
+/// Bytes of the files for each byte of the records: 2 in a log that grows, up to 4 where all of it is replaced within a
+/// minute.
+const FILES_PER_BYTE: u64 = 4;
 
 /// Room for each byte of a write.
 const PER_BYTE: u64 = 16;
 
-/// What the system says to be free on the disk with a directory; `None` where it says nothing.
-type Free = dyn Fn(&Path) -> Option<u64> + Send + Sync;
+/// What the system says of a disk, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Disk {
+    pub free: u64,
+    /// What is on it, of whomever.
+    pub used: u64,
+}
+
+/// What the system says of the disk with a directory; `None` where it says nothing.
+type Asked = dyn Fn(&Path) -> Option<Disk> + Send + Sync;
 
 /// The room for a decision log.
 pub(super) struct Room {
     /// A directory on the disk. A store in memory that is begun anew has another.
     dir: Mutex<PathBuf>,
-    free: Box<Free>,
+    disk: Box<Asked>,
+    /// What sled has inside its files, where the log has nearly filled the disk itself.
+    inside: AtomicU64,
 }
 
 impl Room {
     /// Of the disk with the directory `dir`.
     pub fn of_disk(dir: &Path) -> Self {
-        Self::told_by(dir, free_on_disk)
+        Self::told_by(dir, ask)
     }
 
     /// Without a limit.
@@ -54,9 +79,9 @@ impl Room {
         Self::told_by(Path::new(""), |_| None)
     }
 
-    /// As `free` says.
-    pub fn told_by(dir: &Path, free: impl Fn(&Path) -> Option<u64> + Send + Sync + 'static) -> Self {
-        Self { dir: Mutex::new(dir.to_owned()), free: Box::new(free) }
+    /// As `disk` says.
+    pub fn told_by(dir: &Path, disk: impl Fn(&Path) -> Option<Disk> + Send + Sync + 'static) -> Self {
+        Self { dir: Mutex::new(dir.to_owned()), disk: Box::new(disk), inside: AtomicU64::new(0) }
     }
 
     /// The directory.
@@ -67,12 +92,25 @@ impl Room {
     /// Notes that the log is in the directory `dir` now.
     pub fn move_to(&self, dir: PathBuf) {
         *self.dir.lock() = dir;
+        self.inside.store(0, Ordering::Relaxed);
     }
 
     /// Most bytes of a write that leaves `least` free.
     fn beyond(&self, least: u64) -> Option<usize> {
         let Some(free) = self.free() else { return Some(usize::MAX) };
-        free.checked_sub(least).map(|rest| usize::try_from(rest / PER_BYTE).unwrap_or(usize::MAX))
+        free.checked_sub(least).map(most)
+    }
+
+    /// Most bytes of a write that finds room inside the files, and some on the disk should it not.
+    fn inside(&self) -> Option<usize> {
+        let inside = Some(self.inside.load(Ordering::Relaxed)).filter(|inside| *inside > 0)?;
+        self.beyond(LEAST).map(|most_free| most_free.min(most(inside)))
+    }
+
+    /// Notes that `bytes` of records were written.
+    pub fn note_written(&self, bytes: u64) {
+        let less = |inside: u64| Some(inside.saturating_sub(FILES_PER_BYTE * bytes));
+        let _always = self.inside.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
     /// Whether there is enough again for a log that found none: some more than it needs, or it would find too little
@@ -82,10 +120,19 @@ impl Room {
     }
 
     fn free(&self) -> Option<u64> {
+        self.disk().map(|disk| disk.free)
+    }
+
+    fn disk(&self) -> Option<Disk> {
         // Not asked under the lock: a disk that hangs does not answer.
         let dir = self.dir();
-        (self.free)(&dir)
+        (self.disk)(&dir)
     }
+}
+
+/// Most bytes of a write for which there is `room`.
+fn most(room: u64) -> usize {
+    usize::try_from(room / PER_BYTE).unwrap_or(usize::MAX)
 }
 
 impl Store {
@@ -131,13 +178,39 @@ impl Store {
 
     /// Most bytes of records that there is room to write; `None` where there is none at all.
     pub fn room_for(&self) -> Option<usize> {
-        self.room().beyond(TO_WRITE)
+        self.room().beyond(TO_WRITE).max(self.room().inside())
+    }
+
+    /// Whether there is room in the files, for a log that found none on the disk.
+    pub(super) fn has_room_inside(&self) -> bool {
+        self.room().inside() >= Some(most(1 << 20))
+    }
+
+    /// Most bytes of records that the log may keep where it has nearly filled its disk itself, `None` elsewhere. Notes how
+    /// much room sled has in its files.
+    pub fn look_for_room(&self) -> Option<u64> {
+        let cramped = self.cramped();
+        let inside = cramped.map_or(0, |(files, _)| files.saturating_sub(FILES_PER_BYTE * self.log_bytes()));
+        self.room().inside.store(inside, Ordering::Relaxed);
+        cramped.map(|(_, most)| most)
+    }
+
+    /// Bytes of the files, and most bytes of records, of a log that has nearly filled its disk itself.
+    fn cramped(&self) -> Option<(u64, u64)> {
+        let Disk { free, used } = self.room().disk().filter(|disk| disk.free < AMPLE)?;
+        let files = self.trees().ok()?.db.size_on_disk().ok()?;
+        if files < used / 2 {
+            return None;
+        }
+        // From all of the files to an eighth of them. Not to nothing: what is deleted takes room on the disk at first.
+        let most = files / 64 * (free.saturating_sub(LEAST) * 64 / (AMPLE - LEAST)).max(8);
+        Some((files, most.max(1)))
     }
 }
 
 #[cfg(unix)]
 #[allow(clippy::useless_conversion, reason = "the counts are of different types on different systems")]
-fn free_on_disk(dir: &Path) -> Option<u64> {
+fn ask(dir: &Path) -> Option<Disk> {
     use std::os::unix::ffi::OsStrExt;
     let path = std::ffi::CString::new(dir.as_os_str().as_bytes()).ok()?;
     let mut disk = std::mem::MaybeUninit::<libc::statvfs>::zeroed();
@@ -145,11 +218,13 @@ fn free_on_disk(dir: &Path) -> Option<u64> {
     let (is_told, disk) = unsafe { (libc::statvfs(path.as_ptr(), disk.as_mut_ptr()) == 0, disk.assume_init()) };
     // Some file systems of networks tell no size.
     let is_told = is_told && disk.f_blocks > 0;
-    is_told.then(|| u64::from(disk.f_bavail).saturating_mul(u64::from(disk.f_frsize)))
+    let bytes = |blocks| u64::from(blocks).saturating_mul(u64::from(disk.f_frsize));
+    let used = disk.f_blocks.saturating_sub(disk.f_bfree);
+    is_told.then(|| Disk { free: bytes(disk.f_bavail), used: bytes(used) })
 }
 
 #[cfg(not(unix))]
-fn free_on_disk(_: &Path) -> Option<u64> {
+fn ask(_: &Path) -> Option<Disk> {
     None
 }
 

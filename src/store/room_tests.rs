@@ -9,7 +9,7 @@ use super::super::StoreError;
 use super::super::audit::AuditRecord;
 use super::super::compact::{Compacted, Compactor};
 use super::super::db::Store;
-use super::super::db::tests::on_disk_with;
+use super::super::db::tests::{on_disk, on_disk_with};
 use super::super::log::tests::{decision, id, outcome};
 use super::super::record::{DecisionRecord, FeedbackKind, FeedbackRecord, OutcomeRecord};
 use super::super::snapshots::SnapshotRecord;
@@ -196,6 +196,69 @@ fn a_log_that_leaves_no_room_to_write_leaves_some_to_delete() {
     assert!(matches!(store.set_setting("known", &2), Err(StoreError::Full)));
     assert_eq!(forget_all(&store, 0), 22);
     store.save_clock(&store.clock(0).unwrap(), 90, std::time::Duration::ZERO).unwrap();
+}
+
+/// Fills a log with some megabytes in blocks.
+fn fill(store: &Store) {
+    let mut noise = noise();
+    for round in 0..100_u16 {
+        let with_prompt = |number| DecisionRecord { prompt: Some(noise(6000)), ..decision(number, 0) };
+        let decisions: Vec<_> = (round * 8..round * 8 + 8).map(with_prompt).collect();
+        store.append(&decisions, &[] as &[OutcomeRecord], &mut []).unwrap();
+    }
+    store.flush().unwrap();
+}
+
+#[test]
+fn a_log_that_has_filled_its_disk_itself_loses_its_oldest_entries_and_goes_on_inside_its_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let free = Arc::new(AtomicU64::new(u64::MAX));
+    let store = on_disk_with(dir.path(), &free);
+    fill(&store);
+    let write = || store.append(&[decision(900, 0)], &[] as &[OutcomeRecord], &mut []).map(drop);
+    free.store(TO_WRITE - 1, Ordering::Relaxed);
+    let most = store.look_for_room().unwrap();
+    assert!(store.log_size().bytes > most);
+    let full = write().unwrap_err();
+    assert!(matches!(full, StoreError::Full), "half of the files are records, sled may find nothing inside");
+    store.note_failure(&full);
+    assert!(!store.revive(0));
+
+    assert!((200..800).contains(&forget_all(&store, most)));
+    store.look_for_room().unwrap();
+    assert!(store.revive(0), "there is room inside");
+    write().unwrap();
+    assert!(store.entry(id(900)).unwrap().is_some() && store.entry(id(0)).unwrap().is_none());
+
+    // Until it is looked again no more is written than there was.
+    let before = store.room_for();
+    write().unwrap();
+    assert!(store.room_for() < before);
+    // Should it find none inside all the same, there must be some on the disk.
+    free.store(LEAST + PER_BYTE * 100, Ordering::Relaxed);
+    assert_eq!(store.room_for(), Some(100));
+    free.store(LEAST - 1, Ordering::Relaxed);
+    assert!(matches!(write(), Err(StoreError::Full)));
+}
+
+#[test]
+fn the_less_is_free_the_smaller_a_part_of_the_files_the_records_may_be() {
+    let dir = tempfile::tempdir().unwrap();
+    let (free, used) = (Arc::new(AtomicU64::new(u64::MAX)), Arc::new(AtomicU64::new(0)));
+    let store = on_disk(dir.path(), &free, &used);
+    fill(&store);
+    let files = store.trees().unwrap().db.size_on_disk().unwrap();
+    let part = |bytes| {
+        free.store(bytes, Ordering::Relaxed);
+        store.look_for_room().map(|most| (most * 100).div_ceil(files))
+    };
+    let parts = [u64::MAX, AMPLE, LEAST + (24 << 20), LEAST + (16 << 20), TO_WRITE, LEAST, 0].map(part);
+    assert_eq!(parts, [None, None, Some(50), Some(33), Some(16), Some(13), Some(13)]);
+    // Others' disk is not for it to empty.
+    used.store(2 * files + 2, Ordering::Relaxed);
+    assert_eq!(part(TO_WRITE), None);
+    used.store(2 * files, Ordering::Relaxed);
+    assert_eq!(part(TO_WRITE), Some(16));
 }
 
 /// Deletes what is beyond `max_bytes`, or all where that is 0; the number of decisions.

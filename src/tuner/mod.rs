@@ -1,7 +1,7 @@
 //! The online learner: what happens becomes the decision log, and the log becomes a better policy.
 //!
 //! 1. [`Recorder`] is the one writer of the decision log: decisions and outcomes go in without waiting, feedback is
-//!    acknowledged once it is on disk. [`keep_house`] deletes the oldest entries beyond the log's age and size.
+//!    acknowledged once it is on disk. [`keep_house`] deletes the oldest entries beyond the log's age, size and disk.
 //! 2. A judged answer is a [`Lesson`]. The live policy takes in each at once: an online update ([`take_in`]).
 //! 3. A retune folds the whole log into a new policy ([`propose`]), which takes over only if the [`gate`] says that it
 //!    is no worse than the live one (off-policy evaluation with [`cross_fit`] models). [`guard`] rails roll a policy
