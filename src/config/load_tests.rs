@@ -428,6 +428,10 @@ fn a_fault_is_told_of_the_key_and_the_file_that_have_it() {
         ("routing.objectives.speed.latency_per_s = inf", "routing.objectives.speed.latency_per_s"),
         ("models.gpt-4o.max_output = 0", "models.gpt-4o.max_output"),
         ("models.gpt-4o.price.output = -1.0", "models.gpt-4o.price.output"),
+        (
+            "models.gpt-4o.price.long_prompt = { above = 9, input_factor = 0.0, output_factor = 1.0 }",
+            "models.gpt-4o.price.long_prompt.input_factor",
+        ),
         ("dispatch.backoff_max_ms = 50", "dispatch.backoff_max_ms"),
         ("dispatch.backoff_ms = 5000", "dispatch.backoff_ms"),
     ] {

@@ -171,6 +171,13 @@ async fn a_forged_change_is_refused_and_a_real_one_is_audited_and_kept() {
     assert!(cached.is_some());
     browser.call("PATCH", path, json!({ "price": { "input": 1.0, "output": 2.0 } })).await;
     assert_eq!((price(&gateway).input, price(&gateway).cache_read), (1.0, cached));
+    // Nor does it change from when on prompts are dearer.
+    let long = |factor: f64| json!({ "above": 9, "input_factor": factor, "output_factor": 1.5 });
+    let with = |factor| json!({ "price": { "input": 1.0, "output": 2.0, "long_prompt": long(factor) } });
+    assert_eq!(browser.call("PATCH", path, with(0.0)).await.status(), 400);
+    browser.call("PATCH", path, with(2.0)).await;
+    browser.call("PATCH", path, json!({ "price": { "input": 3.0, "output": 2.0 } })).await;
+    assert_eq!((price(&gateway).input, price(&gateway).long_prompt.map(|long| long.input_factor)), (3.0, Some(2.0)));
     browser.call("PATCH", path, json!({ "price": null })).await;
 
     // A reload of the files keeps it, and so does the store.

@@ -120,14 +120,13 @@ async fn apply(gateway: &Arc<Gateway>, caller: &Caller, name: &str, change: Chan
         return Err(ApiError::invalid("a weight is from 0 to a million").at("weight"));
     }
     if let Some(Some(price)) = change.price {
-        let factors = price.long_prompt.map(|long| [long.input_factor, long.output_factor]);
         let parts = [Some(price.input), Some(price.output), price.cache_read, price.cache_write];
-        let parts = parts.into_iter().chain(factors.into_iter().flatten().map(Some));
-        if parts.flatten().any(|part| !(0.0..=1e6).contains(&part)) {
-            return Err(ApiError::invalid(
-                "a price is from 0 to a million dollars per million tokens, a factor from 0 to a million",
-            )
-            .at("price"));
+        if parts.iter().flatten().any(|part| !(0.0..=1e6).contains(part)) {
+            return Err(ApiError::invalid("a price is from 0 to a million dollars per million tokens").at("price"));
+        }
+        let factors = price.long_prompt.map(|long| [long.input_factor, long.output_factor]);
+        if factors.iter().flatten().any(|factor| !(*factor > 0.0 && *factor <= 1e6)) {
+            return Err(ApiError::invalid("a factor is more than 0, up to a million").at("price.long_prompt"));
         }
     }
     let in_force = model.settings.price;
