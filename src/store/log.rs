@@ -52,7 +52,7 @@ impl Store {
             + outcomes.iter().map(|it| it.borrow().bytes()).sum::<usize>()
             + feedback.iter().map(FeedbackRecord::bytes).sum::<usize>();
         let trees = self.trees()?;
-        self.find_room(bytes)?;
+        self.find_room_for_records(bytes)?;
         let mut rollup = self.rollup();
         let before = self.facts_before(&mut rollup, decisions, outcomes, feedback)?;
         let mut written = self.put(&trees, decisions, outcomes)?;
@@ -61,6 +61,7 @@ impl Store {
             stored.push(self.put_feedback(&trees, record, &mut written)?);
         }
         self.note_written(written as u64);
+        self.room().note_records(written as u64);
         let told: Vec<_> = feedback.iter().zip(stored.iter().copied()).collect();
         self.roll_up(&mut rollup, before, decisions, outcomes, &told)?;
         Ok(stored)

@@ -12,8 +12,11 @@
 //! **A log that fills its disk itself** goes on there, without its oldest entries. sled's file hardly ever shrinks, but
 //! what is deleted leaves room in it: the less is free on the disk, the smaller a part of the files the records may be
 //! ([`Store::look_for_room`], which retention asks). Where that part is small enough sled finds room inside, and records
-//! are written also where the disk has none but for deletions. On a disk that others have filled nothing is deleted for
-//! that.
+//! are written also where the disk has none but for deletions.
+//!
+//! Who has filled a disk cannot be told for certain, and what others put there may be gone in a moment. So only as much is
+//! deleted as new records need, once they need it: of a log that rests nothing is, and on a disk that others have filled
+//! for the most part nothing at all.
 
 use std::fs;
 use std::io::{self, Write};
@@ -45,6 +48,13 @@ const AMPLE: u64 = LEAST + (48 << 20);
 /// minute.
 const FILES_PER_BYTE: u64 = 4;
 
+/// Least room that is made at once where records found none: a log that others' files have left without any is to go on
+/// in some seconds, and a moment's want must not empty it.
+const STEP: u64 = 4 << 20;
+
+/// Bytes of records from which deleting some is worthwhile: a slice has about as many.
+const WORTHWHILE: u64 = 64 << 10;
+
 /// Room for each byte of a write.
 const PER_BYTE: u64 = 16;
 
@@ -66,6 +76,8 @@ pub(super) struct Room {
     disk: Box<Asked>,
     /// What sled has inside its files, where the log has nearly filled the disk itself.
     inside: AtomicU64,
+    /// Room that new records took or did not find since retention looked.
+    needed: AtomicU64,
 }
 
 impl Room {
@@ -81,7 +93,8 @@ impl Room {
 
     /// As `disk` says.
     pub fn told_by(dir: &Path, disk: impl Fn(&Path) -> Option<Disk> + Send + Sync + 'static) -> Self {
-        Self { dir: Mutex::new(dir.to_owned()), disk: Box::new(disk), inside: AtomicU64::new(0) }
+        let [inside, needed] = [0, 0].map(AtomicU64::new);
+        Self { dir: Mutex::new(dir.to_owned()), disk: Box::new(disk), inside, needed }
     }
 
     /// The directory.
@@ -111,6 +124,17 @@ impl Room {
     pub fn note_written(&self, bytes: u64) {
         let less = |inside: u64| Some(inside.saturating_sub(FILES_PER_BYTE * bytes));
         let _always = self.inside.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+    }
+
+    /// Notes that new records of so many `bytes` were written.
+    pub fn note_records(&self, bytes: u64) {
+        self.needed.fetch_add(FILES_PER_BYTE * bytes, Ordering::Relaxed);
+    }
+
+    /// Notes that new records of so many `bytes` found no room.
+    fn note_refused(&self, bytes: u64) {
+        self.note_records(bytes);
+        self.needed.fetch_max(STEP, Ordering::Relaxed);
     }
 
     /// Whether there is enough again for a log that found none: some more than it needs, or it would find too little
@@ -155,7 +179,15 @@ impl Store {
     /// # Errors
     /// Where the disk is too full for `bytes` more.
     pub(super) fn find_room(&self, bytes: usize) -> Result<(), StoreError> {
-        if self.has_room(bytes) { Ok(()) } else { Err(StoreError::Full) }
+        if self.room_for() >= Some(bytes) { Ok(()) } else { Err(StoreError::Full) }
+    }
+
+    /// As [`find_room`](Self::find_room), for new records of `bytes`: where they find none retention makes some.
+    ///
+    /// # Errors
+    /// Where the disk is too full for them.
+    pub fn find_room_for_records(&self, bytes: usize) -> Result<(), StoreError> {
+        self.find_room(bytes).inspect_err(|_| self.room().note_refused(bytes as u64))
     }
 
     /// To be asked before anything is deleted, and before it is noted what was.
@@ -171,11 +203,6 @@ impl Store {
         self.room().beyond(LEAST)
     }
 
-    /// Whether there is room to write records of `bytes`.
-    pub fn has_room(&self, bytes: usize) -> bool {
-        self.room_for() >= Some(bytes)
-    }
-
     /// Most bytes of records that there is room to write; `None` where there is none at all.
     pub fn room_for(&self) -> Option<usize> {
         self.room().beyond(TO_WRITE).max(self.room().inside())
@@ -186,16 +213,23 @@ impl Store {
         self.room().inside() >= Some(most(1 << 20))
     }
 
-    /// Most bytes of records that the log may keep where it has nearly filled its disk itself, `None` elsewhere. Notes how
-    /// much room sled has in its files.
+    /// Most bytes of records that the log may keep for now where it has nearly filled its disk itself and new records need
+    /// room, `None` elsewhere. Notes how much room sled has in its files.
     pub fn look_for_room(&self) -> Option<u64> {
+        let needed = self.room().needed.swap(0, Ordering::Relaxed);
         let cramped = self.cramped();
-        let inside = cramped.map_or(0, |(files, _)| files.saturating_sub(FILES_PER_BYTE * self.log_bytes()));
+        let bytes = self.log_bytes();
+        let inside = cramped.map_or(0, |(files, _)| files.saturating_sub(FILES_PER_BYTE * bytes));
         self.room().inside.store(inside, Ordering::Relaxed);
-        cramped.map(|(_, most)| most)
+        let (_, most) = cramped.filter(|(_, most)| *most < bytes)?;
+        if needed < WORTHWHILE {
+            self.room().needed.fetch_add(needed, Ordering::Relaxed);
+            return None;
+        }
+        Some(most.max(bytes.saturating_sub(needed)))
     }
 
-    /// Bytes of the files, and most bytes of records, of a log that has nearly filled its disk itself.
+    /// Bytes of the files, and most bytes of records in the end, of a log that has nearly filled its disk itself.
     fn cramped(&self) -> Option<(u64, u64)> {
         let Disk { free, used } = self.room().disk().filter(|disk| disk.free < AMPLE)?;
         let files = self.trees().ok()?.db.size_on_disk().ok()?;

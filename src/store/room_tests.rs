@@ -198,10 +198,10 @@ fn a_log_that_leaves_no_room_to_write_leaves_some_to_delete() {
     store.save_clock(&store.clock(0).unwrap(), 90, std::time::Duration::ZERO).unwrap();
 }
 
-/// Fills a log with some megabytes in blocks.
-fn fill(store: &Store) {
+/// Fills a log with 40 KB a round, in blocks.
+fn fill(store: &Store, rounds: u16) {
     let mut noise = noise();
-    for round in 0..100_u16 {
+    for round in 0..rounds {
         let with_prompt = |number| DecisionRecord { prompt: Some(noise(6000)), ..decision(number, 0) };
         let decisions: Vec<_> = (round * 8..round * 8 + 8).map(with_prompt).collect();
         store.append(&decisions, &[] as &[OutcomeRecord], &mut []).unwrap();
@@ -214,7 +214,7 @@ fn a_log_that_has_filled_its_disk_itself_loses_its_oldest_entries_and_goes_on_in
     let dir = tempfile::tempdir().unwrap();
     let free = Arc::new(AtomicU64::new(u64::MAX));
     let store = on_disk_with(dir.path(), &free);
-    fill(&store);
+    fill(&store, 100);
     let write = || store.append(&[decision(900, 0)], &[] as &[OutcomeRecord], &mut []).map(drop);
     free.store(TO_WRITE - 1, Ordering::Relaxed);
     let most = store.look_for_room().unwrap();
@@ -246,11 +246,11 @@ fn the_less_is_free_the_smaller_a_part_of_the_files_the_records_may_be() {
     let dir = tempfile::tempdir().unwrap();
     let (free, used) = (Arc::new(AtomicU64::new(u64::MAX)), Arc::new(AtomicU64::new(0)));
     let store = on_disk(dir.path(), &free, &used);
-    fill(&store);
+    fill(&store, 100);
     let files = store.trees().unwrap().db.size_on_disk().unwrap();
     let part = |bytes| {
         free.store(bytes, Ordering::Relaxed);
-        store.look_for_room().map(|most| (most * 100).div_ceil(files))
+        store.cramped().map(|(_, most)| (most * 100).div_ceil(files))
     };
     let parts = [u64::MAX, AMPLE, LEAST + (24 << 20), LEAST + (16 << 20), TO_WRITE, LEAST, 0].map(part);
     assert_eq!(parts, [None, None, Some(50), Some(33), Some(16), Some(13), Some(13)]);
@@ -259,6 +259,39 @@ fn the_less_is_free_the_smaller_a_part_of_the_files_the_records_may_be() {
     assert_eq!(part(TO_WRITE), None);
     used.store(2 * files, Ordering::Relaxed);
     assert_eq!(part(TO_WRITE), Some(16));
+}
+
+#[test]
+fn only_as_much_of_a_log_goes_as_new_records_need() {
+    let dir = tempfile::tempdir().unwrap();
+    let free = Arc::new(AtomicU64::new(u64::MAX));
+    let store = on_disk_with(dir.path(), &free);
+    fill(&store, 300);
+    assert_eq!(store.look_for_room(), None);
+    let gone = |most: Option<u64>| most.map(|most| store.log_bytes() - most);
+    let write = |number, bytes| {
+        let record = DecisionRecord { prompt: Some(noise()(bytes)), ..decision(number, 0) };
+        let before = store.log_bytes();
+        store.append(&[record], &[] as &[OutcomeRecord], &mut []).map(|_| store.log_bytes() - before)
+    };
+    free.store(TO_WRITE + (2 << 20), Ordering::Relaxed);
+    assert_eq!(store.look_for_room(), None, "nobody needs room");
+    let little = write(2400, 9_000).unwrap();
+    assert_eq!(store.look_for_room(), None, "so little can wait");
+    let more = write(2401, 60_000).unwrap();
+    assert_eq!(gone(store.look_for_room()), Some(FILES_PER_BYTE * (little + more)));
+    assert_eq!(store.look_for_room(), None, "it was made");
+    assert!(matches!(write(2402, 200_000), Err(StoreError::Full)));
+    assert_eq!(gone(store.look_for_room()), Some(STEP));
+    // What is written while there is ample room is none that is needed later.
+    free.store(u64::MAX, Ordering::Relaxed);
+    write(2403, 60_000).unwrap();
+    assert_eq!(store.look_for_room(), None);
+    free.store(TO_WRITE, Ordering::Relaxed);
+    assert_eq!(store.look_for_room(), None);
+    // No others' records but new ones count.
+    assert!(matches!(store.set_setting("known", &vec![1; 99]), Err(StoreError::Full)));
+    assert_eq!(store.look_for_room(), None);
 }
 
 /// Deletes what is beyond `max_bytes`, or all where that is 0; the number of decisions.

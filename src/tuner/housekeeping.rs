@@ -14,8 +14,8 @@ const MEMORY_MB: u64 = 64;
 /// How often it is looked whether the log has nearly filled its disk: with prompts it was seen to grow by 12 MB a second.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Deletes what is too old or too much, every `store.retention_interval_s` seconds, and what has no room, every second,
-/// until `stop` is cancelled; then saves the clock and the log's size.
+/// Deletes what is too old or too much, every `store.retention_interval_s` seconds, and what is in the way of new records
+/// on a full disk, every second, until `stop` is cancelled; then saves the clock and the log's size.
 pub async fn keep_house(store: Store, stop: CancellationToken) {
     let start_ms = jiff::Timestamp::now().as_millisecond();
     let clock = store.clock(start_ms).unwrap_or_else(|_| Clock::new(start_ms, None));
@@ -28,7 +28,7 @@ pub async fn keep_house(store: Store, stop: CancellationToken) {
     let every = Duration::from_secs(store.settings().retention_interval_s.max(1));
     let mut due = begun + every;
     let mut counted = false;
-    let mut without_room = 0;
+    let mut for_room = 0;
     loop {
         let last = tokio::select! {
             () = sleep_until(due.min(Instant::now() + LOOK_EVERY)) => false,
@@ -37,37 +37,43 @@ pub async fn keep_house(store: Store, stop: CancellationToken) {
         let is_due = Instant::now() >= due;
         let (store, stop) = (store.clone(), stop.clone());
         // A slice takes milliseconds; all of them together may take longer than an async thread may be held.
-        let done = tokio::task::spawn_blocking(move || match last {
-            true => save(&store, clock, begun.elapsed()).map(|()| 0),
-            false if !is_due => make_room(&store, || stop.is_cancelled()),
-            false => {
-                if !counted {
-                    store.recount_log()?;
-                }
-                let old = tidy(&store, clock, begun.elapsed(), || stop.is_cancelled())?;
-                make_room(&store, || stop.is_cancelled()).map(|more| old + more)
-            }
+        let done = tokio::task::spawn_blocking(move || {
+            let mut deleted = Deleted::default();
+            let stopped = || stop.is_cancelled();
+            let done = match last {
+                true => save(&store, clock, begun.elapsed()),
+                false if !is_due => make_room(&store, stopped, &mut deleted.for_room),
+                false => if counted { Ok(()) } else { store.recount_log() }
+                    .and_then(|()| tidy(&store, clock, begun.elapsed(), stopped, &mut deleted.due))
+                    .and_then(|()| make_room(&store, stopped, &mut deleted.for_room)),
+            };
+            (deleted, done)
         });
         let done = done.await;
+        for_room += done.as_ref().map_or(0, |(deleted, _)| deleted.for_room);
         if !(last || is_due) {
             // Told when all else is due, and tried again until then.
-            without_room += done.ok().and_then(Result::ok).unwrap_or(0);
             continue;
         }
         due = Instant::now() + every;
-        counted |= matches!(done, Ok(Ok(_)));
+        counted |= matches!(done, Ok((_, Ok(()))));
         match done {
-            Ok(Ok(0)) => {}
-            Ok(Ok(count)) => tracing::info!(decisions = count, "Deleted the decision log's oldest entries"),
-            Ok(Err(error)) => tracing::warn!(%error, "Old entries of the decision log could not be deleted"),
+            Ok((deleted, done)) => {
+                if deleted.due > 0 {
+                    tracing::info!(decisions = deleted.due, "Deleted the decision log's oldest entries");
+                }
+                if let Err(error) = done {
+                    tracing::warn!(%error, "Old entries of the decision log could not be deleted");
+                }
+            }
             Err(error) => tracing::error!(%error, "Deleting old entries of the decision log ended in a panic"),
         }
-        if without_room > 0 {
+        if for_room > 0 {
             tracing::warn!(
-                decisions = without_room,
+                decisions = for_room,
                 "The decision log fills its disk: its oldest entries were deleted before their time"
             );
-            without_room = 0;
+            for_room = 0;
         }
         if last {
             return;
@@ -75,50 +81,63 @@ pub async fn keep_house(store: Store, stop: CancellationToken) {
     }
 }
 
-/// Deletes the oldest entries of a log that has nearly filled its disk itself, until it has room there or in its files;
-/// the number of decisions deleted.
-fn make_room(store: &Store, stopped: impl Fn() -> bool) -> Result<usize, StoreError> {
-    let mut all = 0;
-    // What is deleted is written, too, and may leave less room on the disk than there was.
-    while let Some(most) = store.look_for_room() {
-        let count = forget(store, None, most, &stopped)?;
-        if count == 0 {
-            break;
-        }
-        all += count;
-    }
-    Ok(all)
+/// Numbers of decisions deleted, also where an error came after them.
+#[derive(Default)]
+struct Deleted {
+    /// For their age, or for the log's size.
+    due: usize,
+    for_room: usize,
 }
 
-/// Deletes the oldest entries, those before `cutoff_ms` and those beyond `max_bytes`; the number of decisions. `stopped`
-/// is asked between slices, so that a stop waits for one slice only.
+/// Deletes as many of the oldest entries of a log that has nearly filled its disk itself as new ones need room; adds the
+/// number of decisions to `deleted`.
+fn make_room(store: &Store, stopped: impl Fn() -> bool, deleted: &mut usize) -> Result<(), StoreError> {
+    // Looked again after it: there is more inside the files, and new records may have come.
+    while let Some(most) = store.look_for_room() {
+        let before = *deleted;
+        forget(store, None, most, &stopped, deleted)?;
+        if *deleted == before {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Deletes the oldest entries, those before `cutoff_ms` and those beyond `max_bytes`; adds the number of decisions to
+/// `deleted`. `stopped` is asked between slices, so that a stop waits for one slice only.
 fn forget(
     store: &Store,
     cutoff_ms: Option<i64>,
     max_bytes: u64,
     stopped: impl Fn() -> bool,
-) -> Result<usize, StoreError> {
-    let mut all = 0;
+    deleted: &mut usize,
+) -> Result<(), StoreError> {
     while !stopped() {
         let count = store.forget_some(cutoff_ms, max_bytes)?;
         if count == 0 {
             break;
         }
-        all += count;
+        *deleted += count;
     }
-    Ok(all)
+    Ok(())
 }
 
-/// Deletes what is due; the number of decisions deleted.
-fn tidy(store: &Store, clock: Clock, running: Duration, stopped: impl Fn() -> bool) -> Result<usize, StoreError> {
+/// Deletes what is due; adds the number of decisions to `deleted`.
+fn tidy(
+    store: &Store,
+    clock: Clock,
+    running: Duration,
+    stopped: impl Fn() -> bool,
+    deleted: &mut usize,
+) -> Result<(), StoreError> {
     let settings = store.settings();
     let cutoff_ms = clock.cutoff_ms(settings.max_age_days, running);
     if let Some(cutoff_ms) = cutoff_ms {
         store.forget_acts(cutoff_ms)?;
     }
     let max_mb = max_mb(settings.max_mb, store.is_durable());
-    let all = forget(store, cutoff_ms, max_mb << 20, stopped)?;
-    save(store, clock, running).map(|()| all)
+    forget(store, cutoff_ms, max_mb << 20, stopped, deleted)?;
+    save(store, clock, running)
 }
 
 /// Most megabytes of records, 0 = no limit; `wanted` as configured.
@@ -144,25 +163,58 @@ mod tests {
     use super::*;
     use crate::store::{DecisionRecord, OutcomeRecord, on_disk_with};
 
+    /// Appends a decision with a prompt of some kilobytes.
+    fn append(store: &Store, number: u64) -> Result<(), StoreError> {
+        let digits = |at: u64| (number * 400 + at).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_string();
+        let prompt: String = (0..400).map(digits).collect();
+        let id = uuid::Uuid::now_v7();
+        let record = serde_json::json!({ "id": id, "at_ms": 1, "chosen": "a", "prompt": prompt });
+        let record: DecisionRecord = serde_json::from_value(record).unwrap();
+        store.append(&[record], &[] as &[OutcomeRecord], &mut []).map(drop)
+    }
+
+    /// How many decisions [`make_room`] deletes.
+    fn made(store: &Store, stopped: impl Fn() -> bool) -> (usize, Result<(), StoreError>) {
+        let mut deleted = 0;
+        let done = make_room(store, stopped, &mut deleted);
+        (deleted, done)
+    }
+
     #[test]
-    fn what_a_log_has_no_room_for_on_its_disk_is_deleted() {
+    fn the_oldest_entries_go_where_new_ones_find_no_room_on_a_disk_that_the_log_has_filled() {
         let dir = tempfile::tempdir().unwrap();
         let free = Arc::new(AtomicU64::new(u64::MAX));
         let store = on_disk_with(dir.path(), &free);
-        for number in 0..400_u64 {
-            let digits = |at: u64| (number * 400 + at).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_string();
-            let prompt: String = (0..400).map(digits).collect();
-            let id = uuid::Uuid::now_v7();
-            let record = serde_json::json!({ "id": id, "at_ms": 1, "chosen": "a", "prompt": prompt });
-            let record: DecisionRecord = serde_json::from_value(record).unwrap();
-            store.append(&[record], &[] as &[OutcomeRecord], &mut []).unwrap();
-        }
+        (0..400).for_each(|number| append(&store, number).unwrap());
         let written = store.log_size();
-        assert_eq!((make_room(&store, || false).unwrap(), store.log_size()), (0, written));
+        assert!(matches!(made(&store, || false), (0, Ok(()))));
+        // Another program's file, say, that may be gone soon.
         free.store(12 << 20, Ordering::Relaxed);
-        assert_eq!(make_room(&store, || true).unwrap(), 0, "it is to stop");
-        assert!((1..400).contains(&make_room(&store, || false).unwrap()));
+        assert!(matches!(made(&store, || false), (0, Ok(()))), "nobody needs room");
+        assert_eq!(store.log_size(), written);
+        assert!(matches!(append(&store, 400), Err(StoreError::Full)));
+        assert!(matches!(made(&store, || true), (0, Ok(()))), "it is to stop");
+        assert!(matches!(append(&store, 401), Err(StoreError::Full)));
+        assert!(matches!(made(&store, || false), (1..400, Ok(()))));
         assert!(store.log_size().bytes < written.bytes);
+        append(&store, 402).unwrap();
+    }
+
+    #[test]
+    fn what_was_deleted_before_the_disk_was_full_is_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        let free = Arc::new(AtomicU64::new(u64::MAX));
+        let store = on_disk_with(dir.path(), &free);
+        (0..400).for_each(|number| append(&store, number).unwrap());
+        free.store(12 << 20, Ordering::Relaxed);
+        let slices = AtomicU64::new(0);
+        let filled = || {
+            if slices.fetch_add(1, Ordering::Relaxed) == 2 {
+                free.store(0, Ordering::Relaxed);
+            }
+            false
+        };
+        assert!(matches!(made(&store, filled), (1..400, Err(StoreError::Full))));
     }
 
     #[test]

@@ -549,7 +549,7 @@ impl Loop {
 
     /// Where there is no room for a round with its prompts there may still be some for all the rest of it.
     fn leave_out_prompts_without_room(&mut self, round: &mut Round) {
-        if self.store.has_room(round.bytes) {
+        if self.store.find_room_for_records(round.bytes).is_ok() {
             return;
         }
         round.decisions.iter_mut().for_each(|record| record.prompt = None);
