@@ -81,10 +81,11 @@ fn into_log(args: &ImportArgs) -> anyhow::Result<ExitCode> {
         bail!("{} cannot be written: {reason}", dir.display());
     }
     handed.so_far();
-    let done = read_into(&store, &args.files)?;
-    // Retention goes by the saved size.
-    store.save_log_size()?;
-    store.flush()?;
+    let read = read_into(&store, &args.files);
+    // Retention goes by the saved size, also of what was read before an error.
+    let saved = store.save_log_size().and_then(|()| store.flush());
+    let done = read?;
+    saved?;
     println!("{} entries imported, {} were there already", done.new, done.known);
     if done.left_out > 0 {
         println!(

@@ -7,7 +7,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -102,6 +102,8 @@ struct Shared {
     damaged: AtomicU64,
     /// Bytes of records in the log, as retention counts them.
     log_bytes: AtomicU64,
+    /// Whether they were counted in this process: a saved size may be too small.
+    is_counted: AtomicBool,
     /// The highest version given to a snapshot. In memory, since a database that is replaced while running forgets it.
     version: AtomicU64,
     rollup: Mutex<Rollup>,
@@ -200,6 +202,7 @@ impl Store {
             complete_since_ms: AtomicI64::new(rollup.complete_since_ms().unwrap_or(0)),
             rollup: Mutex::new(rollup),
             log_bytes: AtomicU64::new(0),
+            is_counted: AtomicBool::new(false),
             version: AtomicU64::new(0),
             trees: RwLock::new(Some(Arc::new(trees))),
             closer: Mutex::new(None),
@@ -211,7 +214,7 @@ impl Store {
         let loaded = store.load_log_size().and_then(|()| store.last_version());
         store.note_version(loaded.map_err(|error| OpenError::Hopeless(error.to_string()))?);
         // For what is written before retention looks.
-        let _most = store.look_for_room();
+        store.note_room_inside();
         Ok(store)
     }
 
@@ -320,6 +323,14 @@ impl Store {
 
     pub(super) fn log_bytes(&self) -> u64 {
         self.shared.log_bytes.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn note_counted(&self) {
+        self.shared.is_counted.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_counted(&self) -> bool {
+        self.shared.is_counted.load(Ordering::Relaxed)
     }
 
     pub(super) fn note_damaged(&self, records: u64) {

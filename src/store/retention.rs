@@ -215,7 +215,7 @@ impl Store {
     }
 
     /// Saves the size for the next start; retention and compaction call it. What a killed process wrote since is
-    /// missing until the next one counts ([`Store::recount_log`]).
+    /// missing until the next one counts ([`Store::count_log`]).
     ///
     /// # Errors
     /// When the database fails.
@@ -226,13 +226,16 @@ impl Store {
         Ok(())
     }
 
-    /// Counts the size anew: a process that was killed, or stopped in an import, has saved an older one.
+    /// Counts the size, once: a process that was killed, or stopped in an import, has saved an older one.
     ///
     /// # Errors
     /// When the database fails.
-    pub fn recount_log(&self) -> Result<(), StoreError> {
-        let _still = self.hold_still();
-        self.set_log_bytes(count_bytes(&*self.trees()?)?);
+    pub fn count_log(&self) -> Result<(), StoreError> {
+        if !self.is_counted() {
+            let _still = self.hold_still();
+            self.set_log_bytes(count_bytes(&*self.trees()?)?);
+            self.note_counted();
+        }
         Ok(())
     }
 
@@ -338,7 +341,7 @@ mod tests {
         drop(store);
         let again = open();
         assert!(again.log_size().bytes < written.bytes / 5);
-        again.recount_log().unwrap();
+        again.count_log().unwrap();
         assert_eq!(again.log_size(), written);
     }
 

@@ -215,18 +215,33 @@ impl Store {
 
     /// Most bytes of records that the log may keep for now where it has nearly filled its disk itself and new records need
     /// room, `None` elsewhere. Notes how much room sled has in its files.
-    pub fn look_for_room(&self) -> Option<u64> {
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn look_for_room(&self) -> Result<Option<u64>, StoreError> {
         let needed = self.room().needed.swap(0, Ordering::Relaxed);
-        let cramped = self.cramped();
-        let bytes = self.log_bytes();
-        let inside = cramped.map_or(0, |(files, _)| files.saturating_sub(FILES_PER_BYTE * bytes));
-        self.room().inside.store(inside, Ordering::Relaxed);
-        let (_, most) = cramped.filter(|(_, most)| *most < bytes)?;
-        if needed < WORTHWHILE {
-            self.room().needed.fetch_add(needed, Ordering::Relaxed);
-            return None;
+        if !self.is_counted() && self.cramped().is_some() {
+            self.count_log()?;
         }
-        Some(most.max(bytes.saturating_sub(needed)))
+        let most = self.note_room_inside();
+        let bytes = self.log_bytes();
+        Ok(match most.filter(|most| *most < bytes) {
+            None => None,
+            Some(_) if needed < WORTHWHILE => {
+                self.room().needed.fetch_add(needed, Ordering::Relaxed);
+                None
+            }
+            Some(most) => Some(most.max(bytes.saturating_sub(needed))),
+        })
+    }
+
+    /// Notes how much room sled has in its files; most bytes of records in the end, of a log that has nearly filled its
+    /// disk itself.
+    pub(super) fn note_room_inside(&self) -> Option<u64> {
+        let cramped = self.cramped();
+        let inside = cramped.map_or(0, |(files, _)| files.saturating_sub(FILES_PER_BYTE * self.log_bytes()));
+        self.room().inside.store(inside, Ordering::Relaxed);
+        cramped.map(|(_, most)| most)
     }
 
     /// Bytes of the files, and most bytes of records in the end, of a log that has nearly filled its disk itself.

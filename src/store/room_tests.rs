@@ -217,7 +217,7 @@ fn a_log_that_has_filled_its_disk_itself_loses_its_oldest_entries_and_goes_on_in
     fill(&store, 100);
     let write = || store.append(&[decision(900, 0)], &[] as &[OutcomeRecord], &mut []).map(drop);
     free.store(TO_WRITE - 1, Ordering::Relaxed);
-    let most = store.look_for_room().unwrap();
+    let most = looked(&store).unwrap();
     assert!(store.log_size().bytes > most);
     let full = write().unwrap_err();
     assert!(matches!(full, StoreError::Full), "half of the files are records, sled may find nothing inside");
@@ -225,7 +225,7 @@ fn a_log_that_has_filled_its_disk_itself_loses_its_oldest_entries_and_goes_on_in
     assert!(!store.revive(0));
 
     assert!((200..800).contains(&forget_all(&store, most)));
-    store.look_for_room().unwrap();
+    looked(&store);
     assert!(store.revive(0), "there is room inside");
     write().unwrap();
     assert!(store.entry(id(900)).unwrap().is_some() && store.entry(id(0)).unwrap().is_none());
@@ -267,7 +267,7 @@ fn only_as_much_of_a_log_goes_as_new_records_need() {
     let free = Arc::new(AtomicU64::new(u64::MAX));
     let store = on_disk_with(dir.path(), &free);
     fill(&store, 300);
-    assert_eq!(store.look_for_room(), None);
+    assert_eq!(looked(&store), None);
     let gone = |most: Option<u64>| most.map(|most| store.log_bytes() - most);
     let write = |number, bytes| {
         let record = DecisionRecord { prompt: Some(noise()(bytes)), ..decision(number, 0) };
@@ -275,23 +275,45 @@ fn only_as_much_of_a_log_goes_as_new_records_need() {
         store.append(&[record], &[] as &[OutcomeRecord], &mut []).map(|_| store.log_bytes() - before)
     };
     free.store(TO_WRITE + (2 << 20), Ordering::Relaxed);
-    assert_eq!(store.look_for_room(), None, "nobody needs room");
+    assert_eq!(looked(&store), None, "nobody needs room");
     let little = write(2400, 9_000).unwrap();
-    assert_eq!(store.look_for_room(), None, "so little can wait");
+    assert_eq!(looked(&store), None, "so little can wait");
     let more = write(2401, 60_000).unwrap();
-    assert_eq!(gone(store.look_for_room()), Some(FILES_PER_BYTE * (little + more)));
-    assert_eq!(store.look_for_room(), None, "it was made");
+    assert_eq!(gone(looked(&store)), Some(FILES_PER_BYTE * (little + more)));
+    assert_eq!(looked(&store), None, "it was made");
     assert!(matches!(write(2402, 200_000), Err(StoreError::Full)));
-    assert_eq!(gone(store.look_for_room()), Some(STEP));
+    assert_eq!(gone(looked(&store)), Some(STEP));
     // What is written while there is ample room is none that is needed later.
     free.store(u64::MAX, Ordering::Relaxed);
     write(2403, 60_000).unwrap();
-    assert_eq!(store.look_for_room(), None);
+    assert_eq!(looked(&store), None);
     free.store(TO_WRITE, Ordering::Relaxed);
-    assert_eq!(store.look_for_room(), None);
+    assert_eq!(looked(&store), None);
     // No others' records but new ones count.
     assert!(matches!(store.set_setting("known", &vec![1; 99]), Err(StoreError::Full)));
-    assert_eq!(store.look_for_room(), None);
+    assert_eq!(looked(&store), None);
+}
+
+#[test]
+fn a_saved_size_that_is_too_small_makes_no_room_inside_the_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let free = Arc::new(AtomicU64::new(u64::MAX));
+    let store = on_disk_with(dir.path(), &free);
+    store.save_log_size().unwrap();
+    // Of an import, say, that was killed.
+    fill(&store, 100);
+    let written = store.log_size();
+    drop(store);
+    let store = on_disk_with(dir.path(), &free);
+    assert!(store.log_size().bytes < written.bytes / 5);
+    free.store(TO_WRITE - 1, Ordering::Relaxed);
+    assert_eq!(looked(&store), None);
+    assert_eq!((store.log_size(), store.room_for()), (written, None), "half of the files are records");
+}
+
+/// The most bytes of records that [`Store::look_for_room`] says.
+fn looked(store: &Store) -> Option<u64> {
+    store.look_for_room().unwrap()
 }
 
 /// Deletes what is beyond `max_bytes`, or all where that is 0; the number of decisions.

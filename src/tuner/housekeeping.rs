@@ -27,7 +27,6 @@ pub async fn keep_house(store: Store, stop: CancellationToken) {
     let begun = Instant::now();
     let every = Duration::from_secs(store.settings().retention_interval_s.max(1));
     let mut due = begun + every;
-    let mut counted = false;
     let mut for_room = 0;
     loop {
         let last = tokio::select! {
@@ -43,7 +42,8 @@ pub async fn keep_house(store: Store, stop: CancellationToken) {
             let done = match last {
                 true => save(&store, clock, begun.elapsed()),
                 false if !is_due => make_room(&store, stopped, &mut deleted.for_room),
-                false => if counted { Ok(()) } else { store.recount_log() }
+                false => store
+                    .count_log()
                     .and_then(|()| tidy(&store, clock, begun.elapsed(), stopped, &mut deleted.due))
                     .and_then(|()| make_room(&store, stopped, &mut deleted.for_room)),
             };
@@ -56,7 +56,6 @@ pub async fn keep_house(store: Store, stop: CancellationToken) {
             continue;
         }
         due = Instant::now() + every;
-        counted |= matches!(done, Ok((_, Ok(()))));
         match done {
             Ok((deleted, done)) => {
                 if deleted.due > 0 {
@@ -93,7 +92,7 @@ struct Deleted {
 /// number of decisions to `deleted`.
 fn make_room(store: &Store, stopped: impl Fn() -> bool, deleted: &mut usize) -> Result<(), StoreError> {
     // Looked again after it: there is more inside the files, and new records may have come.
-    while let Some(most) = store.look_for_room() {
+    while let Some(most) = store.look_for_room()? {
         let before = *deleted;
         forget(store, None, most, &stopped, deleted)?;
         if *deleted == before {

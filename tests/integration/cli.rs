@@ -373,7 +373,14 @@ fn what_is_imported_counts_towards_the_logs_size() {
     std::fs::write(dir.path().join("log.jsonl"), format!("{entry}\n")).unwrap();
     let run = pointsman(dir.path(), &["import", "log.jsonl"]);
     assert!(stdout(&run).contains("1 entries imported"), "{}{}", stdout(&run), stderr(&run));
-    assert!(open().log_size().bytes > 0);
+    let size = open().log_size().bytes;
+    assert!(size > 0);
+    // Also what comes before an error.
+    let other = entry.to_string().replace(&id.to_string(), &uuid::Uuid::now_v7().to_string());
+    std::fs::write(dir.path().join("log.jsonl"), format!("{other}\nno entry\n{entry}\n")).unwrap();
+    let run = pointsman(dir.path(), &["import", "log.jsonl"]);
+    assert_eq!(run.status.code(), Some(1), "{}{}", stdout(&run), stderr(&run));
+    assert!(open().log_size().bytes > size, "{}", stderr(&run));
 }
 
 #[test]
