@@ -408,13 +408,16 @@ fn summarise(calls: u32, causes: &[Cause], away: &[Excluded]) -> ApiError {
     let Some(last) = causes.last() else {
         return ApiError::new(ErrorKind::Unavailable, "no model could be tried in time");
     };
-    // The request itself was at fault: the client needs the vendor's message as it is.
-    if last.error.kind.is_requests_fault() {
+    // The request itself was at fault, for whatever model: the client needs the vendor's message as it is. What one model
+    // does not take is no mistake where another was only not to be had.
+    let is_at_fault = |cause: &Cause| cause.error.kind.is_requests_fault();
+    let is_everybodys = !last.error.by_model || away.is_empty() && causes.iter().all(is_at_fault);
+    if is_at_fault(last) && is_everybodys {
         return last.error.clone();
     }
     let first = causes[0].error.kind;
     let kind = match first {
-        _ if causes.iter().any(|cause| cause.error.kind != first) => ErrorKind::Upstream,
+        _ if first.is_requests_fault() || causes.iter().any(|cause| cause.error.kind != first) => ErrorKind::Upstream,
         kind => kind.for_client(),
     };
     let messages: Vec<&str> = causes.iter().map(|cause| cause.error.message.as_str()).collect();
@@ -456,6 +459,23 @@ mod tests {
         };
         assert_eq!(told(ErrorKind::Overloaded), "a: no; not asked: b: its vendor asked for a pause");
         assert_eq!(told(ErrorKind::InvalidRequest), "a: no", "the others would say the same");
+    }
+
+    #[test]
+    fn what_one_model_does_not_take_is_no_mistake_where_another_may_be_back_soon() {
+        let cause = |kind, by_model| {
+            let error = ApiError { by_model, ..ApiError::new(kind, "no") };
+            Cause { model: "m".into(), error }
+        };
+        let pick = || cause(ErrorKind::InvalidRequest, true);
+        let over = || cause(ErrorKind::Overloaded, false);
+        let kind = |causes: &[Cause], away: &[Excluded]| summarise(2, causes, away).kind;
+        let away = [Excluded { model: "b".into(), reason: "its vendor asked for a pause".into() }];
+        assert_eq!(kind(&[over(), pick()], &[]), ErrorKind::Upstream);
+        assert_eq!(kind(&[pick(), over()], &[]), ErrorKind::Upstream);
+        assert_eq!(kind(&[pick()], &away), ErrorKind::Upstream);
+        assert_eq!(kind(&[pick(), pick()], &[]), ErrorKind::InvalidRequest);
+        assert_eq!(kind(&[over(), cause(ErrorKind::InvalidRequest, false)], &away), ErrorKind::InvalidRequest);
     }
 
     #[test]
