@@ -362,6 +362,18 @@ fn an_instruction_behind_an_answer_is_what_claude_is_asked() {
 }
 
 #[test]
+fn a_blank_instruction_behind_an_answer_asks_for_nothing() {
+    let turn = |role: &str, text: &str| json!({ "role": role, "content": text });
+    let said = [turn("user", "x"), turn("assistant", "y"), turn("system", " \n"), turn("developer", "")];
+    assert!(openai(json!({ "messages": said })).is_prefilled());
+    assert!(!openai(json!({ "messages": [said[0], said[1], turn("system", "Sum up."), said[3]] })).is_prefilled());
+    let input = json!({ "model": "m", "input": [said[0], said[1], said[3]] });
+    let whole = decode_request(Dialect::Responses, input.to_string().as_bytes()).unwrap();
+    let (body, _) = encoded(Dialect::Anthropic, &whole);
+    assert_eq!(body["messages"], json!([said[0], said[1], turn("user", "Go on.")]));
+}
+
+#[test]
 fn one_choice_is_what_everybody_gives_however_it_is_written() {
     let cannot = [String::from("n")].into();
     for (n, wanted) in [(json!(1), None), (json!(1.0), None), (json!(2), Some("n")), (json!(1.5), Some("n"))] {

@@ -291,11 +291,13 @@ impl ChatRequest {
     }
 
     /// Whether the last turn is text of the assistant's. An instruction behind it says what is to be done, as a question
-    /// does: nothing is to be continued then.
+    /// does: nothing is to be continued then. A blank one says nothing.
     fn ends_with_answer(&self) -> bool {
-        let text = |part: &Part| matches!(part, Part::Text { text, .. } if !text.trim().is_empty());
+        let blank = |part: &Part| matches!(part, Part::Text { text, .. } if text.trim().is_empty());
+        let text = |part: &Part| matches!(part, Part::Text { .. }) && !blank(part);
         let more = |part: &Part| matches!(part, Part::Foreign { .. } | Part::ToolCall { .. });
-        self.messages.last().is_some_and(|Message { role, parts, .. }| {
+        let says = |message: &&Message| !(message.role.is_instruction() && message.parts.iter().all(blank));
+        self.messages.iter().rfind(says).is_some_and(|Message { role, parts, .. }| {
             *role == Role::Assistant && parts.iter().any(text) && !parts.iter().any(more)
         })
     }
