@@ -187,7 +187,7 @@ fn mark(value: &Value, path: &str, origin: &Origin, origins: &mut BTreeMap<Strin
     }
 }
 
-fn leaves(table: &Table, prefix: &str, each: &mut impl FnMut(&str, &Value)) {
+pub(super) fn leaves(table: &Table, prefix: &str, each: &mut impl FnMut(&str, &Value)) {
     for (key, value) in table {
         let path = join(prefix, key);
         match value {

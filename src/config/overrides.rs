@@ -5,8 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
 
-use super::layers::join;
+use super::layers::{join, leaves};
 use super::{Model, Setting};
 use crate::protocol::Price;
 
@@ -82,18 +83,17 @@ impl Overrides {
     pub fn settings(&self) -> Vec<(String, String)> {
         let mut settings = Vec::new();
         for (name, change) in &self.models {
-            let mut add = |key: &str, value: Option<String>| {
-                let path = format!("{}.{key}", join("models", name));
-                settings.extend(value.map(|value| (path, value)));
-            };
-            add("enabled", change.enabled.map(|enabled| enabled.to_string()));
-            add("weight", change.weight.map(|weight| format!("{weight:?}")));
-            let price =
-                |of: fn(&Price) -> Option<f64>| change.price.as_ref().and_then(of).map(|usd| format!("{usd:?}"));
-            add("price.input", price(|price| Some(price.input)));
-            add("price.output", price(|price| Some(price.output)));
-            add("price.cache_read", price(|price| price.cache_read));
-            add("price.cache_write", price(|price| price.cache_write));
+            let model = join("models", name);
+            let mut add = |path: &str, value: &Value| settings.push((path.to_owned(), value.to_string()));
+            if let Some(enabled) = change.enabled {
+                add(&join(&model, "enabled"), &enabled.into());
+            }
+            if let Some(weight) = change.weight {
+                add(&join(&model, "weight"), &weight.into());
+            }
+            // All that a price has, whatever that is.
+            let price = change.price.and_then(|price| Table::try_from(price).ok());
+            leaves(&price.unwrap_or_default(), &join(&model, "price"), &mut add);
         }
         settings
     }
@@ -171,6 +171,34 @@ fn sets(settings: &[Setting], path: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::LongPrompt;
+
+    #[test]
+    fn each_value_that_is_set_is_told_as_a_setting() {
+        let long_prompt = LongPrompt { above: 5, input_factor: 3.0, output_factor: 1.5 };
+        let (cache_read, cache_write) = (Some(0.5), Some(0.7));
+        let price = Price { input: 1.0, output: 2.0, cache_read, cache_write, long_prompt: Some(long_prompt) };
+        let mut overrides = Overrides::default();
+        let all = |own: &mut ModelOverride| {
+            (own.enabled, own.weight, own.price) = (Some(false), Some(0.1), Some(price));
+        };
+        overrides.change("m.1", None, all);
+        let mut told: Vec<String> =
+            overrides.settings().into_iter().map(|(path, value)| format!("{path} = {value}")).collect();
+        told.sort_unstable();
+        let expected = [
+            "models.\"m.1\".enabled = false",
+            "models.\"m.1\".price.cache_read = 0.5",
+            "models.\"m.1\".price.cache_write = 0.7",
+            "models.\"m.1\".price.input = 1.0",
+            "models.\"m.1\".price.long_prompt.above = 5",
+            "models.\"m.1\".price.long_prompt.input_factor = 3.0",
+            "models.\"m.1\".price.long_prompt.output_factor = 1.5",
+            "models.\"m.1\".price.output = 2.0",
+            "models.\"m.1\".weight = 0.1",
+        ];
+        assert_eq!(told, expected);
+    }
 
     #[test]
     fn the_configuration_ends_what_was_set_over_what_it_says_otherwise_now() {
