@@ -20,6 +20,7 @@ use crate::classifier::stats;
 const GROUPS: usize = 9;
 const TASK: usize = 0;
 const READING: usize = 1;
+const TOOLS: usize = 8;
 const SIMILAR: usize = 9;
 const UNFAMILIAR: usize = 10;
 /// The opinions, in the order of their weights.
@@ -47,8 +48,10 @@ pub(super) struct Opinions {
     pub(super) recalled: Vec<f32>,
     /// Log-odds by the tasks of the arm's source.
     pub(super) tasks: Vec<f32>,
-    /// The change of the log-odds by shrinking differences between models.
+    /// The change of the log-odds by shrinking differences between models, and by evening out where tools are new to it.
     pub(super) shrunk: Vec<f32>,
+    /// What tools take from the log-odds of all arms.
+    pub(super) burden: f32,
 }
 
 /// The group of each statistic, as an index into [`Factor::HEAD`].
@@ -107,6 +110,7 @@ impl Traces {
         // Of what all models have in common only the sum is shown.
         let lift: f32 = ability.lift.iter().map(|(arm, weight)| weight * reading.log_odds[*arm]).sum();
         odds.moved[READING] += lift - ability.usual_lift;
+        odds.moved[TOOLS] -= self.opinions.burden;
         let groups = groups();
         for (arm, weight) in &ability.parts {
             let (level, common, own) = parts.arms.weights(*arm);
@@ -253,6 +257,29 @@ mod tests {
                 assert!((said - quality).abs() < 1e-5, "{odds:?} says {said}, and the head says {quality}");
             }
         }
+    }
+
+    #[test]
+    fn tools_that_the_head_was_never_taught_are_a_burden_to_all_models_alike() {
+        let tools = "\n\nAvailable functions:\n{\"name\":\"weather\",\"description\":\"Weather of a city\"}";
+        let hard = format!("Weather in Rome and then also in Oslo and Bergen{tools}");
+        let easy = format!("Weather in Rome{tools}");
+        let place = Factor::HEAD.iter().position(|factor| *factor == Factor::Tools).unwrap();
+        let mut taught = bent();
+        taught.parts.input.scale[stats::PLAIN..].fill(0.0);
+        let untaught = taught.clone();
+        taught.parts.input.scale[stats::PLAIN] = 1.0;
+        let told = |head: &Head, name: &str| {
+            let ability = head.ability(name, None, None).unwrap();
+            let of = |text: &str| odds(head, &head.read(&[0.4, 0.9], &TextStats::of(text)), &ability);
+            let ((odds, quality), (lighter, better)) = (of(&hard), of(&easy));
+            let sum = f64::from(odds.base + odds.moved.iter().sum::<f32>());
+            assert!((1.0 / (1.0 + (-sum).exp()) - quality).abs() < 1e-5, "{odds:?} and {quality}");
+            (odds.moved[place] - lighter.moved[place], better - quality)
+        };
+        let (plus, lost) = told(&untaught, "plus");
+        assert!(plus < -0.3 && lost > 0.0 && (plus - told(&untaught, "new-model").0).abs() < 1e-6);
+        assert!(told(&taught, "plus").0.abs() < 0.1);
     }
 
     #[test]

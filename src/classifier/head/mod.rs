@@ -11,8 +11,11 @@
 //! 4. **Familiarity.** A prompt far from all training prompts is judged by text statistics alone: there the trunk and
 //!    the memory would be confidently wrong, while length and digits still work. Differences between the models of a
 //!    source are trusted only near that source's prompts ([`Description::trust`]).
-//! 5. **Attribution.** What moved a model's log-odds away from its usual ones, as an exact sum ([`attribution`]).
-//! 6. **By-products.** A whitened, bounded `z` for the bandit, a task label, expected output tokens.
+//! 5. **Tools.** How hard a question is says little of how hard it is to call the right tool for it. So where there are
+//!    tools it counts half for a head that was fitted to prompts without any, and what tools themselves are known to make
+//!    harder counts against all models alike ([`TextStats::burden_of_tools`]).
+//! 6. **Attribution.** What moved a model's log-odds away from its usual ones, as an exact sum ([`attribution`]).
+//! 7. **By-products.** A whitened, bounded `z` for the bandit, a task label, expected output tokens.
 //!
 //! A model that was never measured gets an [`Ability`] from models that it is said to be like, from a score, or from
 //! both; the estimate says which ([`ability`]). A head is one safetensors file ([`artefact`]). It names the encoder,
@@ -199,7 +202,13 @@ impl Head {
             known.iter().zip(plain).map(|(known, plain)| familiarity * known + (1.0 - familiarity) * plain).collect();
         let mut log_odds = mixed.clone();
         self.description.shrink(&near, &mut log_odds);
+        let untaught = stats.offers_tools() && !parts.input.knows_tools();
+        if untaught {
+            parts.even_out(&usual, &mut log_odds);
+        }
         let shrunk = log_odds.iter().zip(mixed).map(|(after, before)| after - before).collect();
+        let burden = if untaught { stats.burden_of_tools() } else { 0.0 };
+        log_odds.iter_mut().for_each(|odds| *odds -= burden);
         let task = parts.task(&x);
         HeadReading {
             z: parts.z.of(&latent),
@@ -207,7 +216,7 @@ impl Head {
             task,
             log_odds,
             log_tokens: parts.arms.log_tokens(&latent),
-            traces: Traces::of(parts, task, &x, &latent, Opinions { recalled, tasks, shrunk }),
+            traces: Traces::of(parts, task, &x, &latent, Opinions { recalled, tasks, shrunk, burden }),
         }
     }
 

@@ -100,6 +100,11 @@ impl Input {
         x
     }
 
+    /// Whether any prompt that it was fitted to offered tools; if none did, their statistics have no spread.
+    pub fn knows_tools(&self) -> bool {
+        self.scale.iter().skip(stats::PLAIN).any(|scale| *scale > 0.0)
+    }
+
     /// The statistics within an input.
     pub fn statistics<'a>(&self, x: &'a [f32]) -> &'a [f32] {
         &x[x.len().saturating_sub(self.mean.len())..]
@@ -231,6 +236,14 @@ fn with_level(rows: &Matrix, x: &[f32]) -> Vec<f32> {
 }
 
 impl Parts {
+    /// Takes half of what moves all models of a source alike from their `usual` log-odds out of them.
+    pub(super) fn even_out(&self, usual: &[f32], log_odds: &mut [f32]) {
+        for shelf in &self.memory.shelves {
+            let alike = mean_of(shelf, |arm| log_odds[arm] - usual[arm]);
+            shelf.arms.iter().for_each(|arm| log_odds[*arm] -= alike / 2.0);
+        }
+    }
+
     /// The most likely task label.
     pub fn task(&self, x: &[f32]) -> Option<usize> {
         let (weights, level) = self.tasks.values.split_at_checked(x.len() * self.tasks.columns)?;

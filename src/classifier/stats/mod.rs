@@ -128,6 +128,12 @@ impl TextStats {
         self.values[PLAIN] > 0.0
     }
 
+    /// What the tools take from the log-odds of a good answer (or add, below 0), for a head that was never taught what
+    /// tools do; 0 without tools.
+    pub fn burden_of_tools(&self) -> f32 {
+        tools::burden(&self.values[PLAIN..])
+    }
+
     /// A statistic by its name; 0 for a name that does not exist.
     pub fn get(&self, name: &str) -> f32 {
         NAMES.iter().position(|other| *other == name).map_or(0.0, |at| self.values[at])
