@@ -64,12 +64,15 @@ impl Pacer {
         &self.settings
     }
 
-    /// Changes the budget. The learned price stays where the new rate is not higher. Otherwise it is reset, as it would
-    /// be too high, and a price rises within a few requests but falls within hours.
+    /// Changes the budget, and keeps what was learned: at a higher rate the price is lower by the same factor, as if what
+    /// is given for money stayed the same. The rest is soon learned: on the way from a negligible price to the right one
+    /// a twelfth of a budget would be overspent, while one that is twice too high is halved by a hundredth unspent.
     pub fn set_budget(&mut self, settings: PacerSettings) {
         let rate = |settings: &PacerSettings| settings.budget_usd / settings.window_s.max(1e-9);
-        if rate(&settings) > rate(&self.settings) {
-            self.log_price = self.log_price.min(self.negligible().ln());
+        let raised = rate(&settings) / rate(&self.settings).max(1e-300);
+        if raised > 1.0 {
+            let least = self.log_price.min(self.negligible().ln());
+            self.log_price = (self.log_price - raised.ln()).max(least);
         }
         self.settings = settings;
         let budget = settings.budget_usd;
@@ -166,24 +169,30 @@ const PRICE_HIGH: f64 = 1e7;
 mod tests {
     use super::*;
 
+    fn hourly(budget_usd: f64) -> PacerSettings {
+        PacerSettings { budget_usd, window_s: 3600.0 }
+    }
+
     /// Requests at one a second, each to be answered by one of two models: dear and good, or cheap and a little worse,
-    /// the gap differing from request to request. Returns dollars spent over the budget, as a share, after `skip`
-    /// seconds.
-    fn drive(budget_per_hour: f64, seconds: u32, skip: u32) -> f64 {
-        let settings = PacerSettings { budget_usd: budget_per_hour, window_s: 3600.0 };
-        let mut pacer = Pacer::new(settings, 0.0, 0.0);
+    /// the gap differing from request to request. Returns the dollars spent.
+    fn ask(pacer: &mut Pacer, seconds: std::ops::Range<u32>) -> f64 {
         let mut spent = 0.0;
-        for second in 0..seconds {
+        for second in seconds {
             let gap = f64::from(second.wrapping_mul(2_654_435_761) >> 8) / f64::from(1u32 << 24) * 0.2;
             let price = pacer.cost_per_usd(f64::from(second));
             let dear = gap - price * 0.01 > -price * 0.0005;
             let cost = if dear { 0.01 } else { 0.0005 };
             pacer.spent(cost, f64::from(second));
-            if second >= skip {
-                spent += cost;
-            }
+            spent += cost;
         }
-        spent / (budget_per_hour * f64::from(seconds - skip) / 3600.0) - 1.0
+        spent
+    }
+
+    /// Dollars spent over the budget, as a share, after `skip` seconds.
+    fn drive(budget_per_hour: f64, seconds: u32, skip: u32) -> f64 {
+        let mut pacer = Pacer::new(hourly(budget_per_hour), 0.0, 0.0);
+        ask(&mut pacer, 0..skip);
+        ask(&mut pacer, skip..seconds) / (budget_per_hour * f64::from(seconds - skip) / 3600.0) - 1.0
     }
 
     #[test]
@@ -271,10 +280,24 @@ mod tests {
         assert!(worth(&pacer) > 1.0, "a cent decides all: {}", worth(&pacer));
         let kept = pacer;
         pacer.set_budget(PacerSettings { budget_usd: 500.0, window_s: 3600.0 });
-        assert!(worth(&pacer) < 0.01, "{}", worth(&pacer));
+        assert!(worth(&pacer) < 0.02, "{}", worth(&pacer));
         pacer = kept;
         pacer.set_budget(PacerSettings { budget_usd: 0.04, window_s: 3600.0 });
         assert!(worth(&pacer) > 1.0);
+    }
+
+    #[test]
+    fn a_budget_that_is_raised_keeps_what_was_learned() {
+        for raised in [1.02, 1.2, 2.0, 4.0] {
+            let (before, after) = (hourly(5.0), hourly(5.0 * raised));
+            let mut pacer = Pacer::new(before, 0.0, 0.0);
+            ask(&mut pacer, 0..7200);
+            pacer.set_budget(after);
+            let spent = ask(&mut pacer, 7200..7500) / (after.budget_usd / 12.0);
+            assert!(spent < 1.2, "raised by {raised}: {spent} of the rate in the first five minutes");
+            let spent = ask(&mut pacer, 7500..11_100) / after.budget_usd;
+            assert!((spent - 1.0).abs() < 0.03, "raised by {raised}: {spent}");
+        }
     }
 
     #[test]
