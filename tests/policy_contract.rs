@@ -122,6 +122,40 @@ proptest! {
     }
 
     #[test]
+    fn who_is_half_as_curious_tries_half_as_much_and_says_so(
+        policy in any_policy(),
+        log in prop::collection::vec(seen(5), 0..60),
+        priors in prop::collection::vec(0.0f64..=1.0, 1..8),
+        kind in prop::sample::select(vec!["", "code", "math"]),
+        (curiosity, chance) in (0.0f64..=1.0, 0.0f64..1.0),
+    ) {
+        let names = names(8);
+        let mut snapshot = Snapshot::new(settings(policy)).unwrap();
+        learn(&mut snapshot, &names, &log);
+        let (candidates, tradeoff) = (candidates(&names, &priors), Tradeoff::default());
+        let context = Context { features: &[], space: SPACE, kind };
+        let of = |curiosity| snapshot.choose_as_curious(&context, &candidates, &tradeoff, curiosity, chance).unwrap();
+        let (none, some, full) = (of(0.0), of(curiosity), of(1.0));
+        prop_assert_eq!(&full, &snapshot.choose(&context, &candidates, &tradeoff, true, chance).unwrap());
+        prop_assert_eq!(&none, &snapshot.choose(&context, &candidates, &tradeoff, false, chance).unwrap());
+        prop_assert!((some.propensities.iter().sum::<f64>() - 1.0).abs() < 1e-9);
+        // The floor stays whatever the curiosity is.
+        let floor = if curiosity > 0.0 { snapshot.settings().floor(candidates.len()) } else { 0.0 };
+        for ((none, some), full) in none.propensities.iter().zip(&some.propensities).zip(&full.propensities) {
+            prop_assert!(*some >= floor - 1e-12);
+            let expected = curiosity * full + (1.0 - curiosity) * none;
+            prop_assert!((some - expected).abs() <= floor * priors.len() as f64 + 1e-12, "{} {}", some, expected);
+        }
+        // The draw goes by these propensities.
+        let (mut left, mut drawn) = (chance, None);
+        for (at, share) in some.propensities.iter().enumerate() {
+            left -= share;
+            drawn = drawn.or((left < 0.0).then_some(at));
+        }
+        prop_assert!(curiosity == 0.0 || drawn.is_none_or(|drawn| drawn == some.chosen));
+    }
+
+    #[test]
     fn without_exploration_the_best_by_utility_is_certain(
         policy in any_policy(),
         log in prop::collection::vec(seen(5), 0..60),

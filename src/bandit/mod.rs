@@ -12,7 +12,7 @@
 //!
 //! **How it explores.** One of the [`PolicyKind`]s, all under one contract (`tests/policy_contract.rs`): propensities
 //! sum to one, each eligible model keeps its floor, and with exploration off the best model by utility is chosen with
-//! certainty.
+//! certainty. Where nobody judges, fewer choices are drawn (`patience`).
 //!
 //! **How it explains.** An [`Attribution`] says how many points each factor moved a predicted quality.
 //!
@@ -25,6 +25,7 @@ mod drift;
 mod matrix;
 mod normal;
 mod pacer;
+mod patience;
 mod policy;
 mod posterior;
 mod predictive;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::attribution::Corrections;
 use super::context::{Candidate, Choice, Context, Grounds, Observation};
 use super::drift::Watch;
+use super::patience;
 use super::policy::best;
 use super::posterior::{Belief, Beliefs, Moments, Sums, fit};
 use super::predictive::PromptTerms;
@@ -259,6 +260,24 @@ impl Snapshot {
         explore: bool,
         chance: f64,
     ) -> Option<Choice> {
+        self.choose_as_curious(context, candidates, tradeoff, f64::from(u8::from(explore)), chance)
+    }
+
+    /// Share of its choices that may be try-outs, after `unjudged` choices in a row without a judgement.
+    pub fn curiosity(&self, unjudged: u64) -> f64 {
+        patience::curiosity(unjudged, self.learned_from)
+    }
+
+    /// [`choose`](Self::choose) where only a share of the choices may be try-outs: with probability `curiosity` it is
+    /// drawn, and else it is the best by utility. 0 = no exploration.
+    pub fn choose_as_curious(
+        &self,
+        context: &Context<'_>,
+        candidates: &[Candidate<'_>],
+        tradeoff: &Tradeoff,
+        curiosity: f64,
+        chance: f64,
+    ) -> Option<Choice> {
         if candidates.is_empty() {
             return None;
         }
@@ -284,8 +303,12 @@ impl Snapshot {
         let favourite = best(&utilities);
         let mut propensities = vec![0.0; candidates.len()];
         propensities[favourite] = 1.0;
+        let explore = curiosity > 0.0;
         if explore {
             propensities = self.settings.policy.probabilities(&utilities, &unknown, self.learned_from as f64);
+            propensities.iter_mut().for_each(|share| *share *= curiosity);
+            propensities[favourite] += 1.0 - curiosity;
+            // Whatever the curiosity is: a floor may be configured, to be kept.
             let floor = self.settings.floor(candidates.len());
             let rest = 1.0 - floor * candidates.len() as f64;
             propensities.iter_mut().for_each(|share| *share = floor + rest * share.max(0.0));

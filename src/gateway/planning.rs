@@ -71,6 +71,7 @@ impl Gateway {
             known: &policy.known,
             reading: reading.as_ref().map(|reading| &**reading),
             prior: &prior,
+            unjudged: self.learner.unjudged(),
             budget_price: self.budgets.price(now_s()),
             speeds: &self.speeds,
             lengths: &self.lengths,
@@ -132,6 +133,9 @@ impl Gateway {
 
     /// Hands a decision to the recorder; `dry_run` = the gateway makes no call. Never waits.
     pub fn record(&self, decision: &Decision, asked: PlanRequest<'_>, dry_run: bool) {
+        if decision.explore && decision.candidates.len() > 1 {
+            self.learner.note_sampled();
+        }
         let now_ms = jiff::Timestamp::now().as_millisecond();
         let recorder = &self.recorder;
         let (salt, prompts) = (recorder.salt(), recorder.keeps_prompts());

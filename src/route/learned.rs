@@ -6,7 +6,8 @@
 //!    tokens: the classifier's, corrected by how long this model's answers have been ([`Lengths`]).
 //! 3. **Time**: as measured, per token ([`Speeds`]); the median of the others for a model without a measurement.
 //! 4. **Utility** under the objective, with the budget's price added to its cost weight.
-//! 5. **Choice**: a draw by the policy, with known probabilities. No exploration where the request, a rule or the
+//! 5. **Choice**: a draw by the policy, with known probabilities; the less often, the longer nobody has judged an answer,
+//!    since then nothing is learned from try-outs ([`Snapshot::curiosity`]). No exploration where the request, a rule or the
 //!    configuration forbids it, inside a tool loop, or in a conversation under way: that one stays on its model unless
 //!    another promises clearly more utility.
 
@@ -40,6 +41,8 @@ pub struct Learned<'a> {
     pub reading: Result<&'a Reading, &'a Missed>,
     /// The estimate of a model, by name, without reading the prompt.
     pub prior: &'a dyn Fn(&str) -> Estimate,
+    /// Sampled choices in a row that nobody has judged.
+    pub unjudged: u64,
     /// Points of quality per US dollar, added to the objective's cost weight to keep the budget.
     pub budget_price: f64,
     /// How fast models answer.
@@ -111,7 +114,8 @@ pub(super) fn judge(
     };
     let in_loop = input.request.is_in_tool_loop();
     let explore = input.explore && !in_loop && stay.is_none();
-    let choice = learned.policy.choose(&context, &candidates, &input.tradeoff, explore, chance())?;
+    let curiosity = if explore { learned.policy.curiosity(learned.unjudged) } else { 0.0 };
+    let choice = learned.policy.choose_as_curious(&context, &candidates, &input.tradeoff, curiosity, chance())?;
     for (at, prediction) in predictions.iter_mut().enumerate() {
         prediction.quality = choice.qualities[at];
         prediction.utility = choice.utilities[at];

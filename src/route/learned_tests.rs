@@ -35,6 +35,7 @@ struct World {
     known: BTreeSet<ModelName>,
     speeds: Speeds,
     lengths: Lengths,
+    unjudged: u64,
     config: String,
 }
 
@@ -46,6 +47,7 @@ impl World {
             known: BTreeSet::new(),
             speeds: Speeds::default(),
             lengths: Lengths::default(),
+            unjudged: 0,
             config: format!("{WORLD}{config}"),
         }
     }
@@ -78,6 +80,7 @@ impl World {
             known: &self.known,
             reading: Err(&Missed::Disabled),
             prior: &prior,
+            unjudged: self.unjudged,
             budget_price: 0.0,
             speeds: &self.speeds,
             lengths: &self.lengths,
@@ -117,6 +120,31 @@ fn on(model: &str) -> Option<Stay> {
 
 fn chosen(plan: &Plan) -> &str {
     plan.decision.chosen.as_str()
+}
+
+#[test]
+fn after_many_choices_that_nobody_judged_few_are_try_outs() {
+    let mut world = World::new("");
+    let mut tried = |unjudged: u64| {
+        world.unjudged = unjudged;
+        let plans: Vec<Plan> = (0..200).map(|seed| world.ask(&request(), None, true, seed)).collect();
+        let count = plans.iter().filter(|plan| plan.decision.explored).count();
+        assert!(plans.iter().all(|plan| plan.decision.explore), "the log knows what else could have been chosen");
+        let of_dear = |plan: &Plan| {
+            plan.decision.candidates.iter().find(|it| it.model.as_str() == "dear").map_or(0.0, |it| it.propensity)
+        };
+        let propensity = of_dear(&plans[0]);
+        assert!(plans.iter().all(|plan| of_dear(plan) == propensity));
+        (propensity, count)
+    };
+    let (often, many) = tried(0);
+    assert!(often > 0.3 && many > 60, "{often} {many}");
+    assert_eq!(tried(500), (often, many));
+    let (rarely, few) = tried(5_000);
+    assert!((rarely - often / 10.0).abs() < 1e-4 && few < 20, "{rarely} {few}");
+    world.judge("dear", 0.5);
+    world.unjudged = 5_000;
+    assert_eq!(world.policy.curiosity(world.unjudged), 1.0, "two hundred judgements buy patience");
 }
 
 #[test]

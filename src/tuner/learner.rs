@@ -4,6 +4,7 @@
 //! go through one queue to one task ([`LearnerTask`]), so that no two of them overlap.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -50,6 +51,7 @@ impl Learner {
             switches: ArcSwap::from_pointee(switches),
             settings: ArcSwap::from_pointee(settings.clone()),
             last: Mutex::default(),
+            unjudged: AtomicU64::new(0),
         });
         Ok((Self { shared: Arc::clone(&shared), commands }, LearnerTask::new(shared, taken_in, orders)))
     }
@@ -57,6 +59,16 @@ impl Learner {
     /// The policy in force.
     pub fn live(&self) -> Arc<LivePolicy> {
         self.shared.live.load_full()
+    }
+
+    /// Sampled choices since the last judgement.
+    pub fn unjudged(&self) -> u64 {
+        self.shared.unjudged.load(Ordering::Relaxed)
+    }
+
+    /// Notes that a choice was sampled, which somebody may judge.
+    pub fn note_sampled(&self) {
+        self.shared.unjudged.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Whether the policy acts on a conversation whose hash lies at `position` in [0, 1): inside the rollout's share.

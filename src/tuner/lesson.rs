@@ -43,6 +43,14 @@ pub struct Lessons {
     pub unjudged: Vec<Lesson>,
 }
 
+impl Lessons {
+    /// Sampled choices since the newest judged one, as far as they are kept.
+    pub(super) fn since_judged(&self) -> u64 {
+        let newest = self.learned.iter().filter(|lesson| lesson.signal.is_none()).map(|lesson| lesson.at_ms).max();
+        self.unjudged.iter().filter(|lesson| newest.is_none_or(|newest| lesson.at_ms > newest)).count() as u64
+    }
+}
+
 /// The kind of evidence that a gain is estimated from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]

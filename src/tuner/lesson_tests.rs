@@ -153,6 +153,17 @@ fn unrated(count: u64, empty: [u64; 2]) -> Lessons {
 }
 
 #[test]
+fn a_signal_is_no_judgement_and_answers_since_the_last_one_are_counted() {
+    let mut lessons = unrated(300, [0, 40]);
+    assert!(!lessons.learned.is_empty(), "signals teach");
+    assert_eq!(lessons.since_judged(), 300);
+    let mut entry = judged(FeedbackKind::Correct(true));
+    entry.decision.at_ms = 200;
+    lessons.learned.extend(lesson(&entry));
+    assert_eq!(lessons.since_judged(), 100);
+}
+
+#[test]
 fn the_newest_unjudged_answers_are_kept_whichever_come_first() {
     let map = RewardMap::default();
     let entry = |number: u64| {

@@ -1,6 +1,7 @@
 //! What the handle ([`Learner`](super::Learner)) and the task ([`LearnerTask`](super::LearnerTask)) share: the state
 //! that the handle reads and the task changes, and the commands that go from one to the other.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -46,6 +47,8 @@ pub(super) struct Shared {
     pub(super) switches: ArcSwap<Switches>,
     pub(super) settings: ArcSwap<Learning>,
     pub(super) last: Mutex<LastRetune>,
+    /// Sampled choices since the last judgement. In memory: the first retune counts those of the log.
+    pub(super) unjudged: AtomicU64,
 }
 
 /// How long holds are as configured.
@@ -75,6 +78,8 @@ impl Shared {
             hold_until_ms: switches.hold_until_ms,
             space: live.policy.space().to_owned(),
             settings: *live.policy.settings(),
+            unjudged: self.unjudged.load(Ordering::Relaxed),
+            curiosity: live.policy.curiosity(self.unjudged.load(Ordering::Relaxed)),
             models: live.policy.arms().collect(),
             last_retune: self.last.lock().clone(),
         }
@@ -117,6 +122,10 @@ pub struct LearnerStatus {
     pub space: String,
     /// The bandit's settings.
     pub settings: Settings,
+    /// Sampled choices since the last judgement.
+    pub unjudged: u64,
+    /// Share of its choices that may be try-outs, where these are allowed: less than 1 after many that nobody judged.
+    pub curiosity: f64,
     /// What it believes of each model.
     pub models: Vec<ArmSummary>,
     /// The last retune.

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -52,6 +53,9 @@ const MAX_READ: usize = 20_000;
 /// as times of a clock that was ahead; until then the clock may be behind, as that of a machine without a battery is
 /// until the network sets it.
 const CLOCK_SETTLES_AFTER: Duration = Duration::from_secs(600);
+
+/// The result of a retune that has nothing to learn from.
+const NOTHING_JUDGED: &str = "nothing in the decision log is judged yet, and try-outs become rare while nothing is";
 
 /// Newest decisions that are searched for one whose prompt was read.
 const NEWEST: usize = 100;
@@ -297,9 +301,6 @@ impl Worker {
     /// Takes the judgements of some decisions into the live policy.
     fn take_in(&mut self, ids: &[DecisionId], now_ms: i64) -> Result<(), StoreError> {
         let settings = self.shared.settings.load_full();
-        if !settings.enabled {
-            return Ok(());
-        }
         let mut lessons = Vec::new();
         let once: BTreeSet<&DecisionId> = ids.iter().collect();
         for id in once {
@@ -310,6 +311,13 @@ impl Worker {
                 continue;
             }
             let Some(lesson) = Lesson::of(&entry, false, &settings.reward) else { continue };
+            if lesson.signal.is_none() {
+                // Whoever learns from it, here or offline: there is somebody who judges.
+                self.shared.unjudged.store(0, Ordering::Relaxed);
+            }
+            if !settings.enabled {
+                continue;
+            }
             if lesson.signal.is_some() {
                 // A signal's weight depends on how often other models have it: the next retune computes that.
                 self.due = true;
@@ -443,11 +451,15 @@ impl Worker {
         let began = Instant::now();
         let settings = self.shared.settings.load_full();
         let store = self.shared.store.clone();
+        let is_first = self.retuned.is_none();
         // Before anything can fail: the next try waits its time all the same.
         self.retuned = Some(began);
         self.size_at_retune = Some(store.log_size());
         let collected = lesson::collect(&store, &Span::up_to(read_at_ms), settings.window, &settings.reward)?;
         let lessons = &collected.learned;
+        if is_first {
+            self.shared.unjudged.fetch_max(collected.since_judged(), Ordering::Relaxed);
+        }
         self.follow_head(read_at_ms)?;
         self.retuned = Some(began);
         self.catch_up(lessons);
@@ -486,7 +498,7 @@ impl Worker {
                 "nothing is judged yet, but for what the decision log has of times still to come: was the clock set back?"
                     .to_owned()
             }
-            _ if lessons.is_empty() => "nothing in the decision log is judged yet".to_owned(),
+            _ if lessons.is_empty() => NOTHING_JUDGED.to_owned(),
             _ if !is_new => format!("nothing is new since version {version}"),
             Ruling::Promote => format!("version {version} took over: {reason}"),
             Ruling::Wait => format!("version {version} waits: {reason}"),

@@ -209,6 +209,16 @@ async fn without_feedback_nothing_drifts() {
     assert_eq!(propensities(&town).await, before);
     let status = town.policy().await["status"].clone();
     assert_eq!((&status["live"], &status["revision"]), (&json!(1), &json!(0)), "{status}");
+    // Two dry runs were sampled, too. Nobody judged any: after some hundreds more, fewer will be try-outs.
+    assert_eq!((&status["unjudged"], &status["curiosity"]), (&json!(152), &json!(1.0)), "{status}");
+    town.rating = true;
+    let learner = town.gateway.app.gateway.learner.clone();
+    let mut number = 150;
+    while town.rated.load(Ordering::Relaxed) == 0 {
+        town.visit(number).await;
+        number += 1;
+    }
+    settle(|| learner.unjudged() < 152, "a judgement was not noticed").await;
     town.gateway.stop().await;
 }
 

@@ -134,6 +134,12 @@ fn state(gateway: &Gateway, status: &LearnerStatus, learned: &Learning) -> Marku
             }
         }
         @if !status.last_retune.result.is_empty() { p.muted { "The last retune: " (status.last_retune.result) "." } }
+        @if status.curiosity < 1.0 {
+            p.muted {
+                "Nobody judged the last " (count(status.unjudged)) " choices, so only " (percent(status.curiosity))
+                " of the choices may be try-outs; all of them again once somebody judges."
+            }
+        }
         @if let Some(until) = status.hold_until_ms.filter(|until| *until > Timestamp::now().as_millisecond()) {
             div.alert.warn role="status" {
                 (icon("alert"))
