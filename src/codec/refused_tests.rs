@@ -60,6 +60,14 @@ fn who_does_not_think_beside_tools_is_told_not_to() {
         let (body, dropped) = passed(&gpt, ask(json!({ "tools": tools, "reasoning_effort": asked })));
         assert_eq!((&body["reasoning_effort"], !dropped.is_empty()), (&json!("none"), lost), "{asked}");
     }
+    // The older form of tools counts as well.
+    let functions = json!([{ "name": "f", "parameters": { "type": "object" } }]);
+    for (asked, lost) in [(Value::Null, false), (json!("none"), false), (json!("high"), true)] {
+        let (body, dropped) = passed(&gpt, ask(json!({ "functions": functions, "reasoning_effort": asked })));
+        assert_eq!((&body["reasoning_effort"], !dropped.is_empty()), (&json!("none"), lost), "{asked}");
+        assert_eq!(body["functions"], functions);
+    }
+    assert_eq!(passed(&gpt, ask(json!({ "functions": [] }))).0.get("reasoning_effort"), None);
     let (body, dropped) = passed(&gpt, ask(json!({ "tools": [], "reasoning_effort": "minimal" })));
     assert_eq!((&body["reasoning_effort"], dropped.len()), (&json!("low"), 0));
     assert_eq!(passed(&gpt, ask(json!({}))).0.get("reasoning_effort"), None);

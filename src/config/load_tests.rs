@@ -41,6 +41,8 @@ fn the_default_file_says_what_the_code_defaults_to() {
     {
         assert!(loaded.models.contains_key(name), "{name}");
     }
+    // Of `functions`, the older form of tools, DeepSeek's documentation does not speak.
+    assert!(loaded.providers["deepseek"].quirks.cannot.contains("functions"));
 }
 
 #[test]

@@ -250,6 +250,14 @@ impl ChatRequest {
         self.extensions.get("n").and_then(Value::as_f64).map_or(1, |choices| choices as u64)
     }
 
+    /// Whether it brings tools, of whatever type, or `functions`, their older form in Chat Completions.
+    pub fn brings_tools(&self) -> bool {
+        let functions = || self.extensions.get("functions").and_then(Value::as_array);
+        !self.tools.is_empty()
+            || self.extensions.contains_key("tools")
+            || functions().is_some_and(|functions| !functions.is_empty())
+    }
+
     /// What a model must be able to do beyond text.
     pub fn needs(&self) -> Needs {
         let has_image = |parts: &[Part]| parts.iter().any(|part| matches!(part, Part::Image { .. }));
@@ -260,8 +268,7 @@ impl ChatRequest {
                     .iter()
                     .any(|part| matches!(part, Part::ToolResult { content, .. } if has_image(content)))
         });
-        let tools = !self.tools.is_empty()
-            || self.extensions.contains_key("tools")
+        let tools = self.brings_tools()
             || self.messages.iter().any(|message| {
                 message.parts.iter().any(|part| matches!(part, Part::ToolCall { .. } | Part::ToolResult { .. }))
             });

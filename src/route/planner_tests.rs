@@ -180,6 +180,17 @@ fn a_named_model_that_cannot_carry_a_field_is_an_error_that_names_it() {
 }
 
 #[test]
+fn tools_in_their_older_form_need_who_can_call_tools() {
+    let mut old = request("auto");
+    old.extensions.insert("functions".into(), serde_json::json!([{ "name": "f" }]));
+    let plan = ask_in(Dialect::OpenAi, "", &old, 1).unwrap();
+    assert_eq!(names(&plan), ["large"]);
+    assert!(plan.decision.excluded.iter().any(|excluded| excluded.reason == "it cannot call tools"));
+    old.extensions.insert("functions".into(), serde_json::json!([]));
+    assert_eq!(names(&ask_in(Dialect::OpenAi, "", &old, 1).unwrap()).len(), 2);
+}
+
+#[test]
 fn what_one_dialect_alone_knows_goes_to_a_backend_of_that_dialect() {
     let config = "
 [providers.claude]

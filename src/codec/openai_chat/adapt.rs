@@ -109,8 +109,7 @@ pub(super) fn thinks(target: &Target<'_>) -> bool {
 /// Whether `target` refuses the request unless thinking is switched off: some models do not think where there are
 /// tools, others not where they must call one.
 pub(super) fn must_not_think(target: &Target<'_>, request: &ChatRequest) -> bool {
-    let tools = !request.tools.is_empty() || request.extensions.contains_key("tools");
-    let beside_tools = tools && thinks(target) && target.refuses(Refusal::ThinkingWithTools);
+    let beside_tools = request.brings_tools() && thinks(target) && target.refuses(Refusal::ThinkingWithTools);
     beside_tools || thinks_by_itself(target) && request.must_call()
 }
 
@@ -186,7 +185,8 @@ fn reasoning_in_own_field(target: &Target<'_>, body: &mut Map<String, Value>, dr
 
 /// Says how much to think in the form that the model understands.
 fn adapt_effort(target: &Target<'_>, body: &mut Map<String, Value>, dropped: &mut Vec<String>) {
-    let tools = body.get("tools").and_then(Value::as_array).is_some_and(|tools| !tools.is_empty());
+    let brings = |tools: &str| body.get(tools).and_then(Value::as_array).is_some_and(|tools| !tools.is_empty());
+    let tools = brings("tools") || brings("functions");
     let off = target.reasoning && body.get("reasoning_effort") == Some(&json!("none"));
     let choice = body.get("tool_choice").and_then(messages::decode_choice);
     let forced = choice.is_some_and(|choice| choice.demands_call());
