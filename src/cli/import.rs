@@ -18,7 +18,7 @@ use crate::train::dataset::foreign::{Called, Imported, import};
 /// Read an export back, or make a data set of other programs' files
 ///
 /// An export of `pointsman export` (JSON lines or Parquet) goes back into the decision log of a gateway that is not
-/// running; entries that are there already stay as they are.
+/// running; to entries that are there already only an outcome and feedback that they lack are added.
 ///
 /// Other files become a data set for `train`, `evaluate` and `replay` (--dataset DIR): recorded outcomes of this
 /// project, RouterBench and LLMRouterBench tables (CSV, JSON, JSON lines; one column or one row for each model), and
@@ -87,6 +87,9 @@ fn into_log(args: &ImportArgs) -> anyhow::Result<ExitCode> {
     let done = read?;
     saved?;
     println!("{} entries imported, {} were there already", done.new, done.known);
+    if done.grown > 0 {
+        println!("{} of these got an outcome or feedback that they lacked", done.grown);
+    }
     if done.left_out > 0 {
         println!(
             "{} feedbacks left out: they are beyond the {MOST_FEEDBACK} that a decision may have, or have a value or an id that the gateway refuses, too",
@@ -139,6 +142,8 @@ struct Done {
     new: u64,
     /// Entries that were there.
     known: u64,
+    /// Entries of the log that got an outcome or feedback.
+    grown: u64,
     /// Feedbacks that the log does not take.
     left_out: u64,
 }
@@ -147,6 +152,7 @@ impl Done {
     fn add(&mut self, more: &Self) {
         self.new += more.new;
         self.known += more.known;
+        self.grown += more.grown;
         self.left_out += more.left_out;
     }
 }
@@ -156,12 +162,15 @@ fn append(store: &Store, entries: Vec<Entry>) -> Result<Done, StoreError> {
     let (mut decisions, mut outcomes, mut feedback) = (Vec::new(), Vec::new(), Vec::new());
     // A file may have an entry twice, as two exports that were joined.
     let (mut begun, mut ended) = (HashSet::new(), HashSet::new());
+    let (mut there_before, mut grown) = (HashSet::new(), HashSet::new());
     let mut done = Done::default();
     for entry in entries {
         let id = entry.decision.id;
         let there = store.entry(id)?;
         let has_ended = there.as_ref().is_some_and(|there| there.outcome.is_some());
         let has_ended = has_ended || entry.outcome.is_some() && !ended.insert(id);
+        there_before.extend(there.as_ref().map(|_| id));
+        grown.extend(entry.outcome.as_ref().filter(|_| there.is_some() && !has_ended).map(|_| id));
         outcomes.extend(entry.outcome.filter(|_| !has_ended));
         let said = entry.feedback.len();
         let before = feedback.len();
@@ -174,6 +183,9 @@ fn append(store: &Store, entries: Vec<Entry>) -> Result<Done, StoreError> {
         }
     }
     let stored = store.append(&decisions, &outcomes, &mut feedback)?;
+    let added = feedback.iter().zip(&stored).filter(|(_, stored)| **stored == Stored::New);
+    grown.extend(added.map(|(said, _)| said.decision).filter(|id| there_before.contains(id)));
+    done.grown = grown.len() as u64;
     done.new = decisions.len() as u64;
     done.left_out += stored.iter().filter(|it| **it == Stored::TooMany).count() as u64;
     Ok(done)
@@ -225,7 +237,7 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::AtomicU64;
 
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::store::on_disk_with;
@@ -245,7 +257,7 @@ mod tests {
             path
         };
         let files = [export("many.jsonl", &[64 << 10; 20]), export("large.jsonl", &[5, 1 << 20, 5])];
-        assert_eq!(read_into(&store, &files[..1]).unwrap(), Done { new: 20, known: 0, left_out: 0 });
+        assert_eq!(read_into(&store, &files[..1]).unwrap(), Done { new: 20, ..Done::default() });
         let error = format!("{:#}", read_into(&store, &files).unwrap_err());
         assert!(error.starts_with("0 entries are imported and 20 were there already, none after these: "), "{error}");
         assert!(error.ends_with("is full"), "{error}");
@@ -261,11 +273,33 @@ mod tests {
         let entry = json!({ "decision": { "id": id, "at_ms": 1, "chosen": "a" }, "feedback": feedback });
         let entry: Entry = serde_json::from_value(entry).unwrap();
         let first = append(&store, vec![entry.clone()]).unwrap();
-        assert_eq!(first, Done { new: 1, known: 0, left_out: 4 });
+        assert_eq!(first, Done { new: 1, left_out: 4, ..Done::default() });
         let second = append(&store, vec![entry]).unwrap();
-        assert_eq!(second, Done { new: 0, known: 1, left_out: 4 });
+        assert_eq!(second, Done { known: 1, left_out: 4, ..Done::default() });
         let there = store.entry(crate::protocol::DecisionId(id)).unwrap().unwrap();
         assert_eq!(there.feedback.len(), MOST_FEEDBACK);
+    }
+
+    #[test]
+    fn what_a_later_export_adds_to_known_entries_is_counted() {
+        let store = Store::in_memory().unwrap();
+        let ids: Vec<_> = (0..3).map(|_| uuid::Uuid::now_v7()).collect();
+        let ended = |at: usize| json!({ "id": ids[at], "at_ms": 2, "status": "ok", "attempts": 1, "failovers": 0 });
+        let judged = |at: usize| json!([{ "id": "f", "decision": ids[at], "at_ms": 3, "kind": { "correct": true } }]);
+        let export = |more: [(Value, Value); 3]| -> Vec<Entry> {
+            let entries = more.into_iter().enumerate().map(|(at, (outcome, feedback))| {
+                let decision = json!({ "id": ids[at], "at_ms": 1, "chosen": "a" });
+                serde_json::from_value(json!({ "decision": decision, "outcome": outcome, "feedback": feedback }))
+                    .unwrap()
+            });
+            entries.collect()
+        };
+        let none = || (Value::Null, json!([]));
+        let early = append(&store, export([(ended(0), json!([])), none(), none()])).unwrap();
+        assert_eq!(early, Done { new: 3, ..Done::default() });
+        let late = || export([(ended(0), judged(0)), (ended(1), judged(1)), none()]);
+        assert_eq!(append(&store, late()).unwrap(), Done { known: 3, grown: 2, ..Done::default() });
+        assert_eq!(append(&store, late()).unwrap(), Done { known: 3, ..Done::default() });
     }
 
     #[test]
@@ -279,7 +313,7 @@ mod tests {
             serde_json::from_value::<Entry>(json!({ "decision": decision, "outcome": outcome })).unwrap()
         };
         let done = append(&store, vec![entry("first", 0), entry("second", 1), entry("third", 2)]).unwrap();
-        assert_eq!(done, Done { new: 1, known: 2, left_out: 0 });
+        assert_eq!(done, Done { new: 1, known: 2, ..Done::default() });
         let there = store.entry(crate::protocol::DecisionId(id)).unwrap().unwrap();
         assert_eq!((&*there.decision.reason, there.outcome.unwrap().attempts), ("first", 1));
     }
