@@ -495,6 +495,8 @@ fn values_of_a_form_of_their_own_are_looked_at() {
         ("[server]\ncors_origins = ['https://x.example/']", "server.cors_origins[0]: "),
         ("[server]\ncors_origins = ['https://a.example', 'https://Y.example']", "server.cors_origins[1]: "),
         ("[server]\ncors_origins = ['nonsense']", "server.cors_origins[0]: "),
+        ("[server]\ncors_origins = ['http://localhost:*']", "server.cors_origins[0]: "),
+        ("[server]\ncors_origins = ['https://*.x.example']", "server.cors_origins[0]: "),
         ("[admin]\nlisten = '127.0.0.1:3100'", "admin.listen: 127.0.0.1:3100 is taken by server.listen = "),
         ("[server]\nlisten = '0.0.0.0:3200'", "admin.listen: 127.0.0.1:3200 is taken by server.listen = "),
         ("[admin]\nlisten = '[::]:3100'", "admin.listen: [::]:3100 is taken by server.listen = 127.0.0.1:3100"),

@@ -8,7 +8,8 @@ pub(super) fn check_addresses(config: &Config, bad: &mut impl FnMut(String, Stri
     for (index, origin) in config.server.cors_origins.iter().enumerate() {
         if origin != "*" && !is_origin(origin) {
             let what = format!(
-                "`{origin}` is no origin: write scheme://host or scheme://host:port, in lower case, and no more"
+                "`{origin}` is no origin: write scheme://host or scheme://host:port, in lower case, and no more; \
+                 only `*` alone stands for others, and for any"
             );
             bad(format!("server.cors_origins[{index}]"), what);
         }
@@ -55,5 +56,6 @@ fn is_origin(text: &str) -> bool {
     let authority = rest.parse::<http::uri::Authority>();
     !scheme.is_empty()
         && letters(scheme)
+        && !rest.contains('*')
         && authority.is_ok_and(|known| known.as_str() == rest.to_ascii_lowercase() && !rest.contains('@'))
 }
