@@ -203,7 +203,7 @@ fn what_is_wrong_of_a_deployment_is_told_at_its_place() {
     let errors = with_file(text).unwrap_err().0;
     for told in [
         "models.m.deployments[1].provider: there is no provider `opnai`; did you mean `openai`? (",
-        "models.m.deployments[1].weight: must be 0 or more (",
+        "models.m.deployments[1].weight: must be from 0 to a million (",
         "models.m.deployments[2]: `openai/m` is listed twice: ",
     ] {
         let found = |line: &&String| line.starts_with(told) && line.ends_with("my.toml)");
@@ -520,6 +520,8 @@ fn values_of_a_form_of_their_own_are_looked_at() {
         ("[access]\ndeny = ['10.0.0.1']", "access.deny[0]: "),
         ("[server]\ndata_dir = ''", "server.data_dir: "),
         ("[models.gpt-4o]\nupstream = ''", "models.gpt-4o.upstream: "),
+        ("[models.gpt-4o]\nprice = { input = 1e308 }", "models.gpt-4o.price.input: "),
+        ("[models.gpt-4o]\nweight = 1e7", "models.gpt-4o.weight: "),
         ("[classifier.hub]\nendpoint = 'banana'", "classifier.hub.endpoint: "),
         ("[server]\nlisten = 'localhost:3100'", "server.listen: "),
     ] {

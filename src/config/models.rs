@@ -47,6 +47,9 @@ pub enum Refusal {
     ThinkingWithTools,
 }
 
+/// The largest price, weight or factor: with more, sums of costs would not stay numbers.
+pub const LARGEST: f64 = 1e6;
+
 /// A model. Live. The defaults are those of a model without a description.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

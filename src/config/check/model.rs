@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::config::layers::join;
 use crate::config::nearest::did_you_mean;
-use crate::config::{Config, Model, Names};
+use crate::config::{Config, LARGEST, Model, Names};
 use crate::protocol::{ModelName, NamedObjective};
 
 pub(super) fn check_model(
@@ -37,12 +37,12 @@ pub(super) fn check_model(
             let hint = did_you_mean(&deployment.provider, config.providers.keys().map(String::as_str));
             bad(format!("{path}.provider"), format!("there is no provider `{}`{hint}", deployment.provider));
         }
-        if !(deployment.weight.is_finite() && deployment.weight >= 0.0) {
-            bad(format!("{path}.weight"), "must be 0 or more".into());
+        if !(0.0..=LARGEST).contains(&deployment.weight) {
+            bad(format!("{path}.weight"), "must be from 0 to a million".into());
         }
     }
-    if !(model.weight.is_finite() && model.weight >= 0.0) {
-        bad(format!("{path}.weight"), "must be 0 or more".into());
+    if !(0.0..=LARGEST).contains(&model.weight) {
+        bad(format!("{path}.weight"), "must be from 0 to a million".into());
     }
     let price = &model.price;
     let prices = [
@@ -52,15 +52,15 @@ pub(super) fn check_model(
         ("cache_write", price.cache_write),
     ];
     for (key, price) in prices {
-        if price.is_some_and(|price| !(price.is_finite() && price >= 0.0)) {
-            bad(format!("{path}.price.{key}"), "must be 0 or more US dollars per million tokens".into());
+        if price.is_some_and(|price| !(0.0..=LARGEST).contains(&price)) {
+            bad(format!("{path}.price.{key}"), "must be from 0 to a million US dollars per million tokens".into());
         }
     }
     if let Some(long) = &price.long_prompt {
         let path = format!("{path}.price.long_prompt");
         for (key, factor) in [("input_factor", long.input_factor), ("output_factor", long.output_factor)] {
-            if !(factor.is_finite() && factor > 0.0) {
-                bad(format!("{path}.{key}"), "must be more than 0; 2.0 = twice the price".into());
+            if !(factor > 0.0 && factor <= LARGEST) {
+                bad(format!("{path}.{key}"), "must be more than 0, up to a million; 2.0 = twice the price".into());
             }
         }
     }

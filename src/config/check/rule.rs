@@ -3,7 +3,7 @@
 use super::amounts::check_objective;
 use super::model::check_reference;
 use crate::config::layers::join;
-use crate::config::{Config, Model, Names, Rule, Search};
+use crate::config::{Config, LARGEST, Model, Names, Rule, Search};
 
 pub(super) fn check_rule(
     index: usize,
@@ -29,8 +29,8 @@ pub(super) fn check_rule(
     for model in named {
         check_reference(&path, model, config, names, bad);
     }
-    if rule.weights.values().any(|weight| !(weight.is_finite() && *weight >= 0.0)) {
-        bad(format!("{path}.weights"), "a weight must be 0 or more".into());
+    if rule.weights.values().any(|weight| !(0.0..=LARGEST).contains(weight)) {
+        bad(format!("{path}.weights"), "a weight must be from 0 to a million".into());
     }
     for (key, what) in Search::new(&rule.when).err().unwrap_or_default() {
         bad(format!("{path}.when.{key}"), what);
