@@ -245,7 +245,11 @@ pub(super) fn models() -> Frames {
     Frames::json(200, &json!({ "object": "list", "data": data }))
 }
 
-/// `POST /embeddings`: vectors of eight numbers that depend on the text or on the ids of tokens, as lists or in base64.
+/// Numbers of a vector where nobody asks for another count, and most that may be asked for.
+const DIMENSIONS: (u64, u64) = (8, 4096);
+
+/// `POST /embeddings`: vectors of as many numbers as wanted, which depend on the text or on the ids of tokens, as lists
+/// or in base64.
 pub(super) fn embeddings(body: &Value) -> Frames {
     // Each input with its count of tokens. A list of ids is one input, as a text is.
     let one = |input: &Value| match input {
@@ -268,8 +272,15 @@ pub(super) fn embeddings(body: &Value) -> Frames {
             "'input' must be text, ids of tokens, or lists of them",
         );
     };
+    let (usual, most) = DIMENSIONS;
+    let wanted = &body["dimensions"];
+    let dimensions = if wanted.is_null() { Some(usual) } else { wanted.as_u64() };
+    let Some(dimensions) = dimensions.filter(|count| (1..=most).contains(count)) else {
+        let why = format!("'dimensions' must be a whole number from 1 to {most}");
+        return Vendor::OpenAi.error(400, "invalid_request_error", &why);
+    };
     let vector = |text: &str| {
-        let numbers = (0..8).map(|at| Dice::new(5).about(text).about(at).normal() as f32);
+        let numbers = (0..dimensions).map(|at| Dice::new(5).about(text).about(at).normal() as f32);
         let vector: Vec<f32> = numbers.collect();
         let packed = body["encoding_format"] == "base64";
         if packed { json!(codec::vector_in_base64(&vector)) } else { json!(vector) }
@@ -302,6 +313,17 @@ mod tests {
         let numbers: Vec<f32> = serde_json::from_value(vector("float")).unwrap();
         assert_eq!(numbers.len(), 8);
         assert_eq!(vector("base64"), codec::vector_in_base64(&numbers));
+    }
+
+    #[test]
+    fn vectors_have_as_many_numbers_as_wanted() {
+        let count = |wanted: Value| {
+            let frames = embeddings(&json!({ "model": "m", "input": "hello", "dimensions": wanted }));
+            let answer: Value = serde_json::from_slice(&frames.pieces.concat()).unwrap();
+            answer["data"][0]["embedding"].as_array().map(Vec::len)
+        };
+        assert_eq!([json!(null), json!(1), json!(256)].map(count), [Some(8), Some(1), Some(256)]);
+        assert_eq!([json!(0), json!(-3), json!("8"), json!(1.5), json!(1_000_000)].map(count), [None; 5]);
     }
 
     #[test]
