@@ -145,18 +145,29 @@ const OF_OLLAMA: [&str; 8] = [
     "/api/version",
 ];
 
+/// What the vendors' clients add to their base URL.
+const NAMED_BY_CLIENTS: [&str; 4] = ["/chat/completions", "/responses", "/messages", "/embeddings"];
+
 async fn not_found(uri: http::Uri, headers: http::HeaderMap) -> Rejection {
     let path = uri.path();
-    let message = if path.starts_with("/v1/responses/") || path.starts_with("/v1/conversations") {
+    Rejection::new(dialect_of_asker(path, &headers), ApiError::new(ErrorKind::NotFound, no_endpoint(path)))
+}
+
+/// Why there is nothing at `path`, and what there is instead.
+fn no_endpoint(path: &str) -> &'static str {
+    let asked = path.trim_end_matches('/');
+    let is_one = || !asked.starts_with("/api/admin") && ENDPOINTS.contains(&asked);
+    if asked != path && is_one() {
+        "there is no such endpoint, but there is one without the slash at the end"
+    } else if path.starts_with("/v1/responses/") || path.starts_with("/v1/conversations") {
         "Pointsman keeps no answers: of the Responses API there is POST /v1/responses alone, with the whole input"
-    } else if ["/chat/completions", "/responses", "/messages"].iter().any(|end| path.ends_with(end)) {
+    } else if NAMED_BY_CLIENTS.iter().any(|end| asked.ends_with(end)) {
         "there is no such endpoint: OpenAI's clients take http://HOST:PORT/v1 as their base URL, Anthropic's http://HOST:PORT (some with /v1, too)"
-    } else if OF_OLLAMA.contains(&path) {
+    } else if OF_OLLAMA.contains(&asked) {
         codec::NO_OLLAMA
     } else {
         "there is no such endpoint; see /openapi.json on the admin listener"
-    };
-    Rejection::new(dialect_of_asker(path, &headers), ApiError::new(ErrorKind::NotFound, message))
+    }
 }
 
 async fn wrong_method(method: http::Method, uri: http::Uri, headers: http::HeaderMap) -> Response {
@@ -197,4 +208,27 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
             .allow_headers(AllowHeaders::mirror_request())
             .expose_headers(tower_http::cors::Any),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_asks_at_a_wrong_address_is_told_the_right_one() {
+        for (path, told) in [
+            ("/chat/completions", "their base URL"),
+            ("/v2/embeddings/", "their base URL"),
+            ("/v1/v1/messages", "their base URL"),
+            ("/v1/chat/completions/", "without the slash"),
+            ("/v1/messages/", "without the slash"),
+            ("/v1/responses/", "without the slash"),
+            ("/v1/responses/resp_1", "keeps no answers"),
+            ("/api/tags/", codec::NO_OLLAMA),
+            ("/api/admin/policy/", "openapi.json"),
+            ("/", "openapi.json"),
+        ] {
+            assert!(no_endpoint(path).contains(told), "{path}: {}", no_endpoint(path));
+        }
+    }
 }
