@@ -643,3 +643,12 @@ fn an_old_claude_is_told_to_think_in_no_word_that_it_refuses() {
         assert_eq!(dropped, lost, "{more}");
     }
 }
+
+#[test]
+fn a_body_for_the_responses_api_is_known_where_it_does_not_belong() {
+    let read = |body: &[u8]| decode_request(Dialect::OpenAi, body).map(drop).map_err(|error| error.message);
+    let told = read(br#"{"model":"m","input":"hello"}"#).unwrap_err();
+    assert!(told.contains("messages is missing") && told.contains("/v1/responses"), "{told}");
+    assert_eq!(read(br#"{"model":"m"}"#), Err("messages is missing".to_owned()));
+    assert_eq!(read(br#"{"messages":[{"role":"user","content":"x"}],"input":"y"}"#), Ok(()));
+}

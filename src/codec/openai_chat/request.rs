@@ -17,6 +17,11 @@ use crate::protocol::{ApiError, ChatRequest, Dialect, Effort, Part, Reasoning, R
 /// Reads a request.
 pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
     let mut fields = Object::parse(body)?;
+    if fields.peek("messages").is_none() && fields.peek("input").is_some() {
+        // Some programs (Cursor) send it here.
+        let what = "messages is missing, and there is `input`: such a body is for /v1/responses";
+        return Err(ApiError::invalid(what).at("messages"));
+    }
     let values = fields.messages()?;
     let (stream, stream_usage) = streaming(&mut fields)?;
     let mut leftovers = Map::new();

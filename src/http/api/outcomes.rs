@@ -86,8 +86,9 @@ async fn take(gateway: &Gateway, body: Body) -> Result<(StatusCode, Json<Value>)
 }
 
 fn status(text: Option<&str>) -> Result<OutcomeStatus, ApiError> {
-    let invalid = || ApiError::invalid("must be ok, cancelled, error, timeout, or another error code").at("status");
-    match text.ok_or_else(invalid)? {
+    const WORDS: &str = "ok, cancelled, error, timeout, or another error code";
+    let invalid = || ApiError::invalid(format!("must be {WORDS}")).at("status");
+    match text.ok_or_else(|| ApiError::invalid(format!("status is missing: {WORDS}")).at("status"))? {
         "ok" => Ok(OutcomeStatus::Ok),
         "cancelled" => Ok(OutcomeStatus::Cancelled),
         "error" => Ok(OutcomeStatus::Failed(ErrorKind::Upstream)),
@@ -105,6 +106,16 @@ fn finish_reason(word: &str) -> FinishReason {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_status_that_is_missing_is_told_as_such() {
+        let said = |text| status(text).map_err(|error| (error.message, error.param));
+        assert_eq!(said(Some("timeout")), Ok(OutcomeStatus::Failed(ErrorKind::Timeout)));
+        let at = Some("status".to_owned());
+        let words = "ok, cancelled, error, timeout, or another error code";
+        assert_eq!(said(Some("fine")), Err((format!("must be {words}"), at.clone())));
+        assert_eq!(said(None), Err((format!("status is missing: {words}"), at)));
+    }
 
     #[test]
     fn the_reason_of_an_end_is_taken_as_vendors_give_it() {
