@@ -7,8 +7,9 @@
 //! request may cost a cent or a thousandth of one.
 //!
 //! A second term is proportional to what was over- or underspent so far in the window, and what was overspent is paid
-//! back within a window, so that the *sum* comes out right and not only the rate. Traffic comes in bursts and rests at night: what a pause saves, up to a whole budget,
-//! may be spent, and while any of it is left the price does not rise. Pure: the caller passes the time and the cost.
+//! back within a window, so that the *sum* comes out right and not only the rate. Traffic comes in bursts and rests at
+//! night: what a pause saves, up to a whole budget, may be spent, and while any of it is left the price does not rise.
+//! Pure: the caller passes the time and the cost.
 
 use serde::{Deserialize, Serialize};
 
