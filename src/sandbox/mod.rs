@@ -16,6 +16,7 @@ mod fixed;
 mod frames;
 mod ollama;
 mod openai;
+mod openai_responses;
 mod profile;
 pub mod prompts;
 pub mod score;

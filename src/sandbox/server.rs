@@ -22,7 +22,7 @@ use super::frames::{self, Frames};
 use super::profile::{Pace, Profile};
 use super::vendor::Vendor;
 use super::watch::{Traffic, Watch};
-use super::{anthropic, ollama, openai};
+use super::{anthropic, ollama, openai, openai_responses};
 
 /// The API key that every vendor here accepts, and any key that begins with it.
 pub const KEY: &str = "sandbox-key";
@@ -31,7 +31,7 @@ pub const KEY: &str = "sandbox-key";
 const KEY_VARIABLE: &str = "POINTSMAN_SANDBOX_KEY";
 
 /// The endpoints to which faults apply.
-const CHAT_PATHS: [&str; 3] = ["/v1/chat/completions", "/v1/messages", "/api/chat"];
+const CHAT_PATHS: [&str; 4] = ["/v1/chat/completions", "/v1/responses", "/v1/messages", "/api/chat"];
 
 /// Requests that are remembered.
 const MAX_SEEN: usize = 4096;
@@ -294,6 +294,7 @@ fn reply(
     let answer_to = |query: &Query| answer_to(shared, query, fault);
     match (vendor, path, post) {
         (Vendor::OpenAi | Vendor::DeepSeek, "/v1/chat/completions", true) => openai::chat(vendor, body, answer_to),
+        (Vendor::OpenAi, "/v1/responses", true) => openai_responses::chat(body, answer_to),
         (Vendor::OpenAi | Vendor::DeepSeek, "/v1/models", false) => openai::models(),
         (Vendor::OpenAi, "/v1/embeddings", true) | (Vendor::Ollama, "/v1/embeddings", true) => {
             openai::embeddings(body)
