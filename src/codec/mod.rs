@@ -43,7 +43,7 @@ use serde_json::{Map, Value};
 use crate::config::Quirks;
 use crate::config::Refusal;
 use crate::protocol::{
-    ApiError, CacheWish, ChatRequest, ChatResponse, Dialect, FinishReason, Message, Part, Role, Usage,
+    ApiError, CacheWish, ChatRequest, ChatResponse, Dialect, FinishReason, Message, Part, Reasoning, Role, Usage,
 };
 
 pub use embeddings::{embedded_tokens, embeddings_in_base64, vector_in_base64};
@@ -204,7 +204,7 @@ pub fn encode_request(target: &Target<'_>, request: &ChatRequest) -> Result<Enco
         Dialect::Anthropic => anthropic_messages::request::encode(target, &request),
         Dialect::Ollama => ollama_chat::request::encode(target, &request),
         Dialect::Native => Err(ApiError::invalid("our own dialect is spoken to clients only")),
-        Dialect::Responses => Err(ApiError::invalid("OpenAI's Responses are spoken to clients only")),
+        Dialect::Responses => openai_responses::backend::request::encode(target, &request),
     }
 }
 
@@ -245,9 +245,26 @@ pub fn obstacle(client: Dialect, backend: Dialect, request: &ChatRequest) -> Opt
         Dialect::OpenAi => openai_chat::request::obstacle(client, request),
         Dialect::Anthropic => anthropic_messages::request::obstacle(client, request),
         Dialect::Ollama => ollama_chat::request::obstacle(client, request),
-        Dialect::Native | Dialect::Responses => None,
+        Dialect::Responses => openai_responses::backend::obstacle(client, request),
+        Dialect::Native => None,
     };
     field.map(|field| own_name(client, &field).into_owned())
+}
+
+/// Whether a model in OpenAI's dialect is to be asked in Responses: it does not think beside tools in Chat Completions,
+/// the request has some and does not say that it is not to think, and loses nothing by it.
+pub fn is_for_responses(target: &Target<'_>, request: &ChatRequest) -> bool {
+    target.dialect == Dialect::OpenAi
+        && target.quirks.responses
+        && openai_chat::adapt::not_beside_tools(target)
+        && !request.tools.is_empty()
+        && !request.reasoning.as_ref().is_some_and(Reasoning::is_off)
+        && obstacle(Dialect::Native, Dialect::Responses, request).is_none()
+}
+
+/// Whether a request that Responses refuses with this error may be taken in Chat Completions.
+pub fn may_be_taken_in_chat(error: &ApiError) -> bool {
+    openai_responses::backend::may_be_taken_in_chat(error)
 }
 
 /// Whether the request demands a tool call but offers no tools.
@@ -379,7 +396,8 @@ pub fn decode_response(dialect: Dialect, body: &[u8]) -> Result<ChatResponse, Ap
         Dialect::OpenAi => openai_chat::response::decode(body),
         Dialect::Anthropic => anthropic_messages::response::decode(body),
         Dialect::Ollama => ollama_chat::response::decode(body),
-        Dialect::Native | Dialect::Responses => Err(unreadable()),
+        Dialect::Responses => openai_responses::backend::response::decode(body),
+        Dialect::Native => Err(unreadable()),
     })
 }
 
@@ -398,7 +416,8 @@ pub fn counted(dialect: Dialect, body: &[u8]) -> Option<Usage> {
     match dialect {
         Dialect::OpenAi => serde_json::from_value::<openai_chat::WireUsage>(usage).ok().map(Into::into),
         Dialect::Anthropic => serde_json::from_value::<anthropic_messages::WireUsage>(usage).ok().map(Into::into),
-        Dialect::Ollama | Dialect::Native | Dialect::Responses => None,
+        Dialect::Responses => openai_responses::usage_of(&usage),
+        Dialect::Ollama | Dialect::Native => None,
     }
 }
 
@@ -558,6 +577,8 @@ fn unreadable() -> ApiError {
 mod alike_tests;
 #[cfg(test)]
 mod arguments_tests;
+#[cfg(test)]
+mod asked_in_responses_tests;
 #[cfg(test)]
 mod caching_tests;
 #[cfg(test)]

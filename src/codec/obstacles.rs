@@ -135,9 +135,25 @@ pub(super) fn is_routers(field: &str) -> bool {
     ROUTERS.contains(&field)
 }
 
-/// Whether `backend` has a field that OpenAI's dialect lacks and its clients send to servers that know it.
+/// Whether `backend` has a field under the name that clients of another dialect give it.
 pub(super) fn is_known(backend: Dialect, field: &str, value: &Value) -> bool {
-    backend == Dialect::Ollama && field == "min_p" && value.is_number()
+    match backend {
+        Dialect::Ollama => field == "min_p" && value.is_number(),
+        // Nothing is stored there in any case.
+        Dialect::Responses => is_shared_by_responses(field, value) || field == "store" && *value == false,
+        Dialect::OpenAi | Dialect::Anthropic | Dialect::Native => false,
+    }
+}
+
+/// Whether OpenAI's two dialects share a field.
+pub(super) fn is_shared_by_responses(field: &str, value: &Value) -> bool {
+    match field {
+        "prompt_cache_key" | "prompt_cache_retention" | "prompt_cache_options" | "safety_identifier" => true,
+        "metadata" => value.is_object(),
+        // Anthropic's values: `auto` means something else here, and is the default.
+        "service_tier" => value != "auto" && value != "standard_only",
+        _ => false,
+    }
 }
 
 /// Whether `backend` may lose a field that it does not know.
@@ -147,10 +163,10 @@ pub(super) fn is_harmless(backend: Dialect, field: &str) -> bool {
     }
     let found = HARMLESS.iter().find(|(name, _)| *name == field);
     found.is_some_and(|(_, lost_by)| match backend {
-        Dialect::OpenAi => *lost_by != LostBy::Anthropic,
+        Dialect::OpenAi | Dialect::Responses => *lost_by != LostBy::Anthropic,
         Dialect::Anthropic => *lost_by != LostBy::OpenAi,
         Dialect::Ollama => true,
-        Dialect::Responses | Dialect::Native => false,
+        Dialect::Native => false,
     })
 }
 

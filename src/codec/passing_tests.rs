@@ -102,6 +102,8 @@ const MODEST: Quirks = Quirks {
     reasoning_effort: false,
     thinking: false,
     files: false,
+    responses: false,
+    thought_summaries: true,
     prefill: false,
     longest_call_id: None,
     most_tools: None,

@@ -43,6 +43,7 @@ enum Frames {
 #[derive(Debug)]
 enum DialectDecoder {
     OpenAi(openai_chat::stream::Decoder),
+    Responses(openai_responses::backend::stream::Decoder),
     Anthropic(anthropic_messages::stream::Decoder),
     Ollama(ollama_chat::stream::Decoder),
 }
@@ -52,7 +53,7 @@ impl DialectDecoder {
         match self {
             Self::OpenAi(decoder) => decoder.broken_off(),
             // Say it as an error.
-            Self::Anthropic(_) | Self::Ollama(_) => None,
+            Self::Responses(_) | Self::Anthropic(_) | Self::Ollama(_) => None,
         }
     }
 
@@ -60,7 +61,7 @@ impl DialectDecoder {
     fn tells_error(&self) -> bool {
         match self {
             Self::OpenAi(decoder) => decoder.tells_error(),
-            Self::Anthropic(_) | Self::Ollama(_) => true,
+            Self::Responses(_) | Self::Anthropic(_) | Self::Ollama(_) => true,
         }
     }
 }
@@ -84,9 +85,13 @@ impl StreamDecoder {
     /// A decoder at the start of a stream.
     pub fn new(dialect: Dialect) -> Self {
         let (frames, dialect) = match dialect {
-            Dialect::OpenAi | Dialect::Responses | Dialect::Native => {
+            Dialect::OpenAi | Dialect::Native => {
                 (Frames::Events(Events::default()), DialectDecoder::OpenAi(openai_chat::stream::Decoder::default()))
             }
+            Dialect::Responses => (
+                Frames::Events(Events::default()),
+                DialectDecoder::Responses(openai_responses::backend::stream::Decoder::default()),
+            ),
             Dialect::Anthropic => (
                 Frames::Events(Events::default()),
                 DialectDecoder::Anthropic(anthropic_messages::stream::Decoder::default()),
@@ -166,7 +171,7 @@ impl StreamDecoder {
         match &mut self.state.dialect {
             DialectDecoder::OpenAi(decoder) => decoder.end(out),
             DialectDecoder::Anthropic(decoder) => decoder.end(out),
-            DialectDecoder::Ollama(_) => {}
+            DialectDecoder::Responses(_) | DialectDecoder::Ollama(_) => {}
         }
         self.state.name_calls(&mut out[from..]);
         self.state.end = if self.broken_off().is_some() { End::Broken } else { End::Unmarked };
@@ -188,8 +193,8 @@ impl StreamDecoder {
         let said_all = match &self.state.dialect {
             DialectDecoder::OpenAi(decoder) => decoder.has_said_all(),
             DialectDecoder::Anthropic(decoder) => decoder.has_said_all(),
-            // Says all of its end at once.
-            DialectDecoder::Ollama(_) => false,
+            // Say all of their end at once.
+            DialectDecoder::Responses(_) | DialectDecoder::Ollama(_) => false,
         };
         said_all && self.state.end == End::Open
     }
@@ -199,8 +204,8 @@ impl StreamDecoder {
         self.has_said_all()
             && match &self.state.dialect {
                 DialectDecoder::OpenAi(decoder) => decoder.is_at_end(),
-                // Names its reason apart from the answer.
-                DialectDecoder::Anthropic(_) | DialectDecoder::Ollama(_) => true,
+                // Name their reason apart from the answer.
+                DialectDecoder::Responses(_) | DialectDecoder::Anthropic(_) | DialectDecoder::Ollama(_) => true,
             }
     }
 
@@ -235,6 +240,7 @@ impl DecoderState {
         // A frame that cannot be read leaves nothing of the answer behind, and is read once more.
         let decoded = characters::read(data, |data| match &mut self.dialect {
             DialectDecoder::OpenAi(decoder) => decoder.decode(data, out),
+            DialectDecoder::Responses(decoder) => decoder.decode(data, out),
             DialectDecoder::Anthropic(decoder) => decoder.decode(data, out),
             DialectDecoder::Ollama(decoder) => decoder.decode(data, out),
         });

@@ -367,8 +367,12 @@ const OLLAMA_STREAM: &str = concat!(
     "{\"model\":\"m\",\"message\":{\"role\":\"assistant\",\"content\":\"\"},\"done\":true,\"done_reason\":\"stop\",\"prompt_eval_count\":10,\"eval_count\":5}\n",
 );
 
-pub(super) const STREAMS: [(Dialect, &str); 3] =
-    [(Dialect::OpenAi, OPENAI_STREAM), (Dialect::Anthropic, ANTHROPIC_STREAM), (Dialect::Ollama, OLLAMA_STREAM)];
+pub(super) const STREAMS: [(Dialect, &str); 4] = [
+    (Dialect::OpenAi, OPENAI_STREAM),
+    (Dialect::Responses, super::asked_in_responses_tests::STREAM),
+    (Dialect::Anthropic, ANTHROPIC_STREAM),
+    (Dialect::Ollama, OLLAMA_STREAM),
+];
 
 pub(super) fn decode_in(dialect: Dialect, pieces: &[&[u8]]) -> Vec<StreamEvent> {
     let mut decoder = StreamDecoder::new(dialect);
@@ -565,7 +569,7 @@ pub(super) fn conversation() -> impl Strategy<Value = Vec<Message>> {
     })
 }
 
-fn request() -> impl Strategy<Value = ChatRequest> {
+pub(super) fn request() -> impl Strategy<Value = ChatRequest> {
     let choice = prop_oneof![
         Just(None),
         Just(Some(ToolChoice::Auto)),
@@ -658,7 +662,7 @@ proptest! {
     }
 
     #[test]
-    fn any_split_of_a_stream_decodes_the_same(which in 0..3_usize, cuts in vec(0..2000_usize, 0..12)) {
+    fn any_split_of_a_stream_decodes_the_same(which in 0..STREAMS.len(), cuts in vec(0..2000_usize, 0..12)) {
         let (dialect, stream) = STREAMS[which];
         let bytes = stream.as_bytes();
         let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut % bytes.len()).collect();
@@ -671,7 +675,7 @@ proptest! {
     }
 
     #[test]
-    fn a_stream_says_the_same_in_another_dialect(which in 0..3_usize, into_anthropic in any::<bool>()) {
+    fn a_stream_says_the_same_in_another_dialect(which in 0..STREAMS.len(), into_anthropic in any::<bool>()) {
         let (dialect, stream) = STREAMS[which];
         let events = decode_in(dialect, &[stream.as_bytes()]);
         let other = if into_anthropic { Dialect::Anthropic } else { Dialect::OpenAi };

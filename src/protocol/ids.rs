@@ -129,7 +129,7 @@ impl fmt::Display for RequestId {
 pub enum Dialect {
     /// OpenAI Chat Completions and its many look-alikes.
     OpenAi,
-    /// OpenAI Responses. Client side only.
+    /// OpenAI Responses; upstream for models that do not think beside tools in Chat Completions.
     Responses,
     /// Anthropic Messages.
     Anthropic,

@@ -11,13 +11,13 @@ use super::super::json::whole;
 use super::super::openai_chat::request::{effort_of, effort_text, effort_within};
 use super::blocks::is_blank;
 use super::ids::{self, Ids};
-use super::is_vendors;
+use super::{is_claudes, is_signed};
 use crate::config::Refusal;
 use crate::protocol::{ChatRequest, Effort, Message, Part, Reasoning, Role};
 
 /// Whether `target` takes the request as it is; most requests do. Looks only at the decoded form.
 pub(crate) fn takes(target: &Target<'_>, request: &ChatRequest) -> bool {
-    let unsigned = |part: &Part| matches!(part, Part::Thinking { signature: None, .. });
+    let unsigned = |part: &Part| matches!(part, Part::Thinking { .. }) && !is_signed(part);
     target.can_answer(request.max_tokens)
         && !(request.sampling.is_unusual() && target.refuses(Refusal::Sampling))
         && request.reasoning.as_ref().is_none_or(|reasoning| takes_reasoning(target, reasoning))
@@ -71,8 +71,7 @@ enum Stage {
 }
 
 fn stage(turn: &Message) -> Stage {
-    let thought =
-        |part: &Part| matches!(part, Part::Thinking { signature: Some(_), .. } | Part::RedactedThinking { .. });
+    let thought = |part: &Part| is_signed(part) || matches!(part, Part::RedactedThinking { .. });
     match turn.role {
         Role::User if turn.parts.iter().any(Part::is_tool_result) => Stage::Results,
         Role::User => Stage::Asked,
@@ -255,5 +254,5 @@ fn fit_ids(turns: &mut [Value]) {
 }
 
 fn is_unsigned(block: &Value) -> bool {
-    block["type"] == "thinking" && !block["signature"].as_str().is_some_and(is_vendors)
+    block["type"] == "thinking" && !block["signature"].as_str().is_some_and(is_claudes)
 }

@@ -7,7 +7,7 @@ use super::super::characters;
 use super::super::documents::Pdf;
 use super::super::json::{Object, missing, wrong_type};
 use super::super::raw;
-use super::is_vendors;
+use super::{is_claudes, is_vendors};
 use crate::protocol::{ApiError, ImageSource, Part};
 
 /// Reads `content`: a string, or blocks. Unknown fields are noted in `leftovers`.
@@ -114,10 +114,10 @@ pub(crate) fn encode(parts: &[Part], path: &str, dropped: &mut Vec<String>) -> V
                 out.push(marked(block, cache_control.as_ref()));
             }
             // Anthropic takes only thinking that it signed itself.
-            Part::Thinking { text, signature: Some(signature) } => {
+            Part::Thinking { text, signature: Some(signature) } if is_claudes(signature) => {
                 out.push(json!({ "type": "thinking", "thinking": text, "signature": signature }));
             }
-            Part::Thinking { signature: None, .. } => dropped.push(format!("{path}.thinking")),
+            Part::Thinking { .. } => dropped.push(format!("{path}.thinking")),
             Part::RedactedThinking { data } => out.push(json!({ "type": "redacted_thinking", "data": data })),
             Part::Foreign { kind, value } if is_ours(kind, value) => out.push(value.clone()),
             Part::Foreign { kind, value } => match Pdf::of(kind, value) {

@@ -16,7 +16,8 @@ pub(super) mod stream;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
-use crate::protocol::{Compaction, FinishReason, Usage};
+use super::openai_responses::backend::thoughts::is_openais;
+use crate::protocol::{Compaction, FinishReason, Part, Usage};
 
 /// Stands for the signature of a thought that its vendor did not sign. Clients keep a streamed thought only if a
 /// signature came with it, and take one that is empty for no thought; what they send back with this mark is as unsigned
@@ -26,6 +27,16 @@ const UNSIGNED: &str = "pointsman-unsigned";
 /// Whether a signature is a vendor's. Look-alikes write empty ones.
 fn is_vendors(signature: &str) -> bool {
     !matches!(signature, "" | UNSIGNED)
+}
+
+/// Whether a signature is one that Anthropic may take: those of OpenAI's thoughts travel in the same field.
+fn is_claudes(signature: &str) -> bool {
+    is_vendors(signature) && !is_openais(signature)
+}
+
+/// Whether a thought is signed so that Anthropic may take it.
+fn is_signed(thought: &Part) -> bool {
+    matches!(thought, Part::Thinking { signature: Some(signature), .. } if is_claudes(signature))
 }
 
 /// `usage` on the wire.

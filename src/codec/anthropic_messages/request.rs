@@ -16,7 +16,7 @@ use super::super::openai_chat::schemas::can_be_strict;
 use super::super::{Encoded, Target, raw};
 use super::blocks::is_blank;
 use super::ids::Ids;
-use super::{adapt, blocks, markers, schemas};
+use super::{adapt, blocks, is_signed, markers, schemas};
 use crate::protocol::{
     ApiError, CacheWish, ChatRequest, Dialect, Effort, ImageSource, Message, Part, Reasoning, ResponseFormat, Role,
     Sampling, Tool, ToolChoice,
@@ -255,7 +255,7 @@ pub(crate) fn obstacle(client: Dialect, request: &ChatRequest) -> Option<String>
     // Blank texts and unsigned thinking are left out.
     let unsaid = |part: &Part| match part {
         Part::Text { text, .. } | Part::Refusal { text } => is_blank(text),
-        Part::Thinking { signature, .. } => signature.is_none(),
+        Part::Thinking { .. } => !is_signed(part),
         _ => false,
     };
     if request.messages.iter().all(|message| message.parts.iter().all(unsaid)) {

@@ -109,8 +109,12 @@ pub(super) fn thinks(target: &Target<'_>) -> bool {
 /// Whether `target` refuses the request unless thinking is switched off: some models do not think where there are
 /// tools, others not where they must call one.
 pub(super) fn must_not_think(target: &Target<'_>, request: &ChatRequest) -> bool {
-    let beside_tools = request.brings_tools() && thinks(target) && target.refuses(Refusal::ThinkingWithTools);
-    beside_tools || thinks_by_itself(target) && request.must_call()
+    request.brings_tools() && not_beside_tools(target) || thinks_by_itself(target) && request.must_call()
+}
+
+/// Whether `target` thinks, and refuses to where there are tools.
+pub(crate) fn not_beside_tools(target: &Target<'_>) -> bool {
+    thinks(target) && target.refuses(Refusal::ThinkingWithTools)
 }
 
 /// Whether `target` thinks unless the field `thinking` says not to. While it thinks, it refuses forced calls.
@@ -234,11 +238,16 @@ fn sign_calls(turn: &mut Value) {
     }
 }
 
+/// What stands for a call's id that is longer than `most` characters.
+pub(crate) fn short_id(id: &str, most: usize) -> Option<String> {
+    is_longer(id, most).then(|| hashed(id).chars().take(most).collect())
+}
+
 /// Replaces call ids that are longer than `most` characters, in calls and results alike.
 fn shorten_ids(turn: &mut Value, most: usize) {
     let shorten = |id: &mut Value| {
-        if let Some(long) = id.as_str().filter(|id| is_longer(id, most)) {
-            *id = Value::String(hashed(long).chars().take(most).collect());
+        if let Some(short) = id.as_str().and_then(|id| short_id(id, most)) {
+            *id = Value::String(short);
         }
     };
     turn.get_mut("tool_call_id").into_iter().for_each(shorten);

@@ -303,7 +303,7 @@ pub(super) fn is_ours(kind: &str) -> bool {
     matches!(kind, "input_audio" | "file" | "video_url" | "audio_url")
 }
 
-fn note_cache(part: &Part, path: &str, dropped: &mut Vec<String>) {
+pub(crate) fn note_cache(part: &Part, path: &str, dropped: &mut Vec<String>) {
     if part.cache_control().is_some() {
         dropped.push(format!("{path}.cache_control"));
     }

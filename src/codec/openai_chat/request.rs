@@ -200,7 +200,7 @@ pub(crate) fn effort_text(effort: Effort) -> &'static str {
 }
 
 /// The effort of a client's wish; `None` = thinking, as much as the model likes.
-pub(super) fn effort_for(reasoning: &Reasoning) -> Option<Effort> {
+pub(crate) fn effort_for(reasoning: &Reasoning) -> Option<Effort> {
     if reasoning.is_off() {
         return Some(Effort::None);
     }
@@ -229,7 +229,7 @@ fn is_shared(target: &Target<'_>, key: &str, value: &Value) -> bool {
 }
 
 /// Characters that a tool's name may have.
-const MAX_NAME_CHARS: usize = 64;
+pub(crate) const MAX_NAME_CHARS: usize = 64;
 
 /// Stop strings that a request may have.
 const MAX_STOPS: usize = 4;
@@ -311,7 +311,8 @@ pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encod
     Ok(Encoded { body: Bytes::from(Value::Object(out).to_string()), dropped })
 }
 
-fn encode_format(format: &ResponseFormat, dropped: &mut Vec<String>) -> Value {
+/// Writes the shape that an answer must have.
+pub(crate) fn encode_format(format: &ResponseFormat, dropped: &mut Vec<String>) -> Value {
     match format {
         ResponseFormat::JsonSchema { name, schema, strict, implied } => {
             let mut inner = json!({ "name": name, "schema": schema });

@@ -1,4 +1,5 @@
-//! OpenAI Responses ("API reference: Responses", "Streaming events", platform.openai.com), spoken to clients.
+//! OpenAI Responses ("API reference: Responses", "Streaming events", platform.openai.com), spoken to clients, and to OpenAI
+//! where Chat Completions would not let its models think ([`backend`]).
 //!
 //! What is particular: a conversation is a list of items, in which reasoning, calls and their results stand beside the
 //! messages; tools and schemas are not nested in a further object; an answer repeats fields of its request; a stream
@@ -10,6 +11,7 @@
 //! OpenAI can store conversations, answers and prompts, and run tools of its own. The gateway does neither: a request
 //! that needs it is refused with what to do instead. Reasoning travels through the client, see [`sealed`].
 
+pub(super) mod backend;
 mod custom;
 mod echo;
 mod input;

@@ -1,0 +1,458 @@
+//! OpenAI's Responses as a backend's dialect: what is asked there, how, and how its answers are read.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::tests::{decode_in, encoded, gist, openai, passed, request, target};
+use super::*;
+use crate::config::Quirks;
+use crate::protocol::{ErrorKind, StreamEvent, ToolCallDelta};
+
+pub(super) const STREAM: &str = concat!(
+    "event: response.created\ndata: {\"type\":\"response.created\",\"sequence_number\":0,\"response\":{\"id\":\"c1\",\"model\":\"m\",\"status\":\"in_progress\",\"output\":[]}}\n\n",
+    "event: response.output_item.added\ndata: {\"type\":\"response.output_item.added\",\"output_index\":0,\"item\":{\"id\":\"rs\",\"type\":\"reasoning\",\"summary\":[]}}\n\n",
+    "event: response.reasoning_summary_text.delta\ndata: {\"type\":\"response.reasoning_summary_text.delta\",\"output_index\":0,\"summary_index\":0,\"delta\":\"hm\"}\n\n",
+    "event: response.reasoning_summary_text.done\ndata: {\"type\":\"response.reasoning_summary_text.done\",\"output_index\":0,\"summary_index\":0,\"text\":\"hm\"}\n\n",
+    "event: response.output_item.done\ndata: {\"type\":\"response.output_item.done\",\"output_index\":0,\"item\":{\"id\":\"rs\",\"type\":\"reasoning\",\"summary\":[{\"type\":\"summary_text\",\"text\":\"hm\"}]}}\n\n",
+    "event: response.output_item.added\ndata: {\"type\":\"response.output_item.added\",\"output_index\":1,\"item\":{\"id\":\"msg\",\"type\":\"message\",\"content\":[],\"role\":\"assistant\"}}\n\n",
+    "event: response.output_text.delta\ndata: {\"type\":\"response.output_text.delta\",\"output_index\":1,\"content_index\":0,\"delta\":\"h\u{e9}llo\",\"logprobs\":[]}\n\n",
+    "event: response.output_text.done\ndata: {\"type\":\"response.output_text.done\",\"output_index\":1,\"content_index\":0,\"text\":\"h\u{e9}llo\"}\n\n",
+    "event: response.new_kind\ndata: {\"type\":\"response.new_kind\",\"delta\":[1],\"item\":7}\n\n",
+    "event: response.output_item.added\ndata: {\"type\":\"response.output_item.added\",\"output_index\":2,\"item\":{\"id\":\"fc\",\"type\":\"function_call\",\"call_id\":\"a\",\"name\":\"f\",\"arguments\":\"\"}}\n\n",
+    "event: response.function_call_arguments.delta\ndata: {\"type\":\"response.function_call_arguments.delta\",\"output_index\":2,\"item_id\":\"fc\",\"delta\":\"{\\\"x\\\"\"}\n\n",
+    "event: response.function_call_arguments.delta\ndata: {\"type\":\"response.function_call_arguments.delta\",\"output_index\":2,\"item_id\":\"fc\",\"delta\":\":1}\"}\n\n",
+    "event: response.function_call_arguments.done\ndata: {\"type\":\"response.function_call_arguments.done\",\"output_index\":2,\"item_id\":\"fc\",\"name\":\"f\",\"arguments\":\"{\\\"x\\\":1}\"}\n\n",
+    "event: response.completed\ndata: {\"type\":\"response.completed\",\"response\":{\"id\":\"c1\",\"model\":\"m\",\"status\":\"completed\",\"error\":null,\"output\":[{\"type\":\"reasoning\",\"summary\":[{\"type\":\"summary_text\",\"text\":\"hm\"}]},{\"type\":\"message\",\"content\":[{\"type\":\"output_text\",\"text\":\"h\u{e9}llo\"}]},{\"type\":\"function_call\",\"call_id\":\"a\",\"name\":\"f\",\"arguments\":\"{\\\"x\\\":1}\"}],\"usage\":{\"input_tokens\":10,\"input_tokens_details\":{\"cached_tokens\":4},\"output_tokens\":5,\"output_tokens_details\":{\"reasoning_tokens\":2},\"total_tokens\":15}}}\n\n",
+);
+
+// ------------------------------------------------------------------------------------------------------------ requests
+
+fn function() -> Value {
+    json!([{ "type": "function", "function": { "name": "f", "parameters": { "type": "object" } } }])
+}
+
+fn with(more: Value) -> ChatRequest {
+    let mut body = json!({ "model": "x", "messages": [{ "role": "user", "content": "q" }], "tools": function() });
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    openai(body)
+}
+
+fn is_asked_there(quirks: &Quirks, refuses: &[Refusal], request: &ChatRequest) -> bool {
+    let refuses = refuses.iter().copied().collect();
+    is_for_responses(&Target { refuses: &refuses, ..target(Dialect::OpenAi, quirks) }, request)
+}
+
+#[test]
+fn who_does_not_think_beside_tools_is_asked_in_responses_where_it_has_some() {
+    let there = Quirks { responses: true, ..Quirks::default() };
+    let beside_tools = [Refusal::ThinkingWithTools];
+    let asked = |request: &ChatRequest| is_asked_there(&there, &beside_tools, request);
+    for fine in [
+        json!({}),
+        json!({ "reasoning_effort": "high", "n": 1, "logprobs": false, "store": false, "stop": [] }),
+        json!({ "metadata": { "a": "b" }, "service_tier": "flex", "prompt_cache_key": "k", "verbosity": "low" }),
+        json!({ "tool_choice": "required", "parallel_tool_calls": false, "max_tokens": 16, "usage": { "include": true } }),
+    ] {
+        assert!(asked(&with(fine.clone())), "{fine}");
+    }
+    let name = json!([{ "role": "user", "name": "jo", "content": "q" }]);
+    let audio = json!([{ "role": "user", "content": [{ "type": "input_audio", "input_audio": { "data": "", "format": "wav" } }] }]);
+    let other_tool = json!([{ "type": "custom", "custom": { "name": "c" } }, function()[0]]);
+    for other in [
+        json!({ "tools": [] }),
+        json!({ "reasoning_effort": "none" }),
+        json!({ "reasoning": { "enabled": false } }),
+        json!({ "n": 2 }),
+        json!({ "logprobs": true }),
+        json!({ "web_search_options": {} }),
+        json!({ "prediction": { "type": "content", "content": "x" } }),
+        json!({ "logit_bias": { "1": 1 } }),
+        json!({ "modalities": ["text", "audio"] }),
+        json!({ "store": true }),
+        json!({ "seed": 7 }),
+        json!({ "stop": "x" }),
+        json!({ "frequency_penalty": 0.5 }),
+        json!({ "max_tokens": 15 }),
+        json!({ "messages": name }),
+        json!({ "messages": audio }),
+        json!({ "tools": other_tool }),
+        json!({ "newer": 1 }),
+    ] {
+        assert!(!asked(&with(other.clone())), "{other}");
+    }
+    assert!(!is_asked_there(&Quirks::default(), &beside_tools, &with(json!({}))), "a server without it");
+    assert!(!is_asked_there(&there, &[], &with(json!({}))), "a model that thinks in any case");
+    let mute = [Refusal::ThinkingWithTools, Refusal::ThinkingEffort];
+    assert!(!is_asked_there(&there, &mute, &with(json!({}))), "a model that is not told how much to think");
+}
+
+#[test]
+fn a_tool_loop_is_written_as_items() {
+    let request = decode_request(
+        Dialect::Anthropic,
+        json!({
+            "model": "x", "max_tokens": 500, "stream": true, "temperature": 0.5,
+            "system": [{ "type": "text", "text": "Be brief.", "cache_control": { "type": "ephemeral" } }],
+            "messages": [
+                { "role": "user", "content": [
+                    { "type": "text", "text": "What is it?" },
+                    { "type": "document", "source": { "type": "base64", "media_type": "application/pdf", "data": "AAAA" } },
+                ] },
+                { "role": "assistant", "content": [
+                    { "type": "thinking", "thinking": "hm", "signature": "openai:gAAAA" },
+                    { "type": "text", "text": "I look." },
+                    { "type": "tool_use", "id": "a", "name": "f", "input": { "x": 1 } },
+                    { "type": "thinking", "thinking": "not his", "signature": "EqQB" },
+                    { "type": "thinking", "thinking": "led to nothing", "signature": "openai:gAAAB" },
+                ] },
+                { "role": "user", "content": [
+                    { "type": "text", "text": "So?" },
+                    { "type": "tool_result", "tool_use_id": "a", "is_error": true, "content": [
+                        { "type": "text", "text": "no" },
+                        { "type": "image", "source": { "type": "base64", "media_type": "image/png", "data": "AAAA" } },
+                    ] },
+                ] },
+            ],
+            "tools": [{ "name": "f", "description": "d", "input_schema": { "type": "object" } }],
+            "tool_choice": { "type": "tool", "name": "f", "disable_parallel_tool_use": true },
+            "thinking": { "type": "adaptive" }, "output_config": { "effort": "high" },
+            "metadata": { "user_id": "u" },
+        })
+        .to_string()
+        .as_bytes(),
+    )
+    .unwrap();
+    let quirks = Quirks { responses: true, ..Quirks::default() };
+    let refuses = BTreeSet::from([Refusal::Sampling, Refusal::ThinkingWithTools]);
+    let gpt = Target { refuses: &refuses, ..target(Dialect::Responses, &quirks) };
+    let Encoded { body, dropped } = encode_request(&gpt, &request).unwrap();
+    let body: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(
+        body,
+        json!({
+            "model": "upstream-id",
+            "input": [
+                { "type": "message", "role": "system", "content": [{ "type": "input_text", "text": "Be brief." }] },
+                { "type": "message", "role": "user", "content": [
+                    { "type": "input_text", "text": "What is it?" },
+                    { "type": "input_file", "filename": "document.pdf", "file_data": "data:application/pdf;base64,AAAA" },
+                ] },
+                { "type": "reasoning", "summary": [{ "type": "summary_text", "text": "hm" }], "encrypted_content": "gAAAA" },
+                { "type": "message", "role": "assistant", "content": [{ "type": "output_text", "text": "I look." }] },
+                { "type": "function_call", "call_id": "a", "name": "f", "arguments": "{\"x\":1}" },
+                { "type": "function_call_output", "call_id": "a", "output": [
+                    { "type": "input_text", "text": "Error:" },
+                    { "type": "input_text", "text": "no" },
+                    { "type": "input_image", "image_url": "data:image/png;base64,AAAA" },
+                ] },
+                { "type": "message", "role": "user", "content": "So?" },
+            ],
+            "tools": [{
+                "type": "function", "name": "f", "description": "d", "strict": false,
+                "parameters": { "type": "object", "properties": {} },
+            }],
+            "tool_choice": { "type": "function", "name": "f" },
+            "parallel_tool_calls": false,
+            "max_output_tokens": 500,
+            "reasoning": { "summary": "auto", "effort": "high" },
+            "user": "u",
+            "store": false,
+            "include": ["reasoning.encrypted_content"],
+            "stream": true,
+        })
+    );
+    let lost =
+        ["messages[0].content[0].cache_control", "messages[2].thinking", "messages[2].thinking", "temperature"];
+    assert_eq!(dropped, lost);
+}
+
+#[test]
+fn what_a_chat_client_asks_for_is_asked_for_in_other_words() {
+    let schema = json!({ "type": "object", "properties": {}, "required": [], "additionalProperties": false });
+    let format = json!({ "type": "json_schema", "json_schema": { "name": "n", "schema": schema, "strict": true } });
+    let request = with(json!({
+        "response_format": format, "verbosity": "low", "metadata": { "a": "b" }, "service_tier": "flex",
+        "prompt_cache_key": "k", "safety_identifier": "s", "store": false, "reasoning_effort": "minimal",
+        "usage": { "include": true },
+    }));
+    let quirks = Quirks::default();
+    let refuses = BTreeSet::from([Refusal::MinimalThinking]);
+    let gpt = Target { refuses: &refuses, ..target(Dialect::Responses, &quirks) };
+    let Encoded { body, dropped } = encode_request(&gpt, &request).unwrap();
+    let body: Value = serde_json::from_slice(&body).unwrap();
+    let format = json!({ "type": "json_schema", "name": "n", "schema": schema, "strict": true });
+    assert_eq!(body["text"], json!({ "format": format, "verbosity": "low" }));
+    assert_eq!(body["reasoning"], json!({ "summary": "auto", "effort": "low" }));
+    let kept = ["metadata", "service_tier", "prompt_cache_key", "safety_identifier", "store"].map(|key| &body[key]);
+    assert_eq!(kept, [&json!({ "a": "b" }), &json!("flex"), &json!("k"), &json!("s"), &json!(false)]);
+    assert_eq!(dropped, ["usage"]);
+    let unverified = Quirks { thought_summaries: false, ..Quirks::default() };
+    let body = encode_request(&target(Dialect::Responses, &unverified), &request).unwrap().body;
+    let body: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(body["reasoning"], json!({ "effort": "minimal" }));
+}
+
+#[test]
+fn a_long_id_of_a_call_is_cut_in_the_call_and_in_its_result() {
+    let long = "call_".repeat(20);
+    let call = json!({ "id": long, "type": "function", "function": { "name": "f", "arguments": "" } });
+    let request = with(json!({ "messages": [
+        { "role": "user", "content": "q" },
+        { "role": "assistant", "content": null, "tool_calls": [call] },
+        { "role": "tool", "tool_call_id": long, "content": "r" },
+    ] }));
+    let quirks = Quirks { longest_call_id: Some(40), ..Quirks::default() };
+    let body = encode_request(&target(Dialect::Responses, &quirks), &request).unwrap().body;
+    let body: Value = serde_json::from_slice(&body).unwrap();
+    let ids = [1, 2].map(|at| body["input"][at]["call_id"].as_str().unwrap().to_owned());
+    assert!(ids[0] == ids[1] && ids[0].len() <= 40, "{ids:?}");
+    assert_eq!(body["input"][1]["arguments"], "{}");
+}
+
+#[test]
+fn what_openai_sealed_is_never_sent_to_claude() {
+    let body = json!({ "model": "x", "max_tokens": 50, "messages": [
+        { "role": "user", "content": "q" },
+        { "role": "assistant", "content": [
+            { "type": "thinking", "thinking": "hm", "signature": "openai:gAAAA" },
+            { "type": "text", "text": "a" },
+        ] },
+        { "role": "user", "content": "q2" },
+    ] });
+    let quirks = Quirks::default();
+    let request = decode_request(Dialect::Anthropic, body.to_string().as_bytes()).unwrap();
+    let passed = passed(&target(Dialect::Anthropic, &quirks), &body);
+    for (sent, dropped) in [encoded(Dialect::Anthropic, &request), passed] {
+        assert!(!sent.to_string().contains("gAAAA"), "{sent}");
+        assert_eq!(dropped, ["messages[1].thinking"]);
+    }
+    for other in [Dialect::OpenAi, Dialect::Ollama] {
+        assert!(!encoded(other, &request).0.to_string().contains("gAAAA"), "{other:?}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, rng_seed: proptest::test_runner::RngSeed::Fixed(1), failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_request_survives_responses(mut request in request()) {
+        request.sampling.stop.clear();
+        request.max_tokens = request.max_tokens.map(|most| most.max(16));
+        // Said in any case: OpenAI's default is another one than Chat Completions'.
+        request.tools.iter_mut().for_each(|tool| tool.strict = Some(false));
+        let quirks = Quirks::default();
+        let encoded = encode_request(&target(Dialect::Responses, &quirks), &request).unwrap();
+        prop_assert_eq!(encoded.dropped, Vec::<String>::new());
+        let mut read = decode_request(Dialect::Responses, &encoded.body).unwrap();
+        read.model = request.model.clone();
+        read.items.clear();
+        read.answers_are_whole = false;
+        prop_assert_eq!(&read, &request);
+    }
+}
+
+// ------------------------------------------------------------------------------------------------------- whole answers
+
+fn read(answer: Value) -> Result<ChatResponse, ApiError> {
+    decode_response(Dialect::Responses, answer.to_string().as_bytes())
+}
+
+fn completed(output: Value) -> Value {
+    json!({ "id": "r", "model": "m", "status": "completed", "error": null, "incomplete_details": null, "output": output })
+}
+
+fn message(text: &str) -> Value {
+    json!({ "type": "message", "role": "assistant", "content": [{ "type": "output_text", "text": text, "annotations": [] }] })
+}
+
+fn call(arguments: &str) -> Value {
+    json!({ "type": "function_call", "call_id": "a", "name": "f", "arguments": arguments })
+}
+
+#[test]
+fn a_whole_answer_has_thoughts_texts_and_calls() {
+    let thought = json!({ "type": "reasoning", "encrypted_content": "gAAAA", "summary": [
+        { "type": "summary_text", "text": "one" }, { "type": "summary_text", "text": "two" },
+    ] });
+    let bare = json!({ "type": "reasoning", "summary": [] });
+    let foreign = json!({ "type": "web_search_call", "content": 7, "status": "completed" });
+    let mut answer =
+        completed(json!([thought, bare, foreign, message("I look."), message("Done."), call("{\"x\":1}")]));
+    answer["usage"] = json!({
+        "input_tokens": 10, "input_tokens_details": { "cached_tokens": 4, "cache_write_tokens": 1 },
+        "output_tokens": 5, "output_tokens_details": { "reasoning_tokens": 2 }, "total_tokens": 15,
+    });
+    let read = read(answer).unwrap();
+    let signature = Some("openai:gAAAA".to_owned());
+    assert_eq!(
+        read.parts,
+        [
+            Part::Thinking { text: "one\n\ntwo".into(), signature },
+            Part::text("I look."),
+            Part::text("\n\nDone."),
+            Part::ToolCall { id: "a".into(), name: "f".into(), arguments: "{\"x\":1}".into() },
+        ]
+    );
+    assert_eq!((read.id.as_str(), read.model.as_str(), read.finish_reason), ("r", "m", FinishReason::ToolCalls));
+    let usage = read.usage.unwrap();
+    assert_eq!((usage.input_tokens, usage.cache_read_tokens, usage.cache_write_tokens), (5, 4, 1));
+    assert_eq!((usage.output_tokens, usage.reasoning_tokens), (5, 2));
+}
+
+#[test]
+fn why_an_answer_ended_is_told() {
+    let ended = |answer: Value| read(answer).unwrap().finish_reason;
+    let cut = |why: &str| {
+        let mut answer = completed(json!([message("a")]));
+        answer["status"] = json!("incomplete");
+        answer["incomplete_details"] = json!({ "reason": why });
+        ended(answer)
+    };
+    assert_eq!(ended(completed(json!([message("a")]))), FinishReason::Stop);
+    assert_eq!(ended(completed(json!([call("{}")]))), FinishReason::ToolCalls);
+    let refusal = json!({ "type": "message", "content": [{ "type": "refusal", "refusal": "no" }] });
+    assert_eq!(ended(completed(json!([refusal]))), FinishReason::ContentFilter);
+    assert_eq!(cut("max_output_tokens"), FinishReason::Length);
+    assert_eq!(cut("content_filter"), FinishReason::ContentFilter);
+    assert_eq!(cut("something new"), FinishReason::Other);
+    assert_eq!(ended(json!({ "output": [message("a")] })), FinishReason::Other, "nothing but the answer");
+}
+
+#[test]
+fn an_answer_that_is_none_is_an_error() {
+    let kind = |answer: Value| read(answer).unwrap_err().kind;
+    let failed = |code: &str| json!({ "status": "failed", "error": { "code": code, "message": "x" }, "output": [] });
+    assert_eq!(kind(failed("server_error")), ErrorKind::Upstream);
+    assert_eq!(kind(failed("rate_limit_exceeded")), ErrorKind::RateLimited);
+    assert_eq!(kind(failed("invalid_prompt")), ErrorKind::InvalidRequest);
+    assert!(reports_error(failed("server_error").to_string().as_bytes()));
+    assert_eq!(kind(json!({ "status": "failed", "error": null, "output": [] })), ErrorKind::Upstream);
+    assert_eq!(kind(json!({ "status": "completed" })), ErrorKind::Upstream, "no items");
+    assert_eq!(kind(json!({ "error": { "message": "x", "code": "insufficient_quota" } })), ErrorKind::Quota);
+    let counted = counted(Dialect::Responses, br#"{"status":"failed","usage":{"input_tokens":3,"output_tokens":4}}"#);
+    assert_eq!(counted.map(|usage| (usage.input_tokens, usage.output_tokens)), Some((3, 4)));
+    for junk in [&b"{"[..], b"", b"[]", b"{\"output\": 7}", b"<html>"] {
+        assert_eq!(decode_response(Dialect::Responses, junk).unwrap_err().kind, ErrorKind::Upstream);
+    }
+}
+
+// ------------------------------------------------------------------------------------------------------------- streams
+
+fn stream(events: &[Value]) -> Vec<StreamEvent> {
+    let written: String = events.iter().map(|event| format!("data: {event}\n\n")).collect();
+    decode_in(Dialect::Responses, &[written.as_bytes()])
+}
+
+fn end(output: Value) -> Value {
+    json!({ "type": "response.completed", "response": completed(output) })
+}
+
+#[test]
+fn nothing_is_said_twice_and_nothing_left_out_whatever_a_server_tells() {
+    let events: Vec<&str> = STREAM.split_inclusive("\n\n").collect();
+    let all = gist(&decode_in(Dialect::Responses, &[STREAM.as_bytes()]));
+    let only = |wanted: &dyn Fn(&str) -> bool| -> String {
+        events.iter().filter(|event| wanted(event.lines().next().unwrap_or_default())).copied().collect()
+    };
+    for told in [
+        only(&|name| !name.ends_with(".delta")),
+        only(&|name| !name.ends_with(".done")),
+        only(&|name| !name.contains("item")),
+        only(&|name| name.ends_with(".completed")),
+    ] {
+        assert_eq!(gist(&decode_in(Dialect::Responses, &[told.as_bytes()])), all, "{told}");
+    }
+    // A server that breaks off texts of its pieces, and says them whole in the end.
+    let delta = json!({ "type": "response.output_text.delta", "output_index": 0, "delta": "h\u{e9}" });
+    let text = gist(&stream(&[delta, end(json!([message("h\u{e9}llo")]))])).text;
+    assert_eq!(text, "h\u{e9}llo");
+}
+
+#[test]
+fn a_thought_is_signed_before_what_follows_it() {
+    let item = |at: u64, kind: &str, item: Value| json!({ "type": kind, "output_index": at, "item": item });
+    let thought = |sealed: &str| json!({ "type": "reasoning", "summary": [], "encrypted_content": sealed });
+    let paragraph = |at: u64, delta: &str| json!({ "type": "response.reasoning_summary_text.delta", "output_index": 0, "summary_index": at, "delta": delta });
+    let events = stream(&[
+        json!({ "type": "response.created", "response": { "id": "r", "model": "m" } }),
+        item(0, "response.output_item.added", thought("not whole")),
+        paragraph(0, "one"),
+        paragraph(1, "two"),
+        item(0, "response.output_item.done", thought("gAAAA")),
+        item(1, "response.output_item.added", call("")),
+        item(1, "response.output_item.done", call("")),
+        end(json!([thought("gAAAA"), call("")])),
+    ]);
+    let tool_call = |start: Option<(String, String)>, arguments: &str| {
+        StreamEvent::ToolCall(ToolCallDelta { index: 0, start, arguments: arguments.into() })
+    };
+    assert_eq!(
+        events,
+        [
+            StreamEvent::Start { id: "r".into(), model: "m".into() },
+            StreamEvent::Thinking("one".into()),
+            StreamEvent::Thinking("\n\ntwo".into()),
+            StreamEvent::ThinkingSignature("openai:gAAAA".into()),
+            tool_call(Some(("a".into(), "f".into())), ""),
+            tool_call(None, "{}"),
+            StreamEvent::Finish { reason: FinishReason::ToolCalls, stop_sequence: None },
+        ]
+    );
+}
+
+#[test]
+fn a_message_behind_another_begins_a_paragraph_as_it_does_in_a_whole_answer() {
+    let output = json!([message("I look."), message("Done.")]);
+    let whole = read(completed(output.clone())).unwrap();
+    let said: String = whole
+        .parts
+        .iter()
+        .filter_map(|part| if let Part::Text { text, .. } = part { Some(text.as_str()) } else { None })
+        .collect();
+    assert_eq!(
+        (gist(&stream(&[end(output)])).text, said.as_str()),
+        ("I look.\n\nDone.".to_owned(), "I look.\n\nDone.")
+    );
+}
+
+#[test]
+fn a_stream_that_is_no_answer_says_so_once() {
+    let begun = || json!({ "type": "response.output_text.delta", "output_index": 0, "delta": "a" });
+    let last = |event: Value| {
+        let events = stream(&[begun(), event, begun()]);
+        let ends = events.iter().filter(|event| matches!(event, StreamEvent::Finish { .. } | StreamEvent::Error(_)));
+        assert_eq!(ends.count(), 1, "{events:?}");
+        let told = gist(&events);
+        assert!(matches!(events.last(), Some(StreamEvent::Finish { .. } | StreamEvent::Error(_))));
+        (told.finish, told.error, told.usage.output_tokens)
+    };
+    let failed = json!({ "status": "failed", "error": { "code": "server_error", "message": "x" }, "usage": { "input_tokens": 1, "output_tokens": 2 } });
+    assert_eq!(last(json!({ "type": "response.failed", "response": failed })), (None, Some(ErrorKind::Upstream), 2));
+    let cut =
+        json!({ "status": "incomplete", "incomplete_details": { "reason": "max_output_tokens" }, "output": [] });
+    let incomplete = json!({ "type": "response.incomplete", "response": cut });
+    assert_eq!(last(incomplete), (Some(FinishReason::Length), None, 0));
+    for error in [
+        json!({ "type": "error", "code": "rate_limit_exceeded", "message": "x", "param": null, "sequence_number": 3 }),
+        json!({ "type": "error", "error": { "type": "tokens", "code": "rate_limit_exceeded", "message": "x" } }),
+        json!({ "error": { "code": "rate_limit_exceeded", "message": "x" } }),
+    ] {
+        assert_eq!(last(error.clone()), (None, Some(ErrorKind::RateLimited), 0), "{error}");
+    }
+    assert_eq!(gist(&stream(&[begun()])).error, Some(ErrorKind::Connection), "cut off");
+    let done = format!("data: {}\n\ndata: [DONE]\n\n", begun());
+    assert_eq!(gist(&decode_in(Dialect::Responses, &[done.as_bytes()])).error, Some(ErrorKind::Connection));
+    for junk in [
+        "data: {not json\n\n",
+        "data: {\"type\":\"response.output_text.delta\",\"output_index\":0,\n\n",
+        "data: 7\n\n",
+    ] {
+        assert_eq!(
+            gist(&decode_in(Dialect::Responses, &[junk.as_bytes()])).error,
+            Some(ErrorKind::Upstream),
+            "{junk}"
+        );
+    }
+}

@@ -1,0 +1,146 @@
+//! The whole answer on the wire, which a stream repeats at its end, and its items.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::super::super::openai_chat::finish_of;
+use super::super::super::{errors, raw};
+use super::thoughts;
+use crate::protocol::{ApiError, ErrorKind, FinishReason, Usage};
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Answer {
+    #[serde(default, deserialize_with = "crate::codec::json::text")]
+    pub(super) id: String,
+    #[serde(default, deserialize_with = "crate::codec::json::text")]
+    pub(super) model: String,
+    #[serde(default, deserialize_with = "crate::codec::json::text")]
+    status: String,
+    #[serde(default)]
+    pub(super) output: Option<Vec<Item>>,
+    #[serde(default)]
+    usage: Option<Value>,
+    #[serde(default)]
+    error: Option<Value>,
+    #[serde(default)]
+    incomplete_details: Option<Value>,
+}
+
+impl Answer {
+    /// The tokens, where they are told.
+    pub(super) fn usage(&self) -> Option<Usage> {
+        super::super::usage_of(self.usage.as_ref().filter(|usage| usage.is_object())?)
+    }
+
+    /// Why the answer is none.
+    pub(super) fn failure(&self) -> Option<ApiError> {
+        if let Some(error) = self.error.as_ref().filter(|error| !errors::is_empty(error)) {
+            return told(&json!({ "error": error }));
+        }
+        let broke = matches!(self.status.as_str(), "failed" | "cancelled");
+        broke.then(|| ApiError::new(ErrorKind::Upstream, format!("it broke off its answer ({})", self.status)))
+    }
+
+    /// Why the answer ended.
+    pub(super) fn finish(&self, any_call: bool, refuses: bool) -> FinishReason {
+        let word = match self.status.as_str() {
+            "incomplete" => {
+                self.incomplete_details.as_ref().and_then(|details| details["reason"].as_str()).unwrap_or_default()
+            }
+            "completed" => "stop",
+            _ if any_call => "tool_calls",
+            _ => "",
+        };
+        // Its words for a cut are no others than Chat Completions', but for this one.
+        finish_of(if word == "max_output_tokens" { "length" } else { word }, any_call, refuses)
+    }
+}
+
+/// An error in an answer or in an event. That a prompt is refused is told by a code of this dialect's.
+pub(super) fn told(value: &Value) -> Option<ApiError> {
+    let mut error = errors::in_band(value)?;
+    let code = value.pointer("/error/code").or_else(|| value.get("code"));
+    if error.kind == ErrorKind::Upstream && code.is_some_and(|code| code == "invalid_prompt") {
+        error.kind = ErrorKind::InvalidRequest;
+    }
+    Some(error)
+}
+
+/// What a text of an item is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Kind {
+    /// A paragraph of the summary of a thought.
+    Summary,
+    /// The thought itself, which only open models tell.
+    Thought,
+    Text,
+    Refusal,
+    /// The arguments of a call.
+    Arguments,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Item {
+    #[serde(default, rename = "type", deserialize_with = "crate::codec::json::text")]
+    kind: String,
+    #[serde(default, deserialize_with = "crate::codec::json::text")]
+    call_id: String,
+    #[serde(default, deserialize_with = "crate::codec::json::text")]
+    pub(super) name: String,
+    #[serde(default, deserialize_with = "raw::text")]
+    arguments: Option<String>,
+    #[serde(default)]
+    content: Option<Value>,
+    #[serde(default)]
+    summary: Option<Value>,
+    #[serde(default)]
+    encrypted_content: Option<Value>,
+}
+
+impl Item {
+    pub(super) fn is_call(&self) -> bool {
+        self.kind == "function_call"
+    }
+
+    pub(super) fn is_thought(&self) -> bool {
+        self.kind == "reasoning"
+    }
+
+    /// The id that a call's result refers to.
+    pub(super) fn call_id(&self) -> &str {
+        &self.call_id
+    }
+
+    /// The signature of a thought.
+    pub(super) fn signature(&self) -> Option<String> {
+        let sealed = self.encrypted_content.as_ref().filter(|_| self.is_thought())?.as_str()?;
+        (!sealed.is_empty()).then(|| thoughts::signature_of(sealed))
+    }
+
+    /// The item's texts, in order, each with its index among those of its kind. Items of other kinds have none.
+    pub(super) fn texts(&self) -> Vec<(Kind, u64, &str)> {
+        match self.kind.as_str() {
+            "function_call" => vec![(Kind::Arguments, 0, self.arguments.as_deref().unwrap_or_default())],
+            "message" => listed(self.content.as_ref(), |part| match part["type"].as_str()? {
+                "output_text" => Some((Kind::Text, part["text"].as_str()?)),
+                "refusal" => Some((Kind::Refusal, part["refusal"].as_str()?)),
+                _ => None,
+            }),
+            "reasoning" => {
+                let summary = listed(self.summary.as_ref(), |part| Some((Kind::Summary, part["text"].as_str()?)));
+                let thought = || listed(self.content.as_ref(), |part| Some((Kind::Thought, part["text"].as_str()?)));
+                if summary.is_empty() { thought() } else { summary }
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+fn listed<'v>(
+    parts: Option<&'v Value>,
+    read: impl Fn(&'v Value) -> Option<(Kind, &'v str)>,
+) -> Vec<(Kind, u64, &'v str)> {
+    let parts = parts.and_then(Value::as_array).into_iter().flatten();
+    let read = |(index, part): (usize, &'v Value)| read(part).map(|(kind, text)| (kind, index as u64, text));
+    parts.enumerate().filter_map(read).collect()
+}

@@ -1,0 +1,168 @@
+//! Turns -> `input`: each message, thought, call and result becomes an item.
+
+use serde_json::{Value, json};
+
+use super::super::super::documents::{self, Pdf};
+use super::super::super::openai_chat::{adapt, messages};
+use super::thoughts;
+use crate::protocol::{ImageSource, Message, Part, Role};
+
+/// Writes the items; losses are noted in `dropped`. Ids of calls are cut to `longest_id` characters.
+pub(super) fn encode(turns: &[Message], longest_id: Option<usize>, dropped: &mut Vec<String>) -> Vec<Value> {
+    let mut items = Items { out: Vec::with_capacity(turns.len()), longest_id, dropped };
+    for (index, turn) in turns.iter().enumerate() {
+        let path = format!("messages[{index}]");
+        let turn = &*documents::in_words(turn, &path, items.dropped);
+        match turn.role {
+            Role::Assistant => items.assistant(&turn.parts, &path),
+            Role::User => items.user(&turn.parts, &path),
+            Role::System => items.message("system", &turn.parts, &path),
+            Role::Developer => items.message("developer", &turn.parts, &path),
+        }
+    }
+    items.out
+}
+
+struct Items<'a> {
+    out: Vec<Value>,
+    longest_id: Option<usize>,
+    dropped: &'a mut Vec<String>,
+}
+
+impl Items<'_> {
+    fn message(&mut self, role: &str, parts: &[Part], path: &str) {
+        let content = content(parts, path, self.dropped);
+        self.out.push(json!({ "type": "message", "role": role, "content": content }));
+    }
+
+    /// Writes a user's turn: results first, whatever else it says behind them.
+    fn user(&mut self, parts: &[Part], path: &str) {
+        for (index, part) in parts.iter().enumerate() {
+            let Part::ToolResult { call_id, content, is_error, .. } = part else { continue };
+            let here = format!("{path}.content[{index}]");
+            messages::note_cache(part, &here, self.dropped);
+            let output = output(content, *is_error, &here, self.dropped);
+            let call_id = self.call_id(call_id);
+            self.out.push(json!({ "type": "function_call_output", "call_id": call_id, "output": output }));
+        }
+        let rest: Vec<Part> = parts.iter().filter(|part| !part.is_tool_result()).cloned().collect();
+        if !rest.is_empty() || parts.is_empty() {
+            self.message("user", &rest, path);
+        }
+    }
+
+    /// Writes an answer: its thoughts, texts and calls in their order.
+    fn assistant(&mut self, parts: &[Part], path: &str) {
+        let mut said = Vec::new();
+        for (index, part) in parts.iter().enumerate() {
+            let here = format!("{path}.content[{index}]");
+            messages::note_cache(part, &here, self.dropped);
+            match part {
+                Part::Text { text, .. } => said.push(json!({ "type": "output_text", "text": text })),
+                Part::Refusal { text } => said.push(json!({ "type": "refusal", "refusal": text })),
+                Part::ToolCall { id, name, arguments } => {
+                    self.say(&mut said);
+                    let arguments = if arguments.is_empty() { "{}" } else { arguments };
+                    let call_id = self.call_id(id);
+                    self.out.push(json!({
+                        "type": "function_call", "call_id": call_id, "name": name, "arguments": arguments,
+                    }));
+                }
+                Part::Thinking { text, signature } => {
+                    let sealed = signature.as_deref().and_then(thoughts::encrypted_in);
+                    // A thought that led to nothing is refused.
+                    match sealed.filter(|_| index + 1 < parts.len()) {
+                        Some(sealed) => {
+                            self.say(&mut said);
+                            self.out.push(thought(text, sealed));
+                        }
+                        None => self.dropped.push(format!("{path}.thinking")),
+                    }
+                }
+                Part::RedactedThinking { .. } => self.dropped.push(format!("{path}.redacted_thinking")),
+                Part::Image { .. } | Part::ToolResult { .. } | Part::Foreign { .. } => self.dropped.push(here),
+            }
+        }
+        self.say(&mut said);
+    }
+
+    /// Writes what was said so far as a message.
+    fn say(&mut self, said: &mut Vec<Value>) {
+        if !said.is_empty() {
+            let content = std::mem::take(said);
+            self.out.push(json!({ "type": "message", "role": "assistant", "content": content }));
+        }
+    }
+
+    fn call_id(&self, id: &str) -> String {
+        self.longest_id.and_then(|most| adapt::short_id(id, most)).unwrap_or_else(|| id.to_owned())
+    }
+}
+
+fn thought(text: &str, sealed: &str) -> Value {
+    let summary: Vec<Value> =
+        (!text.is_empty()).then(|| json!({ "type": "summary_text", "text": text })).into_iter().collect();
+    json!({ "type": "reasoning", "summary": summary, "encrypted_content": sealed })
+}
+
+/// Writes what a tool gave back: a string, or parts where there are pictures or files. There is no field for failure.
+fn output(parts: &[Part], is_error: bool, path: &str, dropped: &mut Vec<String>) -> Value {
+    let is_text = |part: &Part| matches!(part, Part::Text { .. });
+    if parts.iter().all(is_text) {
+        let text = Message { role: Role::User, parts: parts.to_vec(), name: None }.plain_text();
+        return if is_error { json!(format!("Error: {text}")) } else { json!(text) };
+    }
+    let mut parts = parts.to_vec();
+    if is_error {
+        parts.insert(0, Part::text("Error:"));
+    }
+    content(&parts, path, dropped)
+}
+
+/// Writes `content`: a string where there is only one text, else an array of parts.
+fn content(parts: &[Part], path: &str, dropped: &mut Vec<String>) -> Value {
+    if let [Part::Text { text, cache_control: None }] = parts {
+        return json!(text);
+    }
+    let mut out = Vec::with_capacity(parts.len());
+    for (index, part) in parts.iter().enumerate() {
+        let here = format!("{path}.content[{index}]");
+        messages::note_cache(part, &here, dropped);
+        match part {
+            Part::Text { text, .. } | Part::Refusal { text } => {
+                out.push(json!({ "type": "input_text", "text": text }))
+            }
+            Part::Image { source, detail, .. } => {
+                let url = match source {
+                    ImageSource::Url(url) => url.clone(),
+                    ImageSource::Base64 { media_type, data } => format!("data:{media_type};base64,{data}"),
+                };
+                let mut image = json!({ "type": "input_image", "image_url": url });
+                if let Some(detail) = detail {
+                    image["detail"] = json!(detail);
+                }
+                out.push(image);
+            }
+            Part::Foreign { kind, value } => match Pdf::of(kind, value).map(|pdf| pdf.file()) {
+                Some(file) => out.push(file_of(&file)),
+                None if super::is_file(kind, value) => out.push(file_of(value)),
+                // Ruled out before as an obstacle.
+                None => dropped.push(here),
+            },
+            Part::ToolCall { .. } | Part::ToolResult { .. } => {}
+            Part::Thinking { .. } | Part::RedactedThinking { .. } => dropped.push(here),
+        }
+    }
+    Value::Array(out)
+}
+
+/// A file of Chat Completions' form, whose fields stand in the part itself here.
+fn file_of(part: &Value) -> Value {
+    let mut file = json!({ "type": "input_file" });
+    for key in ["filename", "file_data", "file_id"] {
+        if part["file"][key].is_string() {
+            file[key] = part["file"][key].clone();
+        }
+    }
+    file
+}

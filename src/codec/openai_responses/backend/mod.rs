@@ -1,0 +1,62 @@
+//! OpenAI Responses, spoken to OpenAI. Its newest models do not think beside tools in Chat Completions, and do so here.
+//!
+//! So a request of such a model goes this way if it has tools, may think, and loses nothing by it ([`obstacle`]); all
+//! others stay in Chat Completions. Nothing is stored, and what the model thought travels through the client, see
+//! [`thoughts`].
+
+mod answer;
+mod items;
+pub(crate) mod request;
+pub(crate) mod response;
+pub(crate) mod stream;
+pub(crate) mod thoughts;
+
+use serde_json::Value;
+
+use super::super::documents::{self, Pdf};
+use super::super::obstacles;
+use super::super::openai_chat::request as openai;
+use crate::protocol::{ApiError, ChatRequest, Dialect, ErrorKind, Part};
+
+/// The fewest tokens that an answer can be held to.
+const MIN_TOKENS: u32 = 16;
+
+/// The first part or field that cannot be said here although Chat Completions may have it.
+pub(crate) fn obstacle(client: Dialect, request: &ChatRequest) -> Option<String> {
+    let sampling = &request.sampling;
+    let penalises = |penalty: Option<f64>| penalty.is_some_and(|penalty| penalty != 0.0);
+    let unsaid = [
+        ("stop", !sampling.stop.is_empty()),
+        ("seed", sampling.seed.is_some()),
+        ("frequency_penalty", penalises(sampling.frequency_penalty)),
+        ("presence_penalty", penalises(sampling.presence_penalty)),
+        ("max_tokens", request.max_tokens.is_some_and(|most| most < MIN_TOKENS)),
+        ("tools[].name", request.tools.iter().any(|tool| tool.name.chars().count() > openai::MAX_NAME_CHARS)),
+        ("messages[].name", request.messages.iter().any(|message| message.name.is_some())),
+    ];
+    if let Some((field, _)) = unsaid.into_iter().find(|(_, asked)| *asked) {
+        return Some(field.to_owned());
+    }
+    let refused = |part: &Part| match part {
+        Part::Foreign { kind, value } => {
+            let said = documents::words(part).is_some() || Pdf::of(kind, value).is_some() || is_file(kind, value);
+            (!said).then(|| kind.clone())
+        }
+        _ => None,
+    };
+    obstacles::refused_part(client, request, refused)
+        .or_else(|| obstacles::untranslatable_extension(request, Dialect::Responses))
+}
+
+/// Whether a part is a file as Chat Completions has it, inside the request or by the vendor's id.
+fn is_file(kind: &str, value: &Value) -> bool {
+    kind == "file" && ["file_data", "file_id"].iter().any(|key| value["file"][key].is_string())
+}
+
+/// Whether a request that is refused here with this error may be taken in Chat Completions: by an organisation that
+/// may not see thoughts before it is verified, a key that is limited to other endpoints, a server without this one, or
+/// since a thought was sealed for somebody else.
+pub(crate) fn may_be_taken_in_chat(error: &ApiError) -> bool {
+    let kinds = [ErrorKind::InvalidRequest, ErrorKind::NotFound, ErrorKind::Authentication, ErrorKind::Permission];
+    kinds.contains(&error.kind)
+}

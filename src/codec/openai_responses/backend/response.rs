@@ -1,0 +1,59 @@
+//! The whole Responses answer -> [`ChatResponse`].
+
+use super::super::super::{parse_answer, unreadable};
+use super::answer::{Answer, Item, Kind};
+use super::stream::PARAGRAPH;
+use crate::protocol::{ApiError, ChatResponse, Part};
+
+/// Reads an answer.
+pub(crate) fn decode(body: &[u8]) -> Result<ChatResponse, ApiError> {
+    let mut answer: Answer = parse_answer(body)?;
+    if let Some(error) = answer.failure() {
+        return Err(error);
+    }
+    let items = answer.output.take().ok_or_else(unreadable)?;
+    let mut parts = Vec::new();
+    let mut has_text = false;
+    for item in &items {
+        add(item, has_text, &mut parts);
+        has_text |= item.texts().iter().any(|(kind, _, text)| *kind == Kind::Text && !text.is_empty());
+    }
+    let any = |wanted: fn(&Part) -> bool| parts.iter().any(wanted);
+    let any_call = any(|part| matches!(part, Part::ToolCall { .. }));
+    let refuses = any(|part| matches!(part, Part::Refusal { .. }));
+    Ok(ChatResponse {
+        finish_reason: answer.finish(any_call, refuses),
+        usage: answer.usage(),
+        id: answer.id,
+        model: answer.model,
+        parts,
+        stop_sequence: None,
+    })
+}
+
+/// Adds an item's parts. A message behind another one begins a paragraph.
+fn add(item: &Item, has_text: bool, parts: &mut Vec<Part>) {
+    let texts = item.texts();
+    if item.is_thought() {
+        let text = texts.iter().map(|(_, _, text)| *text).collect::<Vec<_>>().join(PARAGRAPH);
+        let signature = item.signature();
+        if !text.is_empty() || signature.is_some() {
+            parts.push(Part::Thinking { text, signature });
+        }
+        return;
+    }
+    let mut begins = has_text;
+    for (kind, _, text) in texts {
+        match kind {
+            Kind::Arguments => parts.push(Part::ToolCall {
+                id: item.call_id().to_owned(),
+                name: item.name.clone(),
+                arguments: text.to_owned(),
+            }),
+            _ if text.is_empty() => {}
+            Kind::Refusal => parts.push(Part::Refusal { text: text.to_owned() }),
+            _ if std::mem::take(&mut begins) => parts.push(Part::text(format!("{PARAGRAPH}{text}"))),
+            _ => parts.push(Part::text(text)),
+        }
+    }
+}
