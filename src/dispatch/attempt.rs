@@ -5,6 +5,10 @@
 //! anything gets [`Deadlines::idle`] for each further piece; before that a model that can reason gets a time of its
 //! own; and a stream without content is handed over after [`Deadlines::sign_of_life`], so that the client is not left
 //! without headers.
+//!
+//! **The wire format** is the provider's, but for one case: OpenAI's newest models are asked in Responses where they
+//! would not think in Chat Completions ([`codec::is_for_responses`]). What Responses refuses goes to Chat Completions at
+//! once, as it would have gone without Responses. That is one call more than is counted, of which no work comes.
 
 use std::time::Duration;
 
@@ -176,19 +180,48 @@ impl Deadlines {
 
 /// One call of a deployment.
 pub(super) struct Attempt<'a> {
-    pub(super) model: &'a Model,
-    pub(super) deployment: &'a Deployment,
-    pub(super) job: &'a Job,
-    pub(super) deadlines: Deadlines,
+    model: &'a Model,
+    deployment: &'a Deployment,
+    job: &'a Job,
+    deadlines: Deadlines,
+    /// The wire format of the call.
+    dialect: Dialect,
 }
 
-impl Attempt<'_> {
-    /// Makes the call. Meanwhile the report knows what its vendor charges for even if it fails.
+impl<'a> Attempt<'a> {
+    /// A call, in the wire format that suits the request.
+    pub(super) fn new(model: &'a Model, deployment: &'a Deployment, job: &'a Job, deadlines: Deadlines) -> Self {
+        let attempt = Self { model, deployment, job, deadlines, dialect: deployment.provider.dialect };
+        let is_for_responses = codec::is_for_responses(&attempt.target(), &job.request);
+        if is_for_responses { Self { dialect: Dialect::Responses, ..attempt } } else { attempt }
+    }
+
+    /// Makes the call, and another one in Chat Completions where Responses refuses it.
     ///
     /// # Errors
     ///
     /// Whatever went wrong before the first piece of content, with the deployment named.
     pub(super) async fn run(self, client: &Client, report: &mut Report) -> Result<Attempted, Failed> {
+        let failed = match self.make(client, report).await {
+            Err(failed) if self.dialect == Dialect::Responses && codec::may_be_taken_in_chat(&failed.error) => failed,
+            made => return made,
+        };
+        report.write_off();
+        tracing::info!(
+            deployment = self.deployment.name.as_str(),
+            error.kind = failed.error.kind.as_str(),
+            error.param = failed.error.param.as_deref(),
+            "Responses refused a request, which goes to Chat Completions, without thinking"
+        );
+        Self { dialect: self.deployment.provider.dialect, ..self }.make(client, report).await
+    }
+
+    /// Makes the call. Meanwhile the report knows what its vendor charges for even if it fails.
+    ///
+    /// # Errors
+    ///
+    /// Whatever went wrong before the first piece of content, with the deployment named.
+    async fn make(&self, client: &Client, report: &mut Report) -> Result<Attempted, Failed> {
         let (call, dropped) = self.encode()?;
         let answer = self.send(client, call, report).await?;
         let stream = self.job.request.stream;
@@ -201,7 +234,7 @@ impl Attempt<'_> {
         if stream {
             let opened = Opened {
                 answer: None,
-                decoder: StreamDecoder::new(self.dialect()),
+                decoder: StreamDecoder::new(self.dialect),
                 due: None,
                 events: as_events(response),
                 raw: None,
@@ -213,14 +246,26 @@ impl Attempt<'_> {
         Ok(Attempted::Whole(Box::new(Whole { response, raw, dropped })))
     }
 
-    /// The dialect that the deployment speaks.
-    fn dialect(&self) -> Dialect {
-        self.deployment.provider.dialect
+    /// Whether bytes pass through, since client and deployment speak the same dialect. Of Responses OpenAI has more than
+    /// is known here (stored answers, tools of its own), and clients' namespaces and sealed thoughts are the gateway's.
+    fn passes(&self) -> bool {
+        self.dialect == self.job.dialect && self.dialect != Dialect::Responses
     }
 
-    /// Whether bytes pass through, since client and deployment speak the same dialect.
-    fn passes(&self) -> bool {
-        self.dialect() == self.job.dialect
+    /// What the request is encoded for.
+    fn target(&self) -> Target<'a> {
+        let settings = &self.model.settings;
+        // Of a Claude that was found on a list only its name is known: what its own client asks for goes to it.
+        let unknown = self.model.discovered && self.passes() && self.dialect == Dialect::Anthropic;
+        Target {
+            dialect: self.dialect,
+            quirks: &self.deployment.provider.quirks,
+            model: &self.deployment.upstream,
+            max_output_tokens: settings.max_output,
+            reasoning: can_reason(self.model) || unknown,
+            window: None,
+            refuses: &settings.refuses,
+        }
     }
 
     /// An error from when the vendor was at work.
@@ -232,29 +277,19 @@ impl Attempt<'_> {
 
     /// The call, and request fields that could not be carried over.
     fn encode(&self) -> Result<(Call, Vec<String>), Failed> {
-        let settings = &self.model.settings;
-        // Of a Claude that was found on a list only its name is known: what its own client asks for goes to it.
-        let unknown = self.model.discovered && self.passes() && self.dialect() == Dialect::Anthropic;
-        let window = (self.dialect() == Dialect::Ollama).then(|| {
+        let window = (self.dialect == Dialect::Ollama).then(|| {
             let needed = codec::needed_window(self.job.prompt_tokens, self.job.request.max_tokens);
-            self.deployment.window(needed, settings.context, Instant::now().into_std())
+            self.deployment.window(needed, self.model.settings.context, Instant::now().into_std())
         });
-        let target = Target {
-            dialect: self.dialect(),
-            quirks: &self.deployment.provider.quirks,
-            model: &self.deployment.upstream,
-            max_output_tokens: settings.max_output,
-            reasoning: can_reason(self.model) || unknown,
-            window,
-            refuses: &settings.refuses,
-        };
+        let target = Target { window, ..self.target() };
         let Encoded { body, dropped } = if self.passes() {
             codec::pass_request(&target, &self.job.request, &self.job.body)?
         } else {
             codec::encode_request(&target, &self.job.request)?
         };
         let headers = if self.passes() { self.job.headers.clone() } else { HeaderMap::new() };
-        Ok((Call { endpoint: Endpoint::Chat, body: Some(body), headers }, dropped))
+        let endpoint = if self.dialect == Dialect::Responses { Endpoint::Responses } else { Endpoint::Chat };
+        Ok((Call { endpoint, body: Some(body), headers }, dropped))
     }
 
     /// Sends the call; gives an answer with a good status, which the vendor charges for.
@@ -296,13 +331,13 @@ impl Attempt<'_> {
         let now = Instant::now();
         let deadline = (now + ERROR_BODY_TIMEOUT).min(self.deadlines.first.max(now + Duration::from_secs(1)));
         let body = answer.whole(MAX_ERROR_BYTES, deadline).await.unwrap_or_default();
-        let error = codec::decode_error(self.dialect(), status, &body, retry_after);
+        let error = codec::decode_error(self.dialect, status, &body, retry_after);
         attributed_to(error, &self.deployment.name, self.deployment.provider.secrets())
     }
 
     /// Reads a whole answer, and keeps its bytes.
     async fn read_whole(&self, answer: Answer, report: &mut Report) -> Result<(ChatResponse, Bytes), Failed> {
-        let (dialect, deadlines, stream) = (self.dialect(), &self.deadlines, self.job.request.stream);
+        let (dialect, deadlines, stream) = (self.dialect, &self.deadlines, self.job.request.stream);
         let deadline = if stream { deadlines.next_piece() } else { deadlines.first };
         let raw = answer.whole(deadlines.limit, deadline).await;
         let raw = raw.map_err(|error| self.failed(if stream { error.into() } else { deadlines.describe(error) }))?;
@@ -334,8 +369,8 @@ impl Attempt<'_> {
     /// Reads a stream up to its first piece of content, its end, or until it has shown signs of life for long enough.
     async fn open(&self, mut answer: Answer, report: &mut Report) -> Result<Opened, Failed> {
         let (passes, deadlines) = (self.passes(), &self.deadlines);
-        let forced = ForcedCall::of(self.dialect(), &self.job.request);
-        let decoder = StreamDecoder::new(self.dialect()).asked_at(self.job.at_ms).forced(forced);
+        let forced = ForcedCall::of(self.dialect, &self.job.request);
+        let decoder = StreamDecoder::new(self.dialect).asked_at(self.job.at_ms).forced(forced);
         let mut decoder = if passes { decoder.lenient().asked_for(self.job.request.choices()) } else { decoder };
         let mut events = Vec::new();
         let mut raw = Vec::new();

@@ -6,7 +6,8 @@
 //! `dispatch.stream_timeout_ms` of its own. A repeated call to a deployment that already failed this request waits
 //! first (as long as its vendor asked, up to `dispatch.max_retry_after_ms`), and is paid from the retry budget shared
 //! by all requests; moving on to another deployment or model is free, since it puts no load on the one that is down.
-//! A deployment that pauses because of other requests is waited for where no other candidate is left.
+//! A deployment that pauses because of other requests is waited for where no other candidate is left. A call that
+//! OpenAI's Responses refuses and Chat Completions may take counts as one, see [`super::attempt`].
 //!
 //! **Failover.** A broken connection, a vendor that does not take the call in time, an overload, a rate limit, a
 //! fault of the upstream: another deployment, the same one after a pause, then the next model. What a retry there
@@ -286,7 +287,7 @@ impl<'a> Walk<'a> {
         let job = self.job;
         let thinks = may_think(model, &job.request);
         let deadlines = Deadlines::new(self.settings, job.request.stream, thinks, self.total);
-        match (Attempt { model, deployment, job, deadlines }).run(self.client, &mut self.report).await {
+        match Attempt::new(model, deployment, job, deadlines).run(self.client, &mut self.report).await {
             Ok(attempted) => {
                 self.report.clear_charge();
                 if attempted.has_begun() {

@@ -16,6 +16,8 @@ const ANTHROPIC_VERSION: &str = "2023-06-01";
 pub enum Endpoint {
     /// Chat.
     Chat,
+    /// Chat in OpenAI's other dialect.
+    Responses,
     /// Counting a prompt's tokens (Anthropic).
     CountTokens,
     /// Embeddings (OpenAI's form; Ollama has it too, beside its own).
@@ -27,7 +29,8 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
-    const ALL: [Self; 5] = [Self::Chat, Self::CountTokens, Self::Embeddings, Self::Models, Self::Show];
+    const ALL: [Self; 6] =
+        [Self::Chat, Self::Responses, Self::CountTokens, Self::Embeddings, Self::Models, Self::Show];
 }
 
 /// A provider, ready to be called.
@@ -85,6 +88,7 @@ impl Provider {
     pub fn url(&self, endpoint: Endpoint) -> Option<String> {
         let path = match (self.dialect, endpoint) {
             (Dialect::OpenAi, Endpoint::Chat) => "/chat/completions",
+            (Dialect::OpenAi, Endpoint::Responses) => "/responses",
             (Dialect::OpenAi, Endpoint::Embeddings) => "/embeddings",
             (Dialect::OpenAi, Endpoint::Models) => "/models",
             (Dialect::Anthropic, Endpoint::Chat) => "/v1/messages",

@@ -5,6 +5,7 @@
 
 mod access;
 mod admin;
+mod asked_in_responses;
 mod broken_off;
 mod cli;
 mod compaction;

@@ -1,0 +1,216 @@
+//! OpenAI's models that do not think beside tools in Chat Completions are asked in Responses.
+
+use pointsman::sandbox::{Fault, SeenRequest, Times, Vendor};
+use serde_json::{Value, json};
+
+use crate::support::{TestGateway, ask, error, streamed_text, text, turns};
+
+/// The clients with fields for tools.
+const ASKING: [&str; 3] = ["/v1/messages", "/v1/chat/completions", "/v1/responses"];
+
+fn tools(path: &str) -> Value {
+    let schema = json!({ "type": "object", "properties": { "city": { "type": "string" } }, "required": ["city"] });
+    match path {
+        "/v1/messages" => json!([{ "name": "weather", "input_schema": schema }]),
+        "/v1/responses" => json!([{ "type": "function", "name": "weather", "parameters": schema }]),
+        _ => json!([{ "type": "function", "function": { "name": "weather", "parameters": schema } }]),
+    }
+}
+
+fn about_the_weather(path: &str) -> Value {
+    let mut body = ask(path, "gpt-6-sol", "What is the weather in Oslo?");
+    body["tools"] = tools(path);
+    body
+}
+
+/// What chat vendors were sent. Ollama is asked for its models meanwhile.
+fn chats(gateway: &TestGateway) -> Vec<SeenRequest> {
+    gateway.sandbox.seen().into_iter().filter(|request| request.vendor != Vendor::Ollama).collect()
+}
+
+/// The vendors' paths that were called since the last time, and the last body.
+fn seen(gateway: &TestGateway, from: &mut usize) -> (Vec<String>, Value) {
+    let seen = chats(gateway);
+    let new = &seen[*from..];
+    *from = seen.len();
+    (new.iter().map(|request| request.path.clone()).collect(), new.last().unwrap().body.clone())
+}
+
+/// A conversation that goes on with the answer and the tool's result.
+fn go_on(path: &str, body: &mut Value, answer: &Value) {
+    let more = match path {
+        "/v1/messages" => {
+            let call = answer["content"].as_array().unwrap().last().unwrap();
+            let result = json!({ "type": "tool_result", "tool_use_id": call["id"], "content": "minus three" });
+            json!([
+                { "role": "assistant", "content": answer["content"] },
+                { "role": "user", "content": [result] },
+            ])
+        }
+        "/v1/responses" => {
+            let mut items = answer["output"].clone();
+            let id = items.as_array().unwrap().last().unwrap()["call_id"].clone();
+            let result = json!({ "type": "function_call_output", "call_id": id, "output": "minus three" });
+            items.as_array_mut().unwrap().push(result);
+            items
+        }
+        _ => {
+            let message = &answer["choices"][0]["message"];
+            let id = &message["tool_calls"][0]["id"];
+            json!([message, { "role": "tool", "tool_call_id": id, "content": "minus three" }])
+        }
+    };
+    body[turns(path)].as_array_mut().unwrap().extend(more.as_array().unwrap().clone());
+}
+
+#[tokio::test]
+async fn who_has_tools_thinks_whatever_the_client_speaks() {
+    let gateway = TestGateway::start("").await;
+    let mut from = 0;
+    for path in ASKING {
+        let mut body = about_the_weather(path);
+        let response = gateway.post(path, body.clone()).await;
+        assert_eq!(response.status(), 200, "{path}");
+        assert_eq!(response.headers().get("x-pointsman-dropped"), None, "{path}");
+        let answer: Value = response.json().await.unwrap();
+        let (paths, sent) = seen(&gateway, &mut from);
+        assert_eq!(paths, ["/v1/responses"], "{path}");
+        assert_eq!((&sent["store"], &sent["reasoning"]["summary"]), (&json!(false), &json!("auto")), "{path}");
+        let said = answer.to_string();
+        assert!(said.contains("need not think") && said.contains("weather"), "{path}: {answer}");
+        // Streamed it says the same.
+        body["stream"] = json!(true);
+        let stream = gateway.post(path, body.clone()).await.text().await.unwrap();
+        assert_eq!(seen(&gateway, &mut from).0, ["/v1/responses"], "{path}");
+        assert!(stream.contains("need not think") && stream.contains("weather"), "{path}: {stream}");
+        body["stream"] = json!(false);
+        go_on(path, &mut body, &answer);
+        let response = gateway.post(path, body.clone()).await;
+        let status = response.status();
+        let answer: Value = response.json().await.unwrap();
+        assert_eq!(status, 200, "{path}: {answer}");
+        assert!(text(path, &answer).contains("minus three"), "{path}: {answer}");
+        let (paths, sent) = seen(&gateway, &mut from);
+        assert_eq!(paths, ["/v1/responses"], "{path}");
+        // Chat Completions has no field in which a sealed thought could travel.
+        let travels = sent["input"].as_array().unwrap().iter().any(|item| item["type"] == "reasoning");
+        assert_eq!(travels, path != "/v1/chat/completions", "{path}: {sent}");
+        body["stream"] = json!(true);
+        let stream = gateway.post(path, body).await.text().await.unwrap();
+        assert_eq!(streamed_text(path, &stream), text(path, &answer), "{path}");
+        seen(&gateway, &mut from);
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_thought_in_a_stream_travels_to_the_next_step() {
+    let gateway = TestGateway::start("").await;
+    let path = "/v1/messages";
+    let mut body = about_the_weather(path);
+    body["stream"] = json!(true);
+    let stream = gateway.post(path, body.clone()).await.text().await.unwrap();
+    let pieces = crate::support::events(&stream);
+    let delta = |kind: &str, field: &str| -> String {
+        let deltas = pieces.iter().filter(|piece| piece["delta"]["type"] == kind);
+        deltas.filter_map(|piece| piece["delta"][field].as_str()).collect()
+    };
+    let call = pieces.iter().find(|piece| piece["content_block"]["type"] == "tool_use").unwrap();
+    let input: Value = serde_json::from_str(&delta("input_json_delta", "partial_json")).unwrap();
+    let (thinking, signature) = (delta("thinking_delta", "thinking"), delta("signature_delta", "signature"));
+    let answer = json!({ "content": [
+        { "type": "thinking", "thinking": thinking, "signature": signature },
+        { "type": "tool_use", "id": call["content_block"]["id"], "name": "weather", "input": input },
+    ] });
+    body["stream"] = json!(false);
+    go_on(path, &mut body, &answer);
+    let mut from = chats(&gateway).len();
+    assert_eq!(gateway.post(path, body.clone()).await.status(), 200);
+    let (paths, sent) = seen(&gateway, &mut from);
+    assert_eq!((paths, &sent["input"][1]["type"]), (vec!["/v1/responses".to_owned()], &json!("reasoning")));
+    // Claude gets the conversation, too, and not what OpenAI sealed.
+    body["model"] = json!("claude-sonnet-5-5");
+    let response = gateway.post(path, body).await;
+    assert_eq!(response.status(), 200, "{}", response.text().await.unwrap());
+    assert!(!seen(&gateway, &mut from).1.to_string().contains(&signature));
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn all_other_requests_go_where_they_went() {
+    let gateway = TestGateway::start("").await;
+    let path = "/v1/chat/completions";
+    let mut from = 0;
+    for (more, status) in [
+        (json!({ "n": 2 }), 200),
+        (json!({ "reasoning_effort": "none" }), 200),
+        (json!({ "seed": 7 }), 200),
+        (json!({ "tools": null }), 200),
+        (json!({ "model": "gpt-4o" }), 200),
+        // Of these models nobody can ask for probabilities.
+        (json!({ "logprobs": true }), 400),
+    ] {
+        let mut body = about_the_weather(path);
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let response = gateway.post(path, body).await;
+        assert_eq!(response.status(), status, "{more}: {}", response.text().await.unwrap());
+        if status == 200 {
+            assert_eq!(seen(&gateway, &mut from).0, ["/v1/chat/completions"], "{more}");
+        }
+    }
+    gateway.stop().await;
+    let gateway = TestGateway::start("[providers.openai.quirks]\nresponses = false").await;
+    assert_eq!(gateway.post(path, about_the_weather(path)).await.status(), 200);
+    let (paths, sent) = seen(&gateway, &mut 0);
+    assert_eq!((paths, &sent["reasoning_effort"]), (vec!["/v1/chat/completions".to_owned()], &json!("none")));
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn what_responses_refuses_is_asked_in_chat_completions() {
+    let gateway = TestGateway::start("").await;
+    let mut from = 0;
+    for path in ASKING {
+        // A thought that was sealed for another organisation.
+        let mut body = about_the_weather(path);
+        let answer: Value = gateway.post(path, body.clone()).await.json().await.unwrap();
+        let whole = answer.to_string().replace("openai:gAAAA", "openai:XXXX");
+        go_on(path, &mut body, &serde_json::from_str(&whole).unwrap());
+        seen(&gateway, &mut from);
+        let response = gateway.post(path, body).await;
+        assert_eq!(response.status(), 200, "{path}: {}", response.text().await.unwrap());
+        let paths = seen(&gateway, &mut from).0;
+        if path == "/v1/messages" {
+            assert_eq!(paths, ["/v1/responses", "/v1/chat/completions"]);
+        }
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn errors_of_responses_are_those_of_any_vendor() {
+    let gateway = TestGateway::start("[dispatch]\nmax_attempts = 1").await;
+    for path in ASKING {
+        for (fault, kinds) in [
+            (Fault::Status { status: 429, retry_after: None }, &[429][..]),
+            (Fault::Status { status: 500, retry_after: None }, &[502]),
+            (Fault::ContextOverflow, &[400]),
+            (Fault::OkThenError, &[503, 529]),
+            (Fault::Garbage, &[502]),
+            (Fault::Cut { after: 0 }, &[502]),
+        ] {
+            for stream in [false, true] {
+                gateway.reset_breakers();
+                gateway.sandbox.faults().set("gpt-6-sol", fault.clone(), Times::First(1));
+                let mut body = about_the_weather(path);
+                body["stream"] = json!(stream);
+                let response = gateway.post(path, body).await;
+                let status = response.status().as_u16();
+                let answer: Value = response.json().await.unwrap();
+                assert!(kinds.contains(&status), "{path} {fault:?} {stream}: {status} {answer}");
+                error(path, &answer);
+            }
+        }
+    }
+    gateway.stop().await;
+}
