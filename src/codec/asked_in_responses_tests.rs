@@ -188,8 +188,8 @@ fn what_a_chat_client_asks_for_is_asked_for_in_other_words() {
     let kept = ["metadata", "service_tier", "prompt_cache_key", "safety_identifier", "store"].map(|key| &body[key]);
     assert_eq!(kept, [&json!({ "a": "b" }), &json!("flex"), &json!("k"), &json!("s"), &json!(false)]);
     assert_eq!(dropped, ["usage"]);
-    let unverified = Quirks { thought_summaries: false, ..Quirks::default() };
-    let body = encode_request(&target(Dialect::Responses, &unverified), &request).unwrap().body;
+    let unverified = Target { tell_thoughts: false, ..target(Dialect::Responses, &quirks) };
+    let body = encode_request(&unverified, &request).unwrap().body;
     let body: Value = serde_json::from_slice(&body).unwrap();
     assert_eq!(body["reasoning"], json!({ "effort": "minimal" }));
 }

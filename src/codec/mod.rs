@@ -43,7 +43,8 @@ use serde_json::{Map, Value};
 use crate::config::Quirks;
 use crate::config::Refusal;
 use crate::protocol::{
-    ApiError, CacheWish, ChatRequest, ChatResponse, Dialect, FinishReason, Message, Part, Reasoning, Role, Usage,
+    ApiError, CacheWish, ChatRequest, ChatResponse, Dialect, ErrorKind, FinishReason, Message, Part, Reasoning, Role,
+    Usage,
 };
 
 pub use embeddings::{embedded_tokens, embeddings_in_base64, vector_in_base64};
@@ -75,6 +76,8 @@ pub struct Target<'a> {
     pub window: Option<u32>,
     /// What the model refuses although the dialect can say it.
     pub refuses: &'a BTreeSet<Refusal>,
+    /// Whether thoughts are to be told where the dialect tells them only to who asks (Responses).
+    pub tell_thoughts: bool,
 }
 
 static NO_REFUSALS: BTreeSet<Refusal> = BTreeSet::new();
@@ -90,6 +93,7 @@ impl<'a> Target<'a> {
             reasoning: false,
             window: None,
             refuses: &NO_REFUSALS,
+            tell_thoughts: true,
         }
     }
 
@@ -265,6 +269,12 @@ pub fn is_for_responses(target: &Target<'_>, request: &ChatRequest) -> bool {
 /// Whether a request that Responses refuses with this error may be taken in Chat Completions.
 pub fn may_be_taken_in_chat(error: &ApiError) -> bool {
     openai_responses::backend::may_be_taken_in_chat(error)
+}
+
+/// Whether Responses refuses to tell thoughts with this error: OpenAI tells them only to organisations that it has
+/// verified.
+pub fn hides_thoughts(error: &ApiError) -> bool {
+    error.kind == ErrorKind::InvalidRequest && error.param.as_deref() == Some("reasoning.summary")
 }
 
 /// Whether the request demands a tool call but offers no tools.

@@ -103,7 +103,6 @@ const MODEST: Quirks = Quirks {
     thinking: false,
     files: false,
     responses: false,
-    thought_summaries: true,
     prefill: false,
     longest_call_id: None,
     most_tools: None,

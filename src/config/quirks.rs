@@ -63,9 +63,6 @@ pub struct Quirks {
     /// Whether it has the endpoint `/responses`, too. Models that refuse to think beside tools in Chat Completions are
     /// asked there for what has tools.
     pub responses: bool,
-    /// Whether it tells there a summary of what a model thought: OpenAI does so to organisations that it has verified,
-    /// and refuses the others.
-    pub thought_summaries: bool,
     /// Whether it continues an assistant's text at the end of the conversation; OpenAI itself answers anew.
     pub prefill: bool,
     /// Most characters of a tool call's id (OpenAI: 40). Absent: ids pass as they are.
@@ -102,7 +99,6 @@ impl Default for Quirks {
             thinking: false,
             files: true,
             responses: false,
-            thought_summaries: true,
             prefill: false,
             longest_call_id: None,
             most_tools: None,

@@ -8,7 +8,8 @@
 //!
 //! **The wire format** is the provider's, but for one case: OpenAI's newest models are asked in Responses where they
 //! would not think in Chat Completions ([`codec::is_for_responses`]). What Responses refuses goes to Chat Completions at
-//! once, as it would have gone without Responses. That is one call more than is counted, of which no work comes.
+//! once, as it would have gone without Responses; a deployment that refuses to tell thoughts is asked again without, and
+//! from then on. These calls count as one, since no work comes of those that are refused.
 
 use std::time::Duration;
 
@@ -202,11 +203,22 @@ impl<'a> Attempt<'a> {
     ///
     /// Whatever went wrong before the first piece of content, with the deployment named.
     pub(super) async fn run(self, client: &Client, report: &mut Report) -> Result<Attempted, Failed> {
-        let failed = match self.make(client, report).await {
-            Err(failed) if self.dialect == Dialect::Responses && codec::may_be_taken_in_chat(&failed.error) => failed,
+        let refused =
+            |failed: &Failed| self.dialect == Dialect::Responses && codec::may_be_taken_in_chat(&failed.error);
+        let asked_for_thoughts = !self.deployment.hides_thoughts();
+        let mut failed = match self.make(client, report).await {
+            Err(failed) if refused(&failed) => failed,
             made => return made,
         };
         report.write_off();
+        if asked_for_thoughts && codec::hides_thoughts(&failed.error) {
+            self.deployment.hide_thoughts();
+            failed = match self.make(client, report).await {
+                Err(failed) if refused(&failed) => failed,
+                made => return made,
+            };
+            report.write_off();
+        }
         tracing::info!(
             deployment = self.deployment.name.as_str(),
             error.kind = failed.error.kind.as_str(),
@@ -265,6 +277,7 @@ impl<'a> Attempt<'a> {
             reasoning: can_reason(self.model) || unknown,
             window: None,
             refuses: &settings.refuses,
+            tell_thoughts: !self.deployment.hides_thoughts(),
         }
     }
 

@@ -52,6 +52,8 @@ pub enum Fault {
     ContextOverflow,
     /// An answer without content.
     Empty,
+    /// OpenAI's error for an organisation that it has not verified, where thoughts are to be told.
+    Unverified,
 }
 
 impl Fault {
@@ -74,6 +76,7 @@ impl Fault {
             "wrong-content-type" => Self::WrongContentType,
             "context-overflow" => Self::ContextOverflow,
             "empty" => Self::Empty,
+            "unverified" => Self::Unverified,
             _ => return None,
         })
     }

@@ -225,6 +225,7 @@ async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respon
             Frames { retry_after: *retry_after, ..vendor.refusal(*status) }
         }
         Some(Fault::ContextOverflow) => vendor.overflow(),
+        Some(Fault::Unverified) if value["reasoning"]["summary"].is_string() => vendor.unverified(),
         Some(Fault::OkThenError) => ok_then_error(vendor, value["stream"] == true),
         _ => reply(&shared, vendor, &head.method, &path, &head.headers, &value, fault.as_ref()),
     };

@@ -42,6 +42,13 @@ impl Vendor {
         Frames::json(status, &value)
     }
 
+    /// OpenAI's error for an organisation that is not to be told thoughts.
+    pub(super) fn unverified(self) -> Frames {
+        let message = "Your organization must be verified to generate reasoning summaries.";
+        let (kind, param, code) = ("invalid_request_error", "reasoning.summary", "unsupported_value");
+        Frames::json(400, &json!({ "error": { "message": message, "type": kind, "param": param, "code": code } }))
+    }
+
     /// The vendor's error for a prompt that does not fit the context window.
     pub(super) fn overflow(self) -> Frames {
         match self {

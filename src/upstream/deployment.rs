@@ -1,7 +1,7 @@
 //! A deployment: one place that serves a model, and its health.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -31,6 +31,8 @@ pub struct Deployment {
 #[derive(Debug)]
 pub(super) struct Health {
     in_flight: AtomicUsize,
+    /// Whether its vendor has refused to tell what its models think.
+    hides_thoughts: AtomicBool,
     inner: Mutex<Inner>,
 }
 
@@ -159,7 +161,7 @@ impl Health {
             failures: 0,
             last_error: None,
         };
-        Self { in_flight: AtomicUsize::new(0), inner: Mutex::new(inner) }
+        Self { in_flight: AtomicUsize::new(0), hides_thoughts: AtomicBool::new(false), inner: Mutex::new(inner) }
     }
 }
 
@@ -225,6 +227,21 @@ impl Deployment {
     /// The context window to ask for, in tokens, of a server that must be told ([`Window::ask`]).
     pub fn window(&self, needed: u32, most: u32, now: Instant) -> u32 {
         self.health.inner.lock().window.ask(needed, most, now)
+    }
+
+    /// Whether its vendor has refused to tell what its models think.
+    pub fn hides_thoughts(&self) -> bool {
+        self.health.hides_thoughts.load(Ordering::Relaxed)
+    }
+
+    /// Its vendor refuses to tell what its models think: from now on it is not asked for that.
+    pub fn hide_thoughts(&self) {
+        if !self.health.hides_thoughts.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                deployment = self.name.as_str(),
+                "Its vendor tells thoughts only to organisations that it has verified, so its models think in silence"
+            );
+        }
     }
 
     /// Calls that are being made.

@@ -188,6 +188,23 @@ async fn what_responses_refuses_is_asked_in_chat_completions() {
 }
 
 #[tokio::test]
+async fn who_may_not_be_told_thoughts_is_asked_for_them_once() {
+    let gateway = TestGateway::start("").await;
+    gateway.sandbox.faults().set("gpt-6-sol", Fault::Unverified, Times::Always);
+    let mut from = 0;
+    for (path, paths) in ASKING.into_iter().zip([2, 1, 1]) {
+        let response = gateway.post(path, about_the_weather(path)).await;
+        assert_eq!(response.status(), 200, "{path}");
+        let answer: Value = response.json().await.unwrap();
+        assert!(answer.to_string().contains("weather"), "{path}: {answer}");
+        let (called, sent) = seen(&gateway, &mut from);
+        assert_eq!(called, ["/v1/responses"].repeat(paths), "{path}");
+        assert_eq!(sent["reasoning"].get("summary"), None, "{path}");
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn errors_of_responses_are_those_of_any_vendor() {
     let gateway = TestGateway::start("[dispatch]\nmax_attempts = 1").await;
     for path in ASKING {

@@ -76,7 +76,7 @@ pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encod
 
 /// How much to think, and whether a summary of it is to be told.
 fn reasoning(target: &Target<'_>, request: &ChatRequest) -> Value {
-    let mut reasoning = if target.quirks.thought_summaries { json!({ "summary": "auto" }) } else { json!({}) };
+    let mut reasoning = if target.tell_thoughts { json!({ "summary": "auto" }) } else { json!({}) };
     let effort = request.reasoning.as_ref().and_then(openai::effort_for).map(|effort| match effort {
         Effort::Minimal if target.refuses(Refusal::MinimalThinking) => Effort::Low,
         effort => effort,
