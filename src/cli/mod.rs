@@ -220,7 +220,7 @@ mod tests {
     fn manuals_are_shown() {
         for (command, phrase) in [
             ("export", "not running"),
-            ("import", "entries that are there already stay"),
+            ("import", "entries that are there already only an outcome and feedback"),
             ("replay", "Regret is how much more the best single model"),
         ] {
             let mut cli = Cli::command();
