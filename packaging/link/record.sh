@@ -43,7 +43,7 @@ parameters='{"type": "object", "properties": {"city": {"type": "string"}}}'
 tools='[{"type": "function", "function": {"name": "weather", "parameters": '$parameters'}}]'
 claudes='[{"name": "weather", "input_schema": '$parameters'}]'
 for round in $(seq "${ROUNDS:-2}"); do
-    for model in auto gpt-4o claude-sonnet deepseek-v3.1 llama3.2:latest; do
+    for model in auto gpt-4o gpt-6-luna claude-sonnet deepseek-v3.1 llama3.2:latest; do
         for stream in false true; do
             post /v1/chat/completions '{"model": "'$model'", "stream": '$stream', "messages": '"$told"'}'
             post /v1/chat/completions '{"model": "'$model'", "stream": '$stream', "tools": '"$tools"', "messages": '"$told"'}'

@@ -246,7 +246,7 @@ async fn what_stands_beside_chat_is_limited_too() {
         }
         statuses
     };
-    let priced = "[models.text-embedding]\nprovider = 'openai'\nprice = { input = 1e9, output = 0.0 }\n";
+    let priced = "[models.text-embedding]\nprovider = 'openai'\nprice = { input = 1e6, output = 0.0 }\n";
     let limited = async |limits: &str| TestGateway::start(&format!("{priced}[limits]\n{limits}")).await;
     let gateway = limited("requests_per_minute = 3").await;
     assert_eq!(ask_each(&gateway).await, [200, 200, 200]);
