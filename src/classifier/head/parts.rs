@@ -400,6 +400,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn half_of_what_moves_all_models_alike_is_evened_out() {
+        let memory = Memory { shelves: vec![Shelf { prompts: 1, arms: vec![0, 1] }], ..Memory::default() };
+        let parts = Parts { memory, ..super::super::tests::head().parts().clone() };
+        let mut log_odds = [2.0, 1.0];
+        parts.even_out(&[1.0, 0.0], &mut log_odds);
+        assert_eq!(log_odds, [1.5, 0.5], "both are one above their usual");
+        parts.even_out(&[2.5, -0.5], &mut log_odds);
+        assert_eq!(log_odds, [1.5, 0.5], "what tells them apart is left");
+    }
+
+    #[test]
     fn a_calibration_from_before_says_what_it_said() {
         let calibration =
             Matrix::of(2, CALIBRATION, [widened(&[0.1, 0.7, 0.4]), widened(&[-0.2, 0.7, 0.4])].concat());

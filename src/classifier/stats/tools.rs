@@ -99,8 +99,8 @@ fn field<'a>(tool: &'a str, key: &str) -> &'a str {
 ///
 /// Round numbers in the sense of the Berkeley Function-Calling Leaderboard's categories (Patil and others 2025): several
 /// calls at once are harder than a single one, and so are functions with types of Java or JavaScript. A middling prompt
-/// is about as hard as one without tools; a short question with one wish is easier. (On BFCL's train
-/// and val: `training/RESULTS.md`, "Sources the head has not seen".)
+/// is about as hard as one without tools; a short question with one wish is easier. (Measured in `training/RESULTS.md`,
+/// "Sources the head has not seen".)
 pub(super) fn burden(statistics: &[f32]) -> f32 {
     const SHORT: f32 = 16.0;
     const MIDDLING: f32 = 0.3;
