@@ -255,11 +255,11 @@ proptest! {
 
 // ------------------------------------------------------------------------------------------------------- whole answers
 
-fn read(answer: Value) -> Result<ChatResponse, ApiError> {
+pub(super) fn read(answer: Value) -> Result<ChatResponse, ApiError> {
     decode_response(Dialect::Responses, answer.to_string().as_bytes())
 }
 
-fn completed(output: Value) -> Value {
+pub(super) fn completed(output: Value) -> Value {
     json!({ "id": "r", "model": "m", "status": "completed", "error": null, "incomplete_details": null, "output": output })
 }
 
@@ -340,7 +340,7 @@ fn an_answer_that_is_none_is_an_error() {
 
 // ------------------------------------------------------------------------------------------------------------- streams
 
-fn stream(events: &[Value]) -> Vec<StreamEvent> {
+pub(super) fn stream(events: &[Value]) -> Vec<StreamEvent> {
     let written: String = events.iter().map(|event| format!("data: {event}\n\n")).collect();
     decode_in(Dialect::Responses, &[written.as_bytes()])
 }

@@ -607,3 +607,5 @@ mod responses_stream_tests;
 mod responses_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod unruly_responses_tests;

@@ -287,10 +287,12 @@ impl Encoder {
                 _ => self.text(text, out),
             },
             StreamEvent::Thinking(text) => {
+                self.end_signed(out);
                 self.enter_thinking(out);
                 self.delta(json!({ "type": "thinking_delta", "thinking": text }), out);
             }
             StreamEvent::ThinkingSignature(signature) => {
+                self.end_signed(out);
                 self.enter_thinking(out);
                 self.sign(signature, out);
             }
@@ -333,6 +335,13 @@ impl Encoder {
 
     fn enter_thinking(&mut self, out: &mut BytesMut) {
         self.enter(Block::Thinking, json!({ "type": "thinking", "thinking": "", "signature": "" }), out);
+    }
+
+    /// Ends a thought that is signed: what follows is another one, with a signature of its own.
+    fn end_signed(&mut self, out: &mut BytesMut) {
+        if self.open == Some(Block::Thinking) && self.signed {
+            self.close(out);
+        }
     }
 
     fn call(&mut self, call: &ToolCallDelta, out: &mut BytesMut) {

@@ -155,8 +155,10 @@ pub(super) fn finish_of(text: &str, any_call: bool, refuses: bool) -> FinishReas
     }
 }
 
-fn finish_text(reason: FinishReason) -> &'static str {
+/// A finish reason in OpenAI's words. Beside a refusal in words it says "stop"; its SDK raises an error at the other.
+fn finish_text(reason: FinishReason, refuses: bool) -> &'static str {
     match reason {
+        FinishReason::ContentFilter if refuses => "stop",
         FinishReason::Length => "length",
         FinishReason::ToolCalls => "tool_calls",
         FinishReason::ContentFilter => "content_filter",

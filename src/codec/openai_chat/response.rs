@@ -108,6 +108,7 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatResponse, ApiError> {
 
 /// Writes an answer.
 pub(crate) fn encode(response: &ChatResponse, meta: &AnswerMeta) -> Bytes {
+    let refuses = response.parts.iter().any(|part| matches!(part, Part::Refusal { .. }));
     let mut answer = json!({
         "id": meta.id,
         "object": "chat.completion",
@@ -117,7 +118,7 @@ pub(crate) fn encode(response: &ChatResponse, meta: &AnswerMeta) -> Bytes {
             "index": 0,
             "message": turn(response),
             "logprobs": null,
-            "finish_reason": finish_text(response.finish_reason),
+            "finish_reason": finish_text(response.finish_reason, refuses),
         }],
     });
     if let Some(counts) = &response.usage {

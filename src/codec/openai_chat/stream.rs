@@ -297,11 +297,12 @@ pub(crate) struct Encoder {
     meta: AnswerMeta,
     include_usage: bool,
     usage: Option<Usage>,
+    refuses: bool,
 }
 
 impl Encoder {
     pub(crate) fn new(meta: AnswerMeta, include_usage: bool) -> Self {
-        Self { meta, include_usage, usage: None }
+        Self { meta, include_usage, usage: None, refuses: false }
     }
 
     pub(crate) fn encode(&mut self, event: &StreamEvent, out: &mut BytesMut) {
@@ -309,7 +310,10 @@ impl Encoder {
             StreamEvent::Start { .. } => self.delta(json!({ "role": "assistant", "content": "" }), out),
             StreamEvent::Text(text) => self.delta(json!({ "content": text }), out),
             StreamEvent::Thinking(text) => self.delta(json!({ "reasoning_content": text }), out),
-            StreamEvent::Refusal(text) => self.delta(json!({ "refusal": text }), out),
+            StreamEvent::Refusal(text) => {
+                self.refuses = true;
+                self.delta(json!({ "refusal": text }), out);
+            }
             StreamEvent::ToolCall(call) => {
                 let mut piece = json!({ "index": call.index, "function": { "arguments": call.arguments } });
                 if let Some((id, name)) = &call.start {
@@ -321,7 +325,8 @@ impl Encoder {
             }
             StreamEvent::Usage(counts) => self.usage.get_or_insert_default().absorb(counts),
             StreamEvent::Finish { reason, .. } => {
-                self.chunk(json!([{ "index": 0, "delta": {}, "finish_reason": finish_text(*reason) }]), None, out);
+                let reason = finish_text(*reason, self.refuses);
+                self.chunk(json!([{ "index": 0, "delta": {}, "finish_reason": reason }]), None, out);
                 if self.include_usage {
                     let counts = usage(&self.usage.unwrap_or_default());
                     self.chunk(json!([]), Some(counts), out);
