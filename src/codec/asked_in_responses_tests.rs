@@ -263,7 +263,7 @@ pub(super) fn completed(output: Value) -> Value {
     json!({ "id": "r", "model": "m", "status": "completed", "error": null, "incomplete_details": null, "output": output })
 }
 
-fn message(text: &str) -> Value {
+pub(super) fn message(text: &str) -> Value {
     json!({ "type": "message", "role": "assistant", "content": [{ "type": "output_text", "text": text, "annotations": [] }] })
 }
 
@@ -326,15 +326,26 @@ fn an_answer_that_is_none_is_an_error() {
     let failed = |code: &str| json!({ "status": "failed", "error": { "code": code, "message": "x" }, "output": [] });
     assert_eq!(kind(failed("server_error")), ErrorKind::Upstream);
     assert_eq!(kind(failed("rate_limit_exceeded")), ErrorKind::RateLimited);
-    assert_eq!(kind(failed("invalid_prompt")), ErrorKind::InvalidRequest);
+    assert_eq!(kind(failed("vector_store_timeout")), ErrorKind::Upstream);
+    assert_eq!(kind(failed("data_residency_mismatch")), ErrorKind::Permission);
+    for policy in ["invalid_prompt", "bio_policy", "misalignment_policy_violation", "image_content_policy_violation"]
+    {
+        assert_eq!(kind(failed(policy)), ErrorKind::ContentFilter, "{policy}");
+    }
+    for picture in ["invalid_image_url", "image_too_large", "empty_image_file", "failed_to_download_image"] {
+        assert_eq!(kind(failed(picture)), ErrorKind::InvalidRequest, "{picture}");
+    }
+    for early in ["queued", "in_progress"] {
+        assert_eq!(kind(json!({ "status": early, "output": [] })), ErrorKind::Upstream, "{early}");
+    }
     assert!(reports_error(failed("server_error").to_string().as_bytes()));
     assert_eq!(kind(json!({ "status": "failed", "error": null, "output": [] })), ErrorKind::Upstream);
-    assert_eq!(kind(json!({ "status": "completed" })), ErrorKind::Upstream, "no items");
+    assert_eq!(kind(json!({ "status": "completed" })), ErrorKind::NotFound, "no items");
     assert_eq!(kind(json!({ "error": { "message": "x", "code": "insufficient_quota" } })), ErrorKind::Quota);
     let counted = counted(Dialect::Responses, br#"{"status":"failed","usage":{"input_tokens":3,"output_tokens":4}}"#);
     assert_eq!(counted.map(|usage| (usage.input_tokens, usage.output_tokens)), Some((3, 4)));
     for junk in [&b"{"[..], b"", b"[]", b"{\"output\": 7}", b"<html>"] {
-        assert_eq!(decode_response(Dialect::Responses, junk).unwrap_err().kind, ErrorKind::Upstream);
+        assert!(lacks_responses(&decode_response(Dialect::Responses, junk).unwrap_err()));
     }
 }
 
@@ -448,11 +459,23 @@ fn a_stream_that_is_no_answer_says_so_once() {
         "data: {not json\n\n",
         "data: {\"type\":\"response.output_text.delta\",\"output_index\":0,\n\n",
         "data: 7\n\n",
+        "data: {\"choices\":[]}\n\n",
     ] {
+        let begun = format!("data: {}\n\n{junk}", begun());
         assert_eq!(
-            gist(&decode_in(Dialect::Responses, &[junk.as_bytes()])).error,
+            gist(&decode_in(Dialect::Responses, &[begun.as_bytes()])).error,
             Some(ErrorKind::Upstream),
             "{junk}"
         );
+        // Nothing of Responses has come before it.
+        assert_eq!(
+            gist(&decode_in(Dialect::Responses, &[junk.as_bytes()])).error,
+            Some(ErrorKind::NotFound),
+            "{junk}"
+        );
+    }
+    for nothing in ["", "<html>\n\n</html>\n\n", "data: [DONE]\n\n"] {
+        let error = gist(&decode_in(Dialect::Responses, &[nothing.as_bytes()])).error;
+        assert_eq!(error, Some(ErrorKind::NotFound), "{nothing}");
     }
 }

@@ -239,7 +239,9 @@ fn kind(dialect: Dialect, status: u16, error: &Parsed) -> ErrorKind {
     let moderated = error.flagged
         || (status == 403 && MODERATED.iter().any(|phrase| message.contains(phrase)))
         || begins(&["content exists risk"]);
-    if says("content_filter") || says("content_policy") || says("data_inspection_failed") || moderated {
+    // `invalid_prompt` and `bio_policy`, `content_policy_violation`...: OpenAI's, of which it counts who brings them about.
+    let refused = says("content_filter") || says("_policy") || says("invalid_prompt");
+    if refused || says("data_inspection_failed") || moderated {
         return ErrorKind::ContentFilter;
     }
     // A thread that the vendor has lost or cannot keep: only the client can send the whole conversation.
@@ -275,6 +277,13 @@ fn kind(dialect: Dialect, status: u16, error: &Parsed) -> ErrorKind {
         413 => ErrorKind::TooLarge,
         429 => ErrorKind::RateLimited,
         503 | 529 => ErrorKind::Overloaded,
+        // Servers that have but the other one of OpenAI's dialects say so.
+        501 if dialect == Dialect::Responses => ErrorKind::NotFound,
+        500 if dialect == Dialect::Responses
+            && (says("convert_request_failed") || message.contains("not implemented")) =>
+        {
+            ErrorKind::NotFound
+        }
         // A conflict, or too early: vendors' own clients try again.
         409 | 425 => ErrorKind::Upstream,
         // Old versions of Ollama say "try pulling it first" with a 400.

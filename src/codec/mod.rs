@@ -271,6 +271,11 @@ pub fn may_be_taken_in_chat(error: &ApiError) -> bool {
     openai_responses::backend::may_be_taken_in_chat(error)
 }
 
+/// Whether an error says that there is no Responses where it was asked for, or not for that model.
+pub fn lacks_responses(error: &ApiError) -> bool {
+    error.kind == ErrorKind::NotFound
+}
+
 /// Whether Responses refuses to tell thoughts with this error: OpenAI tells them only to organisations that it has
 /// verified.
 pub fn hides_thoughts(error: &ApiError) -> bool {

@@ -57,6 +57,14 @@ impl DialectDecoder {
         }
     }
 
+    /// Why a stream that is none of this dialect's is refused. Nothing of it was read, so nothing was said.
+    fn foreign(&self) -> Option<ApiError> {
+        match self {
+            Self::Responses(decoder) if !decoder.has_started() => Some(openai_responses::backend::response::absent()),
+            _ => None,
+        }
+    }
+
     /// Whether the error that ends the stream stands in it as the dialect's clients know errors.
     fn tells_error(&self) -> bool {
         match self {
@@ -164,7 +172,8 @@ impl StreamDecoder {
         }
         if !self.is_over() {
             self.state.end = End::Broken;
-            out.push(StreamEvent::Error(ApiError::new(ErrorKind::Connection, "its stream was cut off")));
+            let cut = || ApiError::new(ErrorKind::Connection, "its stream was cut off");
+            out.push(StreamEvent::Error(self.state.dialect.foreign().unwrap_or_else(cut)));
             return;
         }
         let from = out.len();
@@ -247,7 +256,8 @@ impl DecoderState {
         if decoded.is_err() {
             if !self.lenient {
                 self.end = End::Broken;
-                out.push(StreamEvent::Error(ApiError::new(ErrorKind::Upstream, "its stream cannot be read")));
+                let unreadable = || ApiError::new(ErrorKind::Upstream, "its stream cannot be read");
+                out.push(StreamEvent::Error(self.dialect.foreign().unwrap_or_else(unreadable)));
             }
             return false;
         }

@@ -213,7 +213,6 @@ async fn errors_of_responses_are_those_of_any_vendor() {
             (Fault::Status { status: 500, retry_after: None }, &[502]),
             (Fault::ContextOverflow, &[400]),
             (Fault::OkThenError, &[503, 529]),
-            (Fault::Garbage, &[502]),
             (Fault::Cut { after: 0 }, &[502]),
         ] {
             for stream in [false, true] {

@@ -16,8 +16,9 @@ pub(super) struct Answer {
     pub(super) model: String,
     #[serde(default, deserialize_with = "crate::codec::json::text")]
     status: String,
+    /// Some servers write null for an item.
     #[serde(default)]
-    pub(super) output: Option<Vec<Item>>,
+    pub(super) output: Option<Vec<Option<Item>>>,
     #[serde(default)]
     usage: Option<Value>,
     #[serde(default)]
@@ -27,6 +28,18 @@ pub(super) struct Answer {
 }
 
 impl Answer {
+    /// Takes over the end that a stream's last event is named after, where the answer in it does not say how it ended.
+    pub(super) fn ended(&mut self, event: &str) {
+        if !matches!(self.status.as_str(), "completed" | "incomplete" | "failed" | "cancelled") {
+            event.trim_start_matches("response.").clone_into(&mut self.status);
+        }
+    }
+
+    /// Whether it was cut off, perhaps before its first item.
+    pub(super) fn is_cut(&self) -> bool {
+        self.status == "incomplete"
+    }
+
     /// The tokens, where they are told.
     pub(super) fn usage(&self) -> Option<Usage> {
         super::super::usage_of(self.usage.as_ref().filter(|usage| usage.is_object())?)
@@ -37,7 +50,7 @@ impl Answer {
         if let Some(error) = self.error.as_ref().filter(|error| !errors::is_empty(error)) {
             return told(&json!({ "error": error }));
         }
-        let broke = matches!(self.status.as_str(), "failed" | "cancelled");
+        let broke = matches!(self.status.as_str(), "failed" | "cancelled" | "queued" | "in_progress");
         broke.then(|| ApiError::new(ErrorKind::Upstream, format!("it broke off its answer ({})", self.status)))
     }
 
@@ -56,14 +69,30 @@ impl Answer {
     }
 }
 
-/// An error in an answer or in an event. That a prompt is refused is told by a code of this dialect's.
+/// An error in an answer or in an event. Whose fault it is, only a code of this dialect's tells.
 pub(super) fn told(value: &Value) -> Option<ApiError> {
     let mut error = errors::in_band(value)?;
-    let code = value.pointer("/error/code").or_else(|| value.get("code"));
-    if error.kind == ErrorKind::Upstream && code.is_some_and(|code| code == "invalid_prompt") {
-        error.kind = ErrorKind::InvalidRequest;
+    let code = value.pointer("/error/code").or_else(|| value.get("code")).and_then(Value::as_str).unwrap_or_default();
+    if error.kind == ErrorKind::Upstream {
+        error.kind = match code {
+            // Our organisation's answers may not be made there.
+            "data_residency_mismatch" => ErrorKind::Permission,
+            _ if ABOUT_REQUEST.iter().any(|beginning| code.starts_with(beginning)) => ErrorKind::InvalidRequest,
+            _ => ErrorKind::Upstream,
+        };
     }
     Some(error)
+}
+
+/// The beginnings of codes that are about what was sent, mostly pictures.
+const ABOUT_REQUEST: [&str; 5] = ["invalid_", "image_", "empty_image", "unsupported_image", "failed_to_download"];
+
+/// A sort of items.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Sort {
+    Thought,
+    Message,
+    Call,
 }
 
 /// What a text of an item is.
@@ -79,10 +108,23 @@ pub(super) enum Kind {
     Arguments,
 }
 
+impl Kind {
+    /// The items that have such a text.
+    pub(super) fn sort(self) -> Sort {
+        match self {
+            Self::Summary | Self::Thought => Sort::Thought,
+            Self::Text | Self::Refusal => Sort::Message,
+            Self::Arguments => Sort::Call,
+        }
+    }
+}
+
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Item {
     #[serde(default, rename = "type", deserialize_with = "crate::codec::json::text")]
     kind: String,
+    #[serde(default, deserialize_with = "crate::codec::json::text")]
+    id: String,
     #[serde(default, deserialize_with = "crate::codec::json::text")]
     call_id: String,
     #[serde(default, deserialize_with = "crate::codec::json::text")]
@@ -98,12 +140,27 @@ pub(super) struct Item {
 }
 
 impl Item {
+    /// What sort of item it is; `None` = one that says nothing here.
+    pub(super) fn sort(&self) -> Option<Sort> {
+        match self.kind.as_str() {
+            "message" => Some(Sort::Message),
+            "reasoning" => Some(Sort::Thought),
+            "function_call" => Some(Sort::Call),
+            _ => None,
+        }
+    }
+
     pub(super) fn is_call(&self) -> bool {
-        self.kind == "function_call"
+        self.sort() == Some(Sort::Call)
     }
 
     pub(super) fn is_thought(&self) -> bool {
-        self.kind == "reasoning"
+        self.sort() == Some(Sort::Thought)
+    }
+
+    /// Its id, and that of its call.
+    pub(super) fn ids(&self) -> [&str; 2] {
+        [&self.id, &self.call_id]
     }
 
     /// The id that a call's result refers to.
@@ -119,19 +176,19 @@ impl Item {
 
     /// The item's texts, in order, each with its index among those of its kind. Items of other kinds have none.
     pub(super) fn texts(&self) -> Vec<(Kind, u64, &str)> {
-        match self.kind.as_str() {
-            "function_call" => vec![(Kind::Arguments, 0, self.arguments.as_deref().unwrap_or_default())],
-            "message" => listed(self.content.as_ref(), |part| match part["type"].as_str()? {
+        match self.sort() {
+            Some(Sort::Call) => vec![(Kind::Arguments, 0, self.arguments.as_deref().unwrap_or_default())],
+            Some(Sort::Message) => listed(self.content.as_ref(), |part| match part["type"].as_str()? {
                 "output_text" => Some((Kind::Text, part["text"].as_str()?)),
                 "refusal" => Some((Kind::Refusal, part["refusal"].as_str()?)),
                 _ => None,
             }),
-            "reasoning" => {
+            Some(Sort::Thought) => {
                 let summary = listed(self.summary.as_ref(), |part| Some((Kind::Summary, part["text"].as_str()?)));
                 let thought = || listed(self.content.as_ref(), |part| Some((Kind::Thought, part["text"].as_str()?)));
                 if summary.is_empty() { thought() } else { summary }
             }
-            _ => Vec::new(),
+            None => Vec::new(),
         }
     }
 }

@@ -3,15 +3,18 @@
 use super::super::super::{parse_answer, unreadable};
 use super::answer::{Answer, Item, Kind};
 use super::stream::PARAGRAPH;
-use crate::protocol::{ApiError, ChatResponse, Part};
+use crate::protocol::{ApiError, ChatResponse, ErrorKind, Part};
 
-/// Reads an answer.
+/// Reads an answer. One that is none of this dialect's comes from a server that has another one at this address, or a
+/// page: it is not found here.
 pub(crate) fn decode(body: &[u8]) -> Result<ChatResponse, ApiError> {
-    let mut answer: Answer = parse_answer(body)?;
+    let mut answer: Answer =
+        parse_answer(body).map_err(|error| if error == unreadable() { absent() } else { error })?;
     if let Some(error) = answer.failure() {
         return Err(error);
     }
-    let items = answer.output.take().ok_or_else(unreadable)?;
+    let output = answer.output.take().or_else(|| answer.is_cut().then(Vec::new)).ok_or_else(absent)?;
+    let items: Vec<Item> = output.into_iter().flatten().collect();
     let mut parts = Vec::new();
     let mut has_text = false;
     for item in &items {
@@ -29,6 +32,11 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatResponse, ApiError> {
         parts,
         stop_sequence: None,
     })
+}
+
+/// The error for an answer of something else than Responses.
+pub(crate) fn absent() -> ApiError {
+    ApiError::new(ErrorKind::NotFound, "what answers there is not OpenAI's Responses")
 }
 
 /// Adds an item's parts. A message behind another one begins a paragraph.

@@ -2,15 +2,20 @@
 //!
 //! An item is told up to three times: in pieces, when it is done, and at the end with the whole answer. What was said
 //! of each text is counted, so that a server may leave out any of the three, and nothing is said twice.
+//!
+//! **Which item.** OpenAI gives each item an id and an index. Look-alikes leave out either, give all items the index 0,
+//! or an item another id in each event. So an item is known by its id, or a call by the id of the call; else by its
+//! index, among items of its sort; else it is the newest of its sort. At the end what is still unknown is one of those
+//! that were told, in their order.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::super::super::raw;
-use super::answer::{Answer, Item, Kind, told};
+use super::answer::{Answer, Item, Kind, Sort, told};
 use crate::protocol::{FinishReason, StreamEvent, ToolCallDelta};
 
 /// What stands between paragraphs of a summary, and between messages.
@@ -22,10 +27,11 @@ struct Head {
     kind: String,
 }
 
+/// Null counts as absent in all of them, as some servers write it.
 #[derive(Deserialize)]
 struct About {
     #[serde(default)]
-    response: Answer,
+    response: Option<Answer>,
 }
 
 #[derive(Deserialize)]
@@ -33,7 +39,7 @@ struct OfItem {
     #[serde(default, deserialize_with = "crate::codec::json::count")]
     output_index: Option<u64>,
     #[serde(default)]
-    item: Item,
+    item: Option<Item>,
 }
 
 /// A piece of a text, or all of it.
@@ -41,32 +47,53 @@ struct OfItem {
 struct Piece {
     #[serde(default, deserialize_with = "crate::codec::json::count")]
     output_index: Option<u64>,
-    #[serde(default, deserialize_with = "crate::codec::json::count", alias = "summary_index")]
+    #[serde(default, deserialize_with = "crate::codec::json::text")]
+    item_id: String,
+    #[serde(default, deserialize_with = "crate::codec::json::count")]
     content_index: Option<u64>,
+    #[serde(default, deserialize_with = "crate::codec::json::count")]
+    summary_index: Option<u64>,
     #[serde(default, deserialize_with = "raw::text")]
     delta: Option<String>,
-    #[serde(default, deserialize_with = "raw::text", alias = "refusal", alias = "arguments")]
+    #[serde(default, deserialize_with = "raw::text")]
     text: Option<String>,
+    #[serde(default, deserialize_with = "raw::text")]
+    refusal: Option<String>,
+    #[serde(default, deserialize_with = "raw::text")]
+    arguments: Option<String>,
 }
 
-/// A text's place: its item's index, what it is, and its index there.
-type Place = (u64, Kind, u64);
+/// A text's place: its item, what it is, and its index there.
+type Place = (usize, Kind, u64);
 
 /// Reads the events of a stream.
 #[derive(Debug, Default)]
 pub(crate) struct Decoder {
     started: bool,
+    /// The items in the order in which they were first heard of.
+    items: Vec<Heard>,
+    /// Items by their ids, and by those of calls.
+    by_id: HashMap<String, usize>,
+    /// The newest item of each sort with that index, and with any.
+    newest: HashMap<(Sort, Option<u64>), usize>,
     /// How many bytes of each text were said.
     said: BTreeMap<Place, usize>,
     /// For each item that is a call, its index among the calls.
-    calls: BTreeMap<u64, usize>,
+    calls: BTreeMap<usize, usize>,
     /// The items that were signed.
-    signed: BTreeSet<u64>,
-    /// The item that was last heard of.
-    newest: u64,
+    signed: BTreeSet<usize>,
     /// The message that spoke last.
-    speaks: Option<u64>,
+    speaks: Option<usize>,
     refuses: bool,
+}
+
+/// An item that was heard of.
+#[derive(Debug)]
+struct Heard {
+    sort: Sort,
+    has_call_id: bool,
+    /// Whether all of it was told.
+    is_done: bool,
 }
 
 fn read<T: DeserializeOwned>(data: &[u8]) -> Result<T, ()> {
@@ -82,19 +109,15 @@ impl Decoder {
         match read::<Head>(data)?.kind.as_str() {
             "response.created" | "response.in_progress" | "response.queued" => {
                 let About { response } = read(data)?;
-                self.start(&response, out);
+                self.start(&response.unwrap_or_default(), out);
             }
             "response.output_item.added" => {
                 let OfItem { output_index, item } = read(data)?;
-                let at = self.heard_of(output_index, out);
-                if item.is_call() && !item.name.is_empty() {
-                    self.open(at, &item, out);
-                }
+                self.added(output_index, &item.unwrap_or_default(), out);
             }
             "response.output_item.done" => {
                 let OfItem { output_index, item } = read(data)?;
-                let at = self.heard_of(output_index, out);
-                self.close(at, &item, out);
+                self.done(output_index, &item.unwrap_or_default(), out);
             }
             "response.output_text.delta" | "response.output_text.done" => self.piece(Kind::Text, read(data)?, out),
             "response.refusal.delta" | "response.refusal.done" => self.piece(Kind::Refusal, read(data)?, out),
@@ -107,9 +130,11 @@ impl Decoder {
             "response.function_call_arguments.delta" | "response.function_call_arguments.done" => {
                 self.piece(Kind::Arguments, read(data)?, out);
             }
-            "response.completed" | "response.incomplete" | "response.failed" | "response.cancelled" => {
+            event @ ("response.completed" | "response.incomplete" | "response.failed" | "response.cancelled") => {
                 let About { response } = read(data)?;
-                self.end(response, out);
+                let mut answer = response.unwrap_or_default();
+                answer.ended(event);
+                self.end(answer, out);
             }
             "error" => out.push(StreamEvent::Error(told(&read(data)?).ok_or(())?)),
             // A server's own error, or a proxy's.
@@ -117,6 +142,9 @@ impl Decoder {
                 let value: Value = read(data)?;
                 if value.get("error").is_some_and(|error| !error.is_null()) {
                     out.push(StreamEvent::Error(told(&value).ok_or(())?));
+                } else if value.get("choices").is_some() {
+                    // A stream of Chat Completions.
+                    return Err(());
                 }
             }
             _ => {}
@@ -130,17 +158,70 @@ impl Decoder {
         }
     }
 
-    /// The index of the item that an event is about. Where it does not say so, it is the one before's.
-    fn heard_of(&mut self, index: Option<u64>, out: &mut Vec<StreamEvent>) -> u64 {
+    /// Whether anything of an answer in this dialect was heard.
+    pub(crate) fn has_started(&self) -> bool {
+        self.started
+    }
+
+    /// The item with one of these ids: its own, and that of its call.
+    fn with_id(&self, sort: Sort, ids: [&str; 2]) -> Option<usize> {
+        let known = ids.iter().find_map(|id| self.by_id.get(*id)).copied();
+        known.filter(|at| self.items[*at].sort == sort)
+    }
+
+    /// The newest item with this index, or with any where none is told. With another id of its call it is another call.
+    fn with_index(&self, sort: Sort, ids: [&str; 2], index: Option<u64>) -> Option<usize> {
+        let known = self.newest.get(&(sort, index)).copied();
+        known.filter(|at| ids[1].is_empty() || !self.items[*at].has_call_id)
+    }
+
+    /// Takes in what is told of an item: of `known`, or else of a new one.
+    fn hear_of(&mut self, known: Option<usize>, sort: Sort, ids: [&str; 2], index: Option<u64>) -> usize {
+        let at = known.unwrap_or(self.items.len());
+        if known.is_none() {
+            self.items.push(Heard { sort, has_call_id: false, is_done: false });
+            self.newest.extend([((sort, index), at), ((sort, None), at)]);
+        }
+        self.newest.entry((sort, index)).or_insert(at);
+        self.items[at].has_call_id |= !ids[1].is_empty();
+        for id in ids.into_iter().filter(|id| !id.is_empty()) {
+            self.by_id.entry(id.to_owned()).or_insert(at);
+        }
+        at
+    }
+
+    /// An item begins. With an index that is known it is another one all the same, unless its id is known, too.
+    fn added(&mut self, index: Option<u64>, item: &Item, out: &mut Vec<StreamEvent>) {
         self.start(&Answer::default(), out);
-        self.newest = index.unwrap_or(self.newest);
-        self.newest
+        let Some(sort) = item.sort() else { return };
+        let at = self.hear_of(self.with_id(sort, item.ids()), sort, item.ids(), index);
+        if item.is_call() && !item.name.is_empty() {
+            self.open(at, item, out);
+        }
+    }
+
+    /// An item is whole.
+    fn done(&mut self, index: Option<u64>, item: &Item, out: &mut Vec<StreamEvent>) {
+        self.start(&Answer::default(), out);
+        let Some(sort) = item.sort() else { return };
+        let still_open = || self.with_index(sort, item.ids(), index).filter(|at| !self.items[*at].is_done);
+        let known = self.with_id(sort, item.ids()).or_else(still_open);
+        let at = self.hear_of(known, sort, item.ids(), index);
+        let is_newest = at + 1 == self.items.len();
+        self.close(at, item, is_newest, out);
     }
 
     fn piece(&mut self, kind: Kind, piece: Piece, out: &mut Vec<StreamEvent>) {
-        let at = self.heard_of(piece.output_index, out);
-        let place = (at, kind, piece.content_index.unwrap_or_default());
-        match (piece.delta, piece.text) {
+        self.start(&Answer::default(), out);
+        let (sort, ids, index) = (kind.sort(), [piece.item_id.as_str(), ""], piece.output_index);
+        // Behind a whole item an id that is not known is another item's.
+        let still_open =
+            || self.with_index(sort, ids, index).filter(|at| piece.item_id.is_empty() || !self.items[*at].is_done);
+        let known = self.with_id(sort, ids).or_else(still_open);
+        let at = self.hear_of(known, sort, ids, index);
+        let part = if sort == Sort::Thought { piece.summary_index } else { None };
+        let place = (at, kind, part.or(piece.content_index).unwrap_or_default());
+        match (piece.delta, piece.text.or(piece.refusal).or(piece.arguments)) {
             (Some(delta), _) => self.say(place, &delta, out),
             (None, Some(whole)) => self.say_rest(place, &whole, out),
             (None, None) => {}
@@ -148,7 +229,7 @@ impl Decoder {
     }
 
     /// Begins a call.
-    fn open(&mut self, at: u64, item: &Item, out: &mut Vec<StreamEvent>) {
+    fn open(&mut self, at: usize, item: &Item, out: &mut Vec<StreamEvent>) {
         if self.calls.contains_key(&at) {
             return;
         }
@@ -159,18 +240,21 @@ impl Decoder {
         self.say_texts(at, item, out);
     }
 
-    /// Says whatever of an item has not been said.
-    fn close(&mut self, at: u64, item: &Item, out: &mut Vec<StreamEvent>) {
+    /// Says whatever of an item has not been said. `may_sign` = nothing was said behind it: a signature would be taken
+    /// for that of what was.
+    fn close(&mut self, at: usize, item: &Item, may_sign: bool, out: &mut Vec<StreamEvent>) {
         if item.is_call() {
             self.open(at, item, out);
         }
-        self.say_texts(at, item, out);
-        // Behind other items a signature would be taken for theirs.
-        let signature = item.signature().filter(|_| at >= self.newest && self.signed.insert(at));
+        if !self.items[at].is_done {
+            self.say_texts(at, item, out);
+            self.items[at].is_done = item.texts().iter().any(|(_, _, text)| !text.is_empty());
+        }
+        let signature = item.signature().filter(|_| may_sign && self.signed.insert(at));
         out.extend(signature.map(StreamEvent::ThinkingSignature));
     }
 
-    fn say_texts(&mut self, at: u64, item: &Item, out: &mut Vec<StreamEvent>) {
+    fn say_texts(&mut self, at: usize, item: &Item, out: &mut Vec<StreamEvent>) {
         for (kind, index, text) in item.texts() {
             self.say_rest((at, kind, index), text, out);
         }
@@ -215,17 +299,66 @@ impl Decoder {
         *self.said.entry(place).or_default() += bytes;
     }
 
+    /// Says whatever of the answer's items has not been said.
+    fn close_all(&mut self, items: &[Item], out: &mut Vec<StreamEvent>) {
+        let heard = self.items.len();
+        let places = self.places(items);
+        let last_heard = places.iter().rposition(|at| at.is_some_and(|at| at < heard)).unwrap_or_default();
+        for (index, (item, at)) in items.iter().zip(places).enumerate() {
+            if let Some(at) = at {
+                self.close(at, item, index >= last_heard, out);
+            }
+        }
+    }
+
+    /// Which of the items that were heard of each item of the whole answer is; new ones are added.
+    fn places(&mut self, items: &[Item]) -> Vec<Option<usize>> {
+        let mut places: Vec<Option<usize>> =
+            items.iter().map(|item| self.with_id(item.sort()?, item.ids())).collect();
+        let taken: BTreeSet<usize> = places.iter().flatten().copied().collect();
+        let mut free: BTreeSet<usize> = (0..self.items.len()).filter(|at| !taken.contains(at)).collect();
+        // Some leave items out here, and none is where its index says.
+        let is_at_its_index = |(index, item): (u64, &Item)| {
+            let others =
+                [Sort::Thought, Sort::Message, Sort::Call].into_iter().filter(|sort| item.sort() != Some(*sort));
+            others.into_iter().all(|sort| !self.newest.contains_key(&(sort, Some(index))))
+        };
+        let are_at_their_indexes = (0..).zip(items).all(is_at_its_index);
+        // Who is known by an id takes its item before the others do, and who is by an index before the rest.
+        for by_index in [true, false].into_iter().filter(|by_index| are_at_their_indexes || !by_index) {
+            for ((index, item), place) in (0..).zip(items).zip(&mut places) {
+                let (Some(sort), None) = (item.sort(), *place) else { continue };
+                let fits = |at: &usize| {
+                    let known = &self.items[*at];
+                    known.sort == sort && (item.call_id().is_empty() || !known.has_call_id)
+                };
+                *place = match by_index {
+                    true => self.with_index(sort, item.ids(), Some(index)).filter(|at| free.contains(at)),
+                    false => free.iter().copied().find(fits),
+                };
+                if let Some(at) = *place {
+                    free.remove(&at);
+                }
+            }
+        }
+        for ((index, item), place) in (0..).zip(items).zip(&mut places) {
+            if let (Some(sort), None) = (item.sort(), *place) {
+                *place = Some(self.hear_of(None, sort, item.ids(), Some(index)));
+            }
+        }
+        places
+    }
+
     /// Ends the answer, complete or not.
-    fn end(&mut self, answer: Answer, out: &mut Vec<StreamEvent>) {
+    fn end(&mut self, mut answer: Answer, out: &mut Vec<StreamEvent>) {
         self.start(&answer, out);
         if let Some(error) = answer.failure() {
             out.extend(answer.usage().map(StreamEvent::Usage));
             out.push(StreamEvent::Error(error));
             return;
         }
-        for (at, item) in answer.output.iter().flatten().enumerate() {
-            self.close(at as u64, item, out);
-        }
+        let items: Vec<Item> = answer.output.take().into_iter().flatten().map(Option::unwrap_or_default).collect();
+        self.close_all(&items, out);
         let reason = answer.finish(!self.calls.is_empty(), self.refuses);
         // Other dialects require an object. In an answer that was cut off the arguments may have been to come.
         let silent = self.calls.iter().filter(|(at, _)| !self.said.contains_key(&(**at, Kind::Arguments, 0)));
