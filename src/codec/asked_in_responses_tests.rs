@@ -39,16 +39,21 @@ fn with(more: Value) -> ChatRequest {
     openai(body)
 }
 
-fn is_asked_there(quirks: &Quirks, refuses: &[Refusal], request: &ChatRequest) -> bool {
+fn is_asked_there(client: Dialect, quirks: &Quirks, refuses: &[Refusal], request: &ChatRequest) -> bool {
     let refuses = refuses.iter().copied().collect();
-    is_for_responses(&Target { refuses: &refuses, ..target(Dialect::OpenAi, quirks) }, request)
+    is_for_responses(client, &Target { refuses: &refuses, ..target(Dialect::OpenAi, quirks) }, request)
+}
+
+fn in_responses(target: &Target<'_>, request: &ChatRequest) -> (Value, Vec<String>) {
+    let Encoded { body, dropped } = encode_request(target, request).unwrap();
+    (serde_json::from_slice(&body).unwrap(), dropped)
 }
 
 #[test]
 fn who_does_not_think_beside_tools_is_asked_in_responses_where_it_has_some() {
     let there = Quirks { responses: true, ..Quirks::default() };
     let beside_tools = [Refusal::ThinkingWithTools];
-    let asked = |request: &ChatRequest| is_asked_there(&there, &beside_tools, request);
+    let asked = |request: &ChatRequest| is_asked_there(Dialect::OpenAi, &there, &beside_tools, request);
     for fine in [
         json!({}),
         json!({ "reasoning_effort": "high", "n": 1, "logprobs": false, "store": false, "stop": [] }),
@@ -82,10 +87,150 @@ fn who_does_not_think_beside_tools_is_asked_in_responses_where_it_has_some() {
     ] {
         assert!(!asked(&with(other.clone())), "{other}");
     }
-    assert!(!is_asked_there(&Quirks::default(), &beside_tools, &with(json!({}))), "a server without it");
-    assert!(!is_asked_there(&there, &[], &with(json!({}))), "a model that thinks in any case");
+    let other =
+        |quirks: &Quirks, refuses: &[Refusal]| is_asked_there(Dialect::OpenAi, quirks, refuses, &with(json!({})));
+    assert!(!other(&Quirks::default(), &beside_tools), "a server without it");
+    assert!(!other(&there, &[]), "a model that thinks in any case");
     let mute = [Refusal::ThinkingWithTools, Refusal::ThinkingEffort];
-    assert!(!is_asked_there(&there, &mute, &with(json!({}))), "a model that is not told how much to think");
+    assert!(!other(&there, &mute), "a model that is not told how much to think");
+}
+
+/// Turns of a person and a model, whose parts have such a field more.
+fn turns_with(user: Value, assistant: Value) -> Value {
+    let part = |more: Value| {
+        let mut part = json!({ "type": "text", "text": "x" });
+        part.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        json!([part])
+    };
+    json!({ "messages": [
+        { "role": "user", "content": part(user) },
+        { "role": "assistant", "content": part(assistant) },
+        { "role": "user", "content": "y" },
+    ] })
+}
+
+#[test]
+fn what_a_chat_client_would_lose_in_responses_passes_to_chat_completions() {
+    let there = Quirks { responses: true, extra_fields: false, ..Quirks::default() };
+    let asked =
+        |request: &ChatRequest, client| is_asked_there(client, &there, &[Refusal::ThinkingWithTools], request);
+    let mark = || json!({ "prompt_cache_breakpoint": { "mode": "explicit" } });
+    let mut newer = function();
+    newer[0]["defer_loading"] = json!(true);
+    for lossy in
+        [json!({ "tools": newer }), turns_with(json!({ "x_new": 1 }), json!({})), turns_with(json!({}), mark())]
+    {
+        assert!(!asked(&with(lossy.clone()), Dialect::OpenAi), "{lossy}");
+        // In Chat Completions others lose as much.
+        assert!(asked(&with(lossy.clone()), Dialect::Anthropic), "{lossy}");
+    }
+    for lossless in [
+        turns_with(mark(), json!({})),
+        turns_with(
+            json!({ "cache_control": { "type": "ephemeral" } }),
+            json!({ "provider_specific_fields": { "a": 1 } }),
+        ),
+        json!({ "reasoning": { "exclude": true } }),
+    ] {
+        assert!(asked(&with(lossless.clone()), Dialect::OpenAi), "{lossless}");
+    }
+}
+
+#[test]
+fn where_the_cache_is_to_end_is_said_in_responses_too() {
+    let mark = json!({ "mode": "explicit", "ttl": "1h" });
+    let marked = |mut part: Value| {
+        part["prompt_cache_breakpoint"] = mark.clone();
+        part
+    };
+    let image = "data:image/png;base64,AAAA";
+    let pdf = "data:application/pdf;base64,AAAA";
+    let text = || marked(json!({ "type": "text", "text": "t" }));
+    let chat = with(json!({ "prompt_cache_options": { "mode": "explicit" }, "messages": [
+        { "role": "system", "content": [text()] },
+        { "role": "user", "content": [
+            text(),
+            marked(json!({ "type": "image_url", "image_url": { "url": image } })),
+            marked(json!({ "type": "file", "file": { "filename": "a.pdf", "file_data": pdf } })),
+            marked(json!({ "type": "file", "file": { "file_id": "f" } })),
+        ] },
+        { "role": "assistant", "content": null, "tool_calls": [
+            { "id": "a", "type": "function", "function": { "name": "f", "arguments": "{}" } },
+            { "id": "b", "type": "function", "function": { "name": "f", "arguments": "{}" } },
+        ] },
+        { "role": "tool", "tool_call_id": "a", "content": "r" },
+        { "role": "tool", "tool_call_id": "b", "content": [text(), { "type": "image_url", "image_url": image }] },
+    ] }));
+    let quirks = Quirks::default();
+    let (body, dropped) = in_responses(&target(Dialect::Responses, &quirks), &chat);
+    let input_text = marked(json!({ "type": "input_text", "text": "t" }));
+    assert_eq!(body["input"][0]["content"], json!([input_text]));
+    let asked = json!([
+        input_text,
+        marked(json!({ "type": "input_image", "image_url": image })),
+        marked(json!({ "type": "input_file", "filename": "a.pdf", "file_data": pdf })),
+        marked(json!({ "type": "input_file", "file_id": "f" })),
+    ]);
+    assert_eq!(body["input"][1]["content"], asked);
+    assert_eq!(body["input"][4]["output"], "r");
+    assert_eq!(body["input"][5]["output"], json!([input_text, { "type": "input_image", "image_url": image }]));
+    assert_eq!((&body["prompt_cache_options"]["mode"], dropped), (&json!("explicit"), Vec::new()));
+    // A client of Responses has them, too.
+    let asked = json!([asked[0], asked[1], asked[2]]);
+    let own = json!({
+        "model": "x", "input": [{ "role": "user", "content": asked }], "prompt_cache_options": { "mode": "explicit" },
+        "metadata": { "a": "b" }, "truncation": "auto",
+    });
+    let own = decode_request(Dialect::Responses, own.to_string().as_bytes()).unwrap();
+    let (body, dropped) = in_responses(&target(Dialect::Responses, &quirks), &own);
+    assert_eq!(body["input"][0]["content"], asked);
+    assert_eq!((&body["prompt_cache_options"]["mode"], &body["metadata"]["a"]), (&json!("explicit"), &json!("b")));
+    assert_eq!(dropped, ["truncation"]);
+    // Whoever has no such thing says that it is lost.
+    let chat = with(turns_with(json!({ "prompt_cache_breakpoint": mark }), json!({})));
+    assert!(
+        encoded(Dialect::Anthropic, &chat).1.contains(&"messages[0].content[0].prompt_cache_breakpoint".to_owned())
+    );
+}
+
+#[test]
+fn as_much_as_can_be_thought_is_asked_for_and_told_to_whoever_wants_it() {
+    let quirks = Quirks::default();
+    let asked = |more: Value| {
+        let (body, dropped) = in_responses(&target(Dialect::Responses, &quirks), &with(more));
+        (body["reasoning"].clone(), dropped)
+    };
+    let silent = (json!({}), Vec::new());
+    assert_eq!(asked(json!({ "reasoning_effort": "max" })).0, json!({ "summary": "auto", "effort": "max" }));
+    assert_eq!(asked(json!({ "reasoning": { "exclude": true } })), silent);
+    assert_eq!(asked(json!({ "include_reasoning": false })), silent);
+    assert_eq!(asked(json!({ "include_reasoning": true })), (json!({ "summary": "auto" }), Vec::new()));
+    assert_eq!(asked(json!({ "service_tier": "auto" })).1, Vec::<String>::new(), "the default");
+    assert_eq!(asked(json!({ "service_tier": "standard_only" })).1, ["service_tier"]);
+}
+
+#[test]
+fn a_thought_that_led_to_nothing_does_not_go_back() {
+    let sealed = |at: u8| json!({ "type": "thinking", "thinking": "hm", "signature": format!("openai:g{at}") });
+    let foreign = json!({ "type": "thinking", "thinking": "hm", "signature": "EqQB" });
+    let text = json!({ "type": "text", "text": "a" });
+    let turn = |parts: Value| {
+        let body = json!({ "model": "x", "max_tokens": 50, "messages": [
+            { "role": "user", "content": "q" }, { "role": "assistant", "content": parts }, { "role": "user", "content": "q" },
+        ] });
+        decode_request(Dialect::Anthropic, body.to_string().as_bytes()).unwrap()
+    };
+    let quirks = Quirks::default();
+    let target = target(Dialect::Responses, &quirks);
+    let kinds = |target: &Target<'_>, request: &ChatRequest| -> Vec<String> {
+        let (body, _) = in_responses(target, request);
+        body["input"].as_array().unwrap()[1..].iter().map(|item| item["type"].as_str().unwrap().to_owned()).collect()
+    };
+    for nothing in [json!([text, sealed(1), sealed(2)]), json!([text, sealed(1), foreign])] {
+        assert_eq!(kinds(&target, &turn(nothing)), ["message", "message"]);
+    }
+    let led_on = turn(json!([sealed(1), sealed(2), text]));
+    assert_eq!(kinds(&target, &led_on), ["reasoning", "reasoning", "message", "message"]);
 }
 
 #[test]

@@ -76,7 +76,7 @@ pub(super) fn plain(part: Part) -> Part {
     let Some(text) = words(&part) else { return part };
     let Part::Foreign { value, .. } = &part else { return part };
     let marker = value.get("cache_control").filter(|marker| !marker.is_null());
-    Part::Text { text, cache_control: marker.cloned() }
+    Part::Text { text, cache_control: marker.cloned(), breakpoint: None }
 }
 
 /// A turn whose parts were all put through [`plain`]; citations that are lost are noted in `dropped`.

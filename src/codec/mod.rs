@@ -257,13 +257,14 @@ pub fn obstacle(client: Dialect, backend: Dialect, request: &ChatRequest) -> Opt
 
 /// Whether a model in OpenAI's dialect is to be asked in Responses: it does not think beside tools in Chat Completions,
 /// the request has some and does not say that it is not to think, and loses nothing by it.
-pub fn is_for_responses(target: &Target<'_>, request: &ChatRequest) -> bool {
+pub fn is_for_responses(client: Dialect, target: &Target<'_>, request: &ChatRequest) -> bool {
     target.dialect == Dialect::OpenAi
         && target.quirks.responses
         && openai_chat::adapt::not_beside_tools(target)
         && !request.tools.is_empty()
         && !request.reasoning.as_ref().is_some_and(Reasoning::is_off)
         && obstacle(Dialect::Native, Dialect::Responses, request).is_none()
+        && !(client == Dialect::OpenAi && openai_responses::backend::loses_some(target, request))
 }
 
 /// Whether a request that Responses refuses with this error may be taken in Chat Completions.

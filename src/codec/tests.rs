@@ -528,11 +528,11 @@ fn user_part() -> impl Strategy<Value = Part> {
             source: ImageSource::Base64 { media_type: "image/png".into(), data },
             detail: None,
             cache_control: None,
+            breakpoint: None,
         }),
-        "https://[a-z]{3,8}/x".prop_map(|url| Part::Image {
-            source: ImageSource::Url(url),
-            detail: None,
-            cache_control: None
+        "https://[a-z]{3,8}/x".prop_map(|url| {
+            let source = ImageSource::Url(url);
+            Part::Image { source, detail: None, cache_control: None, breakpoint: None }
         }),
     ]
 }

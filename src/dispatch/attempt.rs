@@ -193,7 +193,7 @@ impl<'a> Attempt<'a> {
     /// A call, in the wire format that suits the request.
     pub(super) fn new(model: &'a Model, deployment: &'a Deployment, job: &'a Job, deadlines: Deadlines) -> Self {
         let attempt = Self { model, deployment, job, deadlines, dialect: deployment.provider.dialect };
-        let is_for_responses = codec::is_for_responses(&attempt.target(), &job.request);
+        let is_for_responses = codec::is_for_responses(job.dialect, &attempt.target(), &job.request);
         if is_for_responses { Self { dialect: Dialect::Responses, ..attempt } } else { attempt }
     }
 

@@ -528,7 +528,7 @@ mod tests {
         let picture = |pixels: &str| {
             let data = format!("iVBORw0KGgo{pixels}AAAAAElFTkSuQmCC");
             let source = ImageSource::Base64 { media_type: "image/png".into(), data };
-            Part::Image { source, detail: None, cache_control: None }
+            Part::Image { source, detail: None, cache_control: None, breakpoint: None }
         };
         let document = |pages: &str, cached: bool| {
             let source = serde_json::json!({ "type": "base64", "media_type": "application/pdf", "data": pages });
@@ -540,7 +540,7 @@ mod tests {
         };
         let url = |url: &str| {
             let source = ImageSource::Url(url.into());
-            Part::Image { source, detail: None, cache_control: None }
+            Part::Image { source, detail: None, cache_control: None, breakpoint: None }
         };
         let asked = |turns: &[(&str, Option<&Part>)]| {
             let mut request = request(&[(Role::System, "You help.")]);

@@ -101,6 +101,8 @@ pub enum Part {
         text: String,
         /// Prompt-cache marker (Anthropic `cache_control`), as written.
         cache_control: Option<Value>,
+        /// OpenAI's mark (`prompt_cache_breakpoint`), as written.
+        breakpoint: Option<Box<Value>>,
     },
     /// An image.
     Image {
@@ -110,6 +112,8 @@ pub enum Part {
         detail: Option<String>,
         /// Prompt-cache marker, as written.
         cache_control: Option<Value>,
+        /// OpenAI's mark, as written.
+        breakpoint: Option<Box<Value>>,
     },
     /// The assistant calls a tool.
     ToolCall {
@@ -181,12 +185,20 @@ impl Part {
 
     /// A text part without a cache marker.
     pub fn text(text: impl Into<String>) -> Self {
-        Self::Text { text: text.into(), cache_control: None }
+        Self::Text { text: text.into(), cache_control: None, breakpoint: None }
     }
 
     /// Whether this is what a tool gave back.
     pub fn is_tool_result(&self) -> bool {
         matches!(self, Self::ToolResult { .. })
+    }
+
+    /// Where OpenAI's prompt cache is to end, if that is with this part.
+    pub fn breakpoint(&self) -> Option<&Value> {
+        match self {
+            Self::Text { breakpoint, .. } | Self::Image { breakpoint, .. } => breakpoint.as_deref(),
+            _ => None,
+        }
     }
 
     /// The part's prompt-cache marker.

@@ -385,11 +385,16 @@ mod tests {
         }
         let picture = |url: &str, detail: Option<&str>| {
             let source = ImageSource::Url(url.into());
-            let parts = vec![Part::Image { source, detail: detail.map(str::to_owned), cache_control: None }];
+            let parts = vec![Part::Image {
+                source,
+                detail: detail.map(str::to_owned),
+                cache_control: None,
+                breakpoint: None,
+            }];
             Message { role: Role::User, parts, name: None }
         };
         let source = ImageSource::Base64 { media_type: "image/confidential".into(), data: String::new() };
-        let parts = vec![Part::Image { source, detail: None, cache_control: None }];
+        let parts = vec![Part::Image { source, detail: None, cache_control: None, breakpoint: None }];
         let typed = Message { role: Role::User, parts, name: None };
         for request in [
             field("confidential", json!(true)),
@@ -458,7 +463,7 @@ mod tests {
         }
         let drawing = standard(b"<svg xmlns='http://www.w3.org/2000/svg'><text>confidential</text></svg>");
         let source = ImageSource::Base64 { media_type: "image/svg+xml".into(), data: drawing };
-        let parts = vec![Part::Image { source, detail: None, cache_control: None }];
+        let parts = vec![Part::Image { source, detail: None, cache_control: None, breakpoint: None }];
         let messages = vec![Message { role: Role::User, parts, name: None }];
         assert!(says(&ChatRequest { messages, ..ChatRequest::default() }, "confidential"));
         // Words, names and what is no text stay what they are.

@@ -32,7 +32,8 @@ pub(super) fn decode_block(value: Value, path: String, leftovers: &mut Map<Strin
     let part = match kind.as_str() {
         // A text part cannot hold citations: such a block is kept as written.
         "text" if fields.peek("citations").is_none() => {
-            Part::Text { text: fields.need_string("text")?, cache_control: fields.take("cache_control") }
+            let text = fields.need_string("text")?;
+            Part::Text { text, cache_control: fields.take("cache_control"), breakpoint: None }
         }
         // An image given by the vendor's file id is kept as written, too.
         "image" if fields.peek("source").is_none_or(|source| source["type"] != "file") => {
@@ -75,7 +76,8 @@ fn image(fields: &mut Object, leftovers: &mut Map<String, Value>) -> Result<Part
         _ => ImageSource::Base64 { media_type: source.need_string("media_type")?, data: source.need_string("data")? },
     };
     source.leave(leftovers);
-    Ok(Part::Image { source: picture, detail: None, cache_control: fields.take("cache_control") })
+    let cache_control = fields.take("cache_control");
+    Ok(Part::Image { source: picture, detail: None, cache_control, breakpoint: None })
 }
 
 /// Writes blocks; what could not be carried over is noted in `dropped`.
@@ -86,11 +88,11 @@ pub(crate) fn encode(parts: &[Part], path: &str, dropped: &mut Vec<String>) -> V
         match part {
             // Blank texts are refused.
             Part::Text { text, .. } | Part::Refusal { text } if is_blank(text) => {}
-            Part::Text { text, cache_control } => {
+            Part::Text { text, cache_control, .. } => {
                 out.push(marked(json!({ "type": "text", "text": text }), cache_control.as_ref()));
             }
             Part::Refusal { text } => out.push(json!({ "type": "text", "text": text })),
-            Part::Image { source, detail, cache_control } => {
+            Part::Image { source, detail, cache_control, .. } => {
                 if detail.as_ref().is_some_and(|detail| detail != "auto") {
                     dropped.push(format!("{here}.image_url.detail"));
                 }

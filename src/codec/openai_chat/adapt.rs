@@ -51,9 +51,17 @@ fn is_surely_absent(field: &str, request: &ChatRequest) -> bool {
 const EXTRA: [&str; 5] =
     ["cache_control", "thinking_blocks", "reasoning_details", "provider_specific_fields", "extra_content"];
 
+fn is_extra(path: &str) -> bool {
+    EXTRA.contains(&path.rsplit('.').next().unwrap_or_default())
+}
+
+/// Whether a field, given by its path, does not reach `target`'s vendor in Chat Completions.
+pub(crate) fn is_left_out(target: &Target<'_>, path: &str) -> bool {
+    path == EXCLUSION || !target.quirks.extra_fields && is_extra(path)
+}
+
 fn has_extras(request: &ChatRequest) -> bool {
-    let left = |path: &String| EXTRA.contains(&path.rsplit('.').next().unwrap_or_default());
-    request.leftovers.keys().any(left)
+    request.leftovers.keys().any(|path| is_extra(path))
         || request.extensions.contains_key("cache_control")
         || request.tools.iter().any(|tool| tool.cache_control.is_some())
         || request.messages.iter().flat_map(|turn| &turn.parts).any(is_extended)

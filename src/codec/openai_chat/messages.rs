@@ -76,7 +76,10 @@ fn content_part(value: Value, path: String, leftovers: &mut Map<String, Value>) 
         _ => fields.need_string("type")?,
     };
     let part = match kind.as_str() {
-        "text" => Part::Text { text: fields.need_string("text")?, cache_control: fields.take("cache_control") },
+        "text" => {
+            let text = fields.need_string("text")?;
+            Part::Text { text, cache_control: fields.take("cache_control"), breakpoint: breakpoint(&fields) }
+        }
         "refusal" => Part::Refusal { text: fields.need_string("refusal")? },
         "image_url" => image(&mut fields, leftovers)?,
         _ => return Ok(Part::Foreign { kind, value: fields.whole() }),
@@ -88,16 +91,24 @@ fn content_part(value: Value, path: String, leftovers: &mut Map<String, Value>) 
 
 fn image(fields: &mut Object, leftovers: &mut Map<String, Value>) -> Result<Part, ApiError> {
     let path = fields.at("image_url");
-    let cache_control = fields.take("cache_control");
+    let (cache_control, breakpoint) = (fields.take("cache_control"), breakpoint(fields));
     // Some look-alikes take the URL itself in place of an object.
     if let Some(url) = fields.understood("image_url", |url| url.as_str().map(str::to_owned)) {
-        return Ok(Part::Image { source: image_source(url), detail: None, cache_control });
+        return Ok(Part::Image { source: image_source(url), detail: None, cache_control, breakpoint });
     }
     let image = fields.object("image_url")?;
     let mut image = image.ok_or_else(|| super::super::json::missing(&path))?;
     let (url, detail) = (image.need_string("url")?, image.string("detail")?);
     image.leave(leftovers);
-    Ok(Part::Image { source: image_source(url), detail, cache_control })
+    Ok(Part::Image { source: image_source(url), detail, cache_control, breakpoint })
+}
+
+/// The field of a part with which OpenAI's prompt cache is to end, in both of its dialects.
+pub(crate) const BREAKPOINT: &str = "prompt_cache_breakpoint";
+
+/// A part's breakpoint. It stays among the fields, to be noted as lost wherever it is not written.
+pub(crate) fn breakpoint(fields: &Object) -> Option<Box<Value>> {
+    fields.peek(BREAKPOINT).cloned().map(Box::new)
 }
 
 /// The source of an image by its URL; a data URI holds the image itself.
@@ -259,7 +270,7 @@ fn encode_user(
 
 /// Writes `content`: a string where there is only one text, else an array of parts.
 fn encode_content(parts: &[Part], path: &str, dropped: &mut Vec<String>) -> Value {
-    if let [Part::Text { text, cache_control: None }] = parts {
+    if let [Part::Text { text, cache_control: None, .. }] = parts {
         return json!(text);
     }
     let mut out = Vec::with_capacity(parts.len());

@@ -79,7 +79,7 @@ fn reasoning(fields: &mut Object) -> Option<Reasoning> {
 }
 
 /// The wish of OpenRouter's clients to be told no thoughts, which is lost in a translation.
-pub(super) const EXCLUSION: &str = "reasoning.exclude";
+pub(crate) const EXCLUSION: &str = "reasoning.exclude";
 
 /// Notes that wish.
 pub(crate) fn note_exclusion(fields: &Object, leftovers: &mut Map<String, Value>) {

@@ -181,12 +181,16 @@ fn part(mut fields: Object, leftovers: &mut Map<String, Value>) -> Result<Part, 
         return Err(ApiError::invalid(told).at(fields.at("file_id")));
     }
     let part = match fields.need_string("type")?.as_str() {
-        "input_text" | "output_text" => Part::text(fields.need_string("text")?),
+        "input_text" | "output_text" => {
+            let text = fields.need_string("text")?;
+            Part::Text { text, cache_control: None, breakpoint: messages::breakpoint(&fields) }
+        }
         "refusal" => Part::Refusal { text: fields.need_string("refusal")? },
         "input_image" => Part::Image {
             source: messages::image_source(fields.need_string("image_url")?),
             detail: fields.string("detail")?,
             cache_control: None,
+            breakpoint: messages::breakpoint(&fields),
         },
         "input_file" => file(&mut fields)?,
         "input_audio" => {
@@ -217,7 +221,11 @@ fn file(fields: &mut Object) -> Result<Part, ApiError> {
     if let Some(name) = name {
         file["filename"] = json!(name);
     }
-    Ok(foreign("file", json!({ "type": "file", "file": file })))
+    let mut part = json!({ "type": "file", "file": file });
+    if let Some(breakpoint) = messages::breakpoint(fields) {
+        part[messages::BREAKPOINT] = *breakpoint;
+    }
+    Ok(foreign("file", part))
 }
 
 /// A foreign part in the form of the dialect that has it.

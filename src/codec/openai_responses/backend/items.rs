@@ -2,14 +2,15 @@
 
 use serde_json::{Value, json};
 
+use super::super::super::Target;
 use super::super::super::documents::{self, Pdf};
 use super::super::super::openai_chat::{adapt, messages};
 use super::thoughts;
 use crate::protocol::{ImageSource, Message, Part, Role};
 
-/// Writes the items; losses are noted in `dropped`. Ids of calls are cut to `longest_id` characters.
-pub(super) fn encode(turns: &[Message], longest_id: Option<usize>, dropped: &mut Vec<String>) -> Vec<Value> {
-    let mut items = Items { out: Vec::with_capacity(turns.len()), longest_id, dropped };
+/// Writes the items; losses are noted in `dropped`.
+pub(super) fn encode(target: &Target<'_>, turns: &[Message], dropped: &mut Vec<String>) -> Vec<Value> {
+    let mut items = Items { out: Vec::with_capacity(turns.len()), target, dropped };
     for (index, turn) in turns.iter().enumerate() {
         let path = format!("messages[{index}]");
         let turn = &*documents::in_words(turn, &path, items.dropped);
@@ -25,7 +26,7 @@ pub(super) fn encode(turns: &[Message], longest_id: Option<usize>, dropped: &mut
 
 struct Items<'a> {
     out: Vec<Value>,
-    longest_id: Option<usize>,
+    target: &'a Target<'a>,
     dropped: &'a mut Vec<String>,
 }
 
@@ -54,9 +55,15 @@ impl Items<'_> {
     /// Writes an answer: its thoughts, texts and calls in their order.
     fn assistant(&mut self, parts: &[Part], path: &str) {
         let mut said = Vec::new();
+        let says = |part: &Part| matches!(part, Part::Text { .. } | Part::Refusal { .. } | Part::ToolCall { .. });
+        let last_said = parts.iter().rposition(says);
         for (index, part) in parts.iter().enumerate() {
             let here = format!("{path}.content[{index}]");
             messages::note_cache(part, &here, self.dropped);
+            if part.breakpoint().is_some() {
+                // Only what is asked has such marks.
+                self.dropped.push(format!("{here}.{}", messages::BREAKPOINT));
+            }
             match part {
                 Part::Text { text, .. } => said.push(json!({ "type": "output_text", "text": text })),
                 Part::Refusal { text } => said.push(json!({ "type": "refusal", "refusal": text })),
@@ -71,7 +78,8 @@ impl Items<'_> {
                 Part::Thinking { text, signature } => {
                     let sealed = signature.as_deref().and_then(thoughts::encrypted_in);
                     // A thought that led to nothing is refused.
-                    match sealed.filter(|_| index + 1 < parts.len()) {
+                    let leads_on = last_said.is_some_and(|last| index < last);
+                    match sealed.filter(|_| leads_on) {
                         Some(sealed) => {
                             self.say(&mut said);
                             self.out.push(thought(text, sealed));
@@ -95,7 +103,7 @@ impl Items<'_> {
     }
 
     fn call_id(&self, id: &str) -> String {
-        self.longest_id.and_then(|most| adapt::short_id(id, most)).unwrap_or_else(|| id.to_owned())
+        self.target.quirks.longest_call_id.and_then(|most| adapt::short_id(id, most)).unwrap_or_else(|| id.to_owned())
     }
 }
 
@@ -121,7 +129,7 @@ fn output(parts: &[Part], is_error: bool, path: &str, dropped: &mut Vec<String>)
 
 /// Writes `content`: a string where there is only one text, else an array of parts.
 fn content(parts: &[Part], path: &str, dropped: &mut Vec<String>) -> Value {
-    if let [Part::Text { text, cache_control: None }] = parts {
+    if let [Part::Text { text, cache_control: None, breakpoint: None }] = parts {
         return json!(text);
     }
     let mut out = Vec::with_capacity(parts.len());
@@ -130,7 +138,7 @@ fn content(parts: &[Part], path: &str, dropped: &mut Vec<String>) -> Value {
         messages::note_cache(part, &here, dropped);
         match part {
             Part::Text { text, .. } | Part::Refusal { text } => {
-                out.push(json!({ "type": "input_text", "text": text }))
+                out.push(marked(json!({ "type": "input_text", "text": text }), part.breakpoint()));
             }
             Part::Image { source, detail, .. } => {
                 let url = match source {
@@ -141,19 +149,33 @@ fn content(parts: &[Part], path: &str, dropped: &mut Vec<String>) -> Value {
                 if let Some(detail) = detail {
                     image["detail"] = json!(detail);
                 }
-                out.push(image);
+                out.push(marked(image, part.breakpoint()));
             }
-            Part::Foreign { kind, value } => match Pdf::of(kind, value).map(|pdf| pdf.file()) {
-                Some(file) => out.push(file_of(&file)),
-                None if super::is_file(kind, value) => out.push(file_of(value)),
-                // Ruled out before as an obstacle.
-                None => dropped.push(here),
-            },
+            Part::Foreign { kind, value } => {
+                let file = match Pdf::of(kind, value).map(|pdf| pdf.file()) {
+                    Some(file) => file_of(&file),
+                    None if super::is_file(kind, value) => file_of(value),
+                    None => {
+                        // Ruled out before as an obstacle.
+                        dropped.push(here);
+                        continue;
+                    }
+                };
+                out.push(marked(file, value.get(messages::BREAKPOINT)));
+            }
             Part::ToolCall { .. } | Part::ToolResult { .. } => {}
             Part::Thinking { .. } | Part::RedactedThinking { .. } => dropped.push(here),
         }
     }
     Value::Array(out)
+}
+
+/// A part, with its breakpoint.
+fn marked(mut part: Value, breakpoint: Option<&Value>) -> Value {
+    if let Some(breakpoint) = breakpoint.filter(|breakpoint| !breakpoint.is_null()) {
+        part[messages::BREAKPOINT] = breakpoint.clone();
+    }
+    part
 }
 
 /// A file of Chat Completions' form, whose fields stand in the part itself here.

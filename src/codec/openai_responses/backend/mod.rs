@@ -14,9 +14,9 @@ pub(crate) mod thoughts;
 use serde_json::Value;
 
 use super::super::documents::{self, Pdf};
-use super::super::obstacles;
-use super::super::openai_chat::request as openai;
-use crate::protocol::{ApiError, ChatRequest, Dialect, ErrorKind, Part};
+use super::super::openai_chat::{adapt, messages, request as openai};
+use super::super::{Target, obstacles};
+use crate::protocol::{ApiError, ChatRequest, Dialect, ErrorKind, Message, Part, Role};
 
 /// The fewest tokens that an answer can be held to.
 const MIN_TOKENS: u32 = 16;
@@ -53,9 +53,26 @@ fn is_file(kind: &str, value: &Value) -> bool {
     kind == "file" && ["file_data", "file_id"].iter().any(|key| value["file"][key].is_string())
 }
 
+/// Whether a request of Chat Completions has more inside its turns and tools than this gateway knows and can say here:
+/// it would be lost, and passes there.
+pub(crate) fn loses_some(target: &Target<'_>, request: &ChatRequest) -> bool {
+    let marks_answer =
+        |turn: &Message| turn.role == Role::Assistant && turn.parts.iter().any(|part| part.breakpoint().is_some());
+    request.messages.iter().any(marks_answer)
+        || request.leftovers.keys().any(|path| !is_breakpoint(path) && !adapt::is_left_out(target, path))
+}
+
+/// Whether this is the path of a part's breakpoint. The items write it, or note that it is lost.
+fn is_breakpoint(path: &str) -> bool {
+    let mut steps = path.rsplit('.');
+    let is_of_part = |place: &str| place.starts_with("content[") || place.starts_with("output[");
+    steps.next() == Some(messages::BREAKPOINT) && steps.next().is_some_and(is_of_part)
+}
+
 /// Whether a request that is refused here with this error may be taken in Chat Completions: by an organisation that
 /// may not see thoughts before it is verified, a key that is limited to other endpoints, a server without this one, or
-/// since a thought was sealed for somebody else.
+/// since a thought was sealed for somebody else. What a vendor's filter refuses is a [`ErrorKind::ContentFilter`] and
+/// goes nowhere: vendors count how often they are sent it.
 pub(crate) fn may_be_taken_in_chat(error: &ApiError) -> bool {
     let kinds = [ErrorKind::InvalidRequest, ErrorKind::NotFound, ErrorKind::Authentication, ErrorKind::Permission];
     kinds.contains(&error.kind)

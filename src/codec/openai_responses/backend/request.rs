@@ -12,13 +12,21 @@ use crate::protocol::{ApiError, ChatRequest, Dialect, Effort, Tool, ToolChoice};
 
 /// Writes a request.
 pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encoded, ApiError> {
-    let mut dropped: Vec<String> = request.leftovers.keys().cloned().collect();
+    let mut dropped = Vec::new();
     let mut out = Map::new();
     let mut put = |field: &str, value: Value| {
         out.insert(field.to_owned(), value);
     };
     put("model", json!(target.model));
-    put("input", items::encode(&request.messages, target.quirks.longest_call_id, &mut dropped).into());
+    for (path, value) in &request.leftovers {
+        // Fields that a client of this dialect has, too, and no other backend.
+        if obstacles::is_shared_by_responses(path, value) {
+            put(path, value.clone());
+        } else if !super::is_breakpoint(path) && path != openai::EXCLUSION {
+            dropped.push(path.clone());
+        }
+    }
+    put("input", items::encode(target, &request.messages, &mut dropped).into());
     if !request.tools.is_empty() {
         if request.tools.iter().any(|tool| tool.cache_control.is_some()) {
             dropped.push("tools[].cache_control".into());
@@ -67,7 +75,7 @@ pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encod
     for (key, value) in &request.extensions {
         if obstacles::is_shared_by_responses(key, value) {
             put(key, value.clone());
-        } else if key != "verbosity" && obstacles::is_harmless(Dialect::Responses, key) {
+        } else if !is_heeded(key, value) && obstacles::is_harmless(Dialect::Responses, key) {
             dropped.push(key.clone());
         }
     }
@@ -76,15 +84,35 @@ pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encod
 
 /// How much to think, and whether a summary of it is to be told.
 fn reasoning(target: &Target<'_>, request: &ChatRequest) -> Value {
-    let mut reasoning = if target.tell_thoughts { json!({ "summary": "auto" }) } else { json!({}) };
+    let told = target.tell_thoughts && !wants_no_thoughts(request);
+    let mut reasoning = if told { json!({ "summary": "auto" }) } else { json!({}) };
     let effort = request.reasoning.as_ref().and_then(openai::effort_for).map(|effort| match effort {
         Effort::Minimal if target.refuses(Refusal::MinimalThinking) => Effort::Low,
         effort => effort,
     });
     if let Some(effort) = effort {
-        reasoning["effort"] = json!(openai::effort_text(effort));
+        reasoning["effort"] = match effort {
+            // Only OpenAI's newest models, which are those that are asked here, have a word for it.
+            Effort::Max => json!("max"),
+            effort => json!(openai::effort_text(effort)),
+        };
     }
     reasoning
+}
+
+/// Whether nothing is lost with a field that is not written: it is said elsewhere, or asks for what is done anyway.
+fn is_heeded(key: &str, value: &Value) -> bool {
+    match key {
+        "verbosity" | "include_reasoning" => true,
+        "service_tier" => value == "auto",
+        _ => false,
+    }
+}
+
+/// Whether a client of OpenRouter's asks not to be told what the model thinks.
+fn wants_no_thoughts(request: &ChatRequest) -> bool {
+    let included = request.extensions.get("include_reasoning");
+    request.leftovers.contains_key(openai::EXCLUSION) || included.is_some_and(|included| *included == false)
 }
 
 /// Writes tools. Where nothing is said of `strict` it must be said here: it would be on.
