@@ -210,7 +210,7 @@ fn as_much_as_can_be_thought_is_asked_for_and_told_to_whoever_wants_it() {
 }
 
 #[test]
-fn a_thought_that_led_to_nothing_does_not_go_back() {
+fn a_thought_that_led_to_nothing_does_not_go_back_nor_one_that_was_refused() {
     let sealed = |at: u8| json!({ "type": "thinking", "thinking": "hm", "signature": format!("openai:g{at}") });
     let foreign = json!({ "type": "thinking", "thinking": "hm", "signature": "EqQB" });
     let text = json!({ "type": "text", "text": "a" });
@@ -231,6 +231,15 @@ fn a_thought_that_led_to_nothing_does_not_go_back() {
     }
     let led_on = turn(json!([sealed(1), sealed(2), text]));
     assert_eq!(kinds(&target, &led_on), ["reasoning", "reasoning", "message", "message"]);
+    let (body, dropped) = in_responses(&Target { return_thoughts: false, ..target }, &led_on);
+    assert_eq!(
+        (body["input"][1]["type"].as_str(), dropped),
+        (Some("message"), vec!["messages[1].thinking".to_owned(); 2])
+    );
+    let refused = ApiError::invalid("x");
+    assert!(may_refuse_thoughts(&refused, &led_on));
+    assert!(!may_refuse_thoughts(&refused, &turn(json!([foreign, text]))));
+    assert!(!may_refuse_thoughts(&ApiError::new(ErrorKind::NotFound, "x"), &led_on));
 }
 
 #[test]

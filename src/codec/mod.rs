@@ -78,6 +78,8 @@ pub struct Target<'a> {
     pub refuses: &'a BTreeSet<Refusal>,
     /// Whether thoughts are to be told where the dialect tells them only to who asks (Responses).
     pub tell_thoughts: bool,
+    /// Whether the vendor gets back what its models thought and it has sealed (Responses).
+    pub return_thoughts: bool,
 }
 
 static NO_REFUSALS: BTreeSet<Refusal> = BTreeSet::new();
@@ -94,6 +96,7 @@ impl<'a> Target<'a> {
             window: None,
             refuses: &NO_REFUSALS,
             tell_thoughts: true,
+            return_thoughts: true,
         }
     }
 
@@ -275,6 +278,11 @@ pub fn may_be_taken_in_chat(error: &ApiError) -> bool {
 /// Whether an error says that there is no Responses where it was asked for, or not for that model.
 pub fn lacks_responses(error: &ApiError) -> bool {
     error.kind == ErrorKind::NotFound
+}
+
+/// Whether Responses may refuse a request with this error for a thought in it that was sealed for another organisation.
+pub fn may_refuse_thoughts(error: &ApiError, request: &ChatRequest) -> bool {
+    error.kind == ErrorKind::InvalidRequest && openai_responses::backend::returns_thoughts(request)
 }
 
 /// Whether Responses refuses to tell thoughts with this error: OpenAI tells them only to organisations that it has

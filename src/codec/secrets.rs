@@ -70,6 +70,7 @@ impl Secrets {
         error.message = shorten(&error.message);
         if let Some(param) = &mut error.param {
             self.hide_in_text(param);
+            *param = shorten(param);
         }
         if let Some(vendor) = &mut error.vendor {
             self.hide_in_fields(&mut vendor.fields);
@@ -294,6 +295,9 @@ mod tests {
         let mut error = decode_error(Dialect::OpenAi, 400, body.as_bytes(), None);
         secrets().hide_in_error(&mut error);
         assert_eq!((error.message.as_str(), error.param.as_deref()), ("your key Bearer ***", Some("***")));
+        error.param = Some("x".repeat(3000));
+        secrets().hide_in_error(&mut error);
+        assert_eq!(error.param.as_ref().map(String::len), Some(503), "cut as the message is");
         let fields = Value::Object(error.vendor.unwrap().fields);
         assert_eq!(fields["code"], "oops ***");
         assert_eq!(fields["x"], serde_json::json!({ "***": ["Basic ***", 1, null] }));

@@ -7,9 +7,11 @@
 //! without headers.
 //!
 //! **The wire format** is the provider's, but for one case: OpenAI's newest models are asked in Responses where they
-//! would not think in Chat Completions ([`codec::is_for_responses`]). What Responses refuses goes to Chat Completions at
-//! once, as it would have gone without Responses; a deployment that refuses to tell thoughts is asked again without, and
-//! from then on. These calls count as one, since no work comes of those that are refused.
+//! would not think in Chat Completions ([`codec::is_for_responses`]). What Responses refuses is asked there once more
+//! without a wish to be told thoughts, if that is what it refuses; once more without the thoughts that the client sent
+//! back, if there are any, as another organisation may have sealed them; and then in Chat Completions, as it would have
+//! been without Responses. These calls, at most four, count as one, since no work comes of those that are refused. That
+//! a deployment tells no thoughts, or has no Responses, is remembered for a while ([`Lack`]).
 
 use std::time::Duration;
 
@@ -26,7 +28,7 @@ use crate::config::{self, Capability, Refusal};
 use crate::protocol::{
     ApiError, ChatRequest, ChatResponse, Dialect, ErrorKind, Part, Reasoning, StreamEvent, ToolCallDelta, Usage,
 };
-use crate::upstream::{Answer, Call, CallError, Client, Deployment, Endpoint, Model};
+use crate::upstream::{Answer, Call, CallError, Client, Deployment, Endpoint, Lack, Model};
 
 /// Longest error body read from an upstream.
 const MAX_ERROR_BYTES: usize = 256 << 10;
@@ -187,45 +189,67 @@ pub(super) struct Attempt<'a> {
     deadlines: Deadlines,
     /// The wire format of the call.
     dialect: Dialect,
+    /// Whether it asks to be told what the model thinks (Responses).
+    tell_thoughts: bool,
+    /// Whether it brings back what the model thought (Responses).
+    return_thoughts: bool,
 }
 
 impl<'a> Attempt<'a> {
     /// A call, in the wire format that suits the request.
     pub(super) fn new(model: &'a Model, deployment: &'a Deployment, job: &'a Job, deadlines: Deadlines) -> Self {
-        let attempt = Self { model, deployment, job, deadlines, dialect: deployment.provider.dialect };
-        let is_for_responses = codec::is_for_responses(job.dialect, &attempt.target(), &job.request);
+        let now = Instant::now().into_std();
+        let attempt = Self {
+            model,
+            deployment,
+            job,
+            deadlines,
+            dialect: deployment.provider.dialect,
+            tell_thoughts: !deployment.lacks(Lack::Thoughts, now),
+            return_thoughts: true,
+        };
+        let is_for_responses = !deployment.lacks(Lack::Responses, now)
+            && codec::is_for_responses(job.dialect, &attempt.target(), &job.request);
         if is_for_responses { Self { dialect: Dialect::Responses, ..attempt } } else { attempt }
     }
 
-    /// Makes the call, and another one in Chat Completions where Responses refuses it.
+    /// Makes the call, and others that ask for less where Responses refuses it.
     ///
     /// # Errors
     ///
     /// Whatever went wrong before the first piece of content, with the deployment named.
-    pub(super) async fn run(self, client: &Client, report: &mut Report) -> Result<Attempted, Failed> {
-        let refused =
-            |failed: &Failed| self.dialect == Dialect::Responses && codec::may_be_taken_in_chat(&failed.error);
-        let asked_for_thoughts = !self.deployment.hides_thoughts();
-        let mut failed = match self.make(client, report).await {
-            Err(failed) if refused(&failed) => failed,
-            made => return made,
-        };
-        report.write_off();
-        if asked_for_thoughts && codec::hides_thoughts(&failed.error) {
-            self.deployment.hide_thoughts();
-            failed = match self.make(client, report).await {
-                Err(failed) if refused(&failed) => failed,
-                made => return made,
-            };
+    pub(super) async fn run(mut self, client: &Client, report: &mut Report) -> Result<Attempted, Failed> {
+        loop {
+            let made = self.make(client, report).await;
+            let Err(Failed { error, .. }) = &made else { return made };
+            if self.dialect != Dialect::Responses || !codec::may_be_taken_in_chat(error) {
+                return made;
+            }
             report.write_off();
+            self.ask_for_less(error);
         }
-        tracing::info!(
-            deployment = self.deployment.name.as_str(),
-            error.kind = failed.error.kind.as_str(),
-            error.param = failed.error.param.as_deref(),
-            "Responses refused a request, which goes to Chat Completions, without thinking"
-        );
-        Self { dialect: self.deployment.provider.dialect, ..self }.make(client, report).await
+    }
+
+    /// Has the next call ask for less than the one that Responses refused.
+    fn ask_for_less(&mut self, error: &ApiError) {
+        let now = Instant::now().into_std();
+        if self.tell_thoughts && codec::hides_thoughts(error) {
+            self.deployment.note_lack(Lack::Thoughts, now);
+            self.tell_thoughts = false;
+        } else if self.return_thoughts && codec::may_refuse_thoughts(error, &self.job.request) {
+            self.return_thoughts = false;
+        } else {
+            if codec::lacks_responses(error) {
+                self.deployment.note_lack(Lack::Responses, now);
+            }
+            tracing::info!(
+                deployment = self.deployment.name.as_str(),
+                error.kind = error.kind.as_str(),
+                error.param = error.param.as_deref(),
+                "Responses refused a request, which goes to Chat Completions, without thinking"
+            );
+            self.dialect = self.deployment.provider.dialect;
+        }
     }
 
     /// Makes the call. Meanwhile the report knows what its vendor charges for even if it fails.
@@ -277,7 +301,8 @@ impl<'a> Attempt<'a> {
             reasoning: can_reason(self.model) || unknown,
             window: None,
             refuses: &settings.refuses,
-            tell_thoughts: !self.deployment.hides_thoughts(),
+            tell_thoughts: self.tell_thoughts,
+            return_thoughts: self.return_thoughts,
         }
     }
 
@@ -388,6 +413,8 @@ impl<'a> Attempt<'a> {
         let mut events = Vec::new();
         let mut raw = Vec::new();
         let mut held_bytes = 0;
+        // Responses repeats the request's tools in each of the two events that it begins with.
+        let most_held = MAX_HELD_BYTES + 2 * self.job.body.len();
         let mut counted = Usage::default();
         let mut due = deadlines.first;
         // Where a vendor may send nothing while its model thinks, the answer's headers are a sign of life.
@@ -440,7 +467,7 @@ impl<'a> Attempt<'a> {
                 let raw = passes.then_some(raw);
                 return Ok(Opened { answer, decoder, due: None, events, raw, dropped: Vec::new() });
             }
-            if ended || held_bytes > MAX_HELD_BYTES {
+            if ended || held_bytes > most_held {
                 return Err(self.failed(ApiError::new(ErrorKind::Upstream, "its stream holds no content")));
             }
             if is_broken_off {

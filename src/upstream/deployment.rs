@@ -1,7 +1,7 @@
 //! A deployment: one place that serves a model, and its health.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -31,8 +31,6 @@ pub struct Deployment {
 #[derive(Debug)]
 pub(super) struct Health {
     in_flight: AtomicUsize,
-    /// Whether its vendor has refused to tell what its models think.
-    hides_thoughts: AtomicBool,
     inner: Mutex<Inner>,
 }
 
@@ -45,10 +43,37 @@ struct Inner {
     rest: Option<(Instant, ErrorKind)>,
     /// Until then other deployments are preferred: a call was refused in a way that may be this one's fault.
     in_vain_until: Option<Instant>,
+    /// Until when it is not asked for what its vendor has refused.
+    lacks: Lacks,
     drained: bool,
     calls: u64,
     failures: u64,
     last_error: Option<LastError>,
+}
+
+/// What a deployment may lack of OpenAI's Responses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lack {
+    /// The endpoint, or the model there.
+    Responses,
+    /// What the model thinks, in words: OpenAI tells it only to organisations that it has verified.
+    Thoughts,
+}
+
+/// Until when each [`Lack`] is taken for granted.
+#[derive(Debug, Default)]
+struct Lacks {
+    responses: Option<Instant>,
+    thoughts: Option<Instant>,
+}
+
+impl Lacks {
+    fn until(&mut self, lack: Lack) -> &mut Option<Instant> {
+        match lack {
+            Lack::Responses => &mut self.responses,
+            Lack::Thoughts => &mut self.thoughts,
+        }
+    }
 }
 
 /// The latest failure, as shown to operators.
@@ -156,12 +181,13 @@ impl Health {
             window: Window::default(),
             rest: None,
             in_vain_until: None,
+            lacks: Lacks::default(),
             drained: false,
             calls: 0,
             failures: 0,
             last_error: None,
         };
-        Self { in_flight: AtomicUsize::new(0), hides_thoughts: AtomicBool::new(false), inner: Mutex::new(inner) }
+        Self { in_flight: AtomicUsize::new(0), inner: Mutex::new(inner) }
     }
 }
 
@@ -229,18 +255,27 @@ impl Deployment {
         self.health.inner.lock().window.ask(needed, most, now)
     }
 
-    /// Whether its vendor has refused to tell what its models think.
-    pub fn hides_thoughts(&self) -> bool {
-        self.health.hides_thoughts.load(Ordering::Relaxed)
+    /// Whether its vendor has refused something, not long ago.
+    pub fn lacks(&self, lack: Lack, now: Instant) -> bool {
+        self.health.inner.lock().lacks.until(lack).is_some_and(|until| now < until)
     }
 
-    /// Its vendor refuses to tell what its models think: from now on it is not asked for that.
-    pub fn hide_thoughts(&self) {
-        if !self.health.hides_thoughts.swap(true, Ordering::Relaxed) {
-            tracing::warn!(
+    /// Its vendor refuses something: for a while it is not asked for it.
+    pub fn note_lack(&self, lack: Lack, now: Instant) {
+        let known = self.health.inner.lock().lacks.until(lack).replace(now + LACK_TIME);
+        if known.is_some_and(|until| now < until) {
+            // Another request found out at the same time.
+            return;
+        }
+        match lack {
+            Lack::Responses => tracing::warn!(
+                deployment = self.name.as_str(),
+                "It has no Responses (see the quirk), so its models do not think where they have tools"
+            ),
+            Lack::Thoughts => tracing::warn!(
                 deployment = self.name.as_str(),
                 "Its vendor tells thoughts only to organisations that it has verified, so its models think in silence"
-            );
+            ),
         }
     }
 
@@ -280,12 +315,13 @@ impl Deployment {
         }
     }
 
-    /// Closes the breaker and ends a pause, on an operator's request.
+    /// Closes the breaker, ends a pause and forgets what its vendor refused, on an operator's request.
     pub fn reset(&self) {
         let mut inner = self.health.inner.lock();
         inner.breaker.reset();
         inner.rest = None;
         inner.in_vain_until = None;
+        inner.lacks = Lacks::default();
     }
 
     /// Stops calls to it, or allows them again.
@@ -306,6 +342,10 @@ pub struct Permit {
 /// meanwhile: seconds, more than any real wait.
 const IN_VAIN_TIME: Duration = Duration::from_secs(30);
 const IN_VAIN_PENALTY_S: f64 = 1e4;
+
+/// How long a deployment is not asked for what its vendor has refused: short enough that an organisation which was
+/// verified meanwhile, or a server that was renewed, is soon asked as it can be.
+const LACK_TIME: Duration = Duration::from_secs(600);
 
 /// Pause after a rate limit that names no time.
 const DEFAULT_REST: Duration = Duration::from_millis(500);
@@ -413,5 +453,30 @@ impl Drop for Permit {
             inner.load.given_up(self.begun, now);
             inner.breaker.abandon(self.begun, now);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::upstream::Catalog;
+
+    #[test]
+    fn what_a_vendor_refused_is_asked_for_again_after_a_while() {
+        let catalog = Catalog::new(&"".parse().unwrap(), &BTreeMap::new(), None);
+        let deployment = &catalog.find("gpt-6-sol").unwrap().deployments[0];
+        let now = Instant::now();
+        deployment.note_lack(Lack::Responses, now);
+        let lacks = |after_s: u64| {
+            let then = now + Duration::from_secs(after_s);
+            [Lack::Responses, Lack::Thoughts].map(|lack| deployment.lacks(lack, then))
+        };
+        assert_eq!((lacks(0), lacks(599), lacks(600)), ([true, false], [true, false], [false, false]));
+        deployment.note_lack(Lack::Thoughts, now + Duration::from_secs(300));
+        assert_eq!((lacks(599), lacks(899), lacks(900)), ([true, true], [false, true], [false, false]));
+        deployment.reset();
+        assert_eq!(lacks(301), [false, false]);
     }
 }

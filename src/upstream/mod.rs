@@ -28,7 +28,7 @@ pub use breaker::{Breaker, BreakerState};
 pub use catalog::{Catalog, Model};
 pub use client::{Answer, Call, CallError, Client, use_pool};
 pub use deadline::by;
-pub use deployment::{CallVerdict, Deployment, Permit, Refused, Status};
+pub use deployment::{CallVerdict, Deployment, Lack, Permit, Refused, Status};
 #[cfg(test)]
 pub use discovery::ListedModel;
 pub use discovery::{Discovered, Listing, discover};

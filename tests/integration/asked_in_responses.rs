@@ -3,6 +3,7 @@
 use pointsman::sandbox::{Fault, SeenRequest, Times, Vendor};
 use serde_json::{Value, json};
 
+use crate::support::mock::{Mock, Script};
 use crate::support::{TestGateway, ask, error, streamed_text, text, turns};
 
 /// The clients with fields for tools.
@@ -171,19 +172,92 @@ async fn what_responses_refuses_is_asked_in_chat_completions() {
     let gateway = TestGateway::start("").await;
     let mut from = 0;
     for path in ASKING {
-        // A thought that was sealed for another organisation.
-        let mut body = about_the_weather(path);
-        let answer: Value = gateway.post(path, body.clone()).await.json().await.unwrap();
-        let whole = answer.to_string().replace("openai:gAAAA", "openai:XXXX");
-        go_on(path, &mut body, &serde_json::from_str(&whole).unwrap());
-        seen(&gateway, &mut from);
-        let response = gateway.post(path, body).await;
+        gateway.sandbox.faults().set("gpt-6-sol", Fault::Status { status: 400, retry_after: None }, Times::First(1));
+        let response = gateway.post(path, about_the_weather(path)).await;
         assert_eq!(response.status(), 200, "{path}: {}", response.text().await.unwrap());
-        let paths = seen(&gateway, &mut from).0;
-        if path == "/v1/messages" {
-            assert_eq!(paths, ["/v1/responses", "/v1/chat/completions"]);
+        assert_eq!(seen(&gateway, &mut from).0, ["/v1/responses", "/v1/chat/completions"], "{path}");
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_thought_that_another_organisation_sealed_costs_no_more_than_itself() {
+    let gateway = TestGateway::start("").await;
+    let mut from = 0;
+    let path = "/v1/messages";
+    let mut body = about_the_weather(path);
+    let answer: Value = gateway.post(path, body.clone()).await.json().await.unwrap();
+    let whole = answer.to_string().replace("openai:gAAAA", "openai:XXXX");
+    go_on(path, &mut body, &serde_json::from_str(&whole).unwrap());
+    seen(&gateway, &mut from);
+    let response = gateway.post(path, body.clone()).await;
+    assert_eq!(response.headers()["x-pointsman-dropped"], "messages[].thinking");
+    assert_eq!(response.status(), 200, "{}", response.text().await.unwrap());
+    let (paths, sent) = seen(&gateway, &mut from);
+    assert_eq!(paths, ["/v1/responses", "/v1/responses"]);
+    let items = sent["input"].as_array().unwrap();
+    assert!(items.iter().all(|item| item["type"] != "reasoning"), "{sent}");
+    assert_eq!(sent["reasoning"]["summary"], "auto");
+    // Where the rest is refused as well, no more than this is tried: each time with less.
+    gateway.sandbox.faults().set("gpt-6-sol", Fault::Unverified, Times::First(1));
+    body["tool_choice"] = json!({ "type": "tool", "name": "weather" });
+    assert_eq!(gateway.post(path, body).await.status(), 200);
+    assert_eq!(seen(&gateway, &mut from).0, ["/v1/responses"].repeat(3));
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_without_responses_is_asked_there_once_in_a_while_and_not_blamed() {
+    let gateway = TestGateway::start("").await;
+    let status = |status: u16| Fault::Status { status, retry_after: None };
+    let mut from = 0;
+    for fault in [status(404), status(501), Fault::WrongContentType, Fault::Garbage] {
+        for stream in [false, true] {
+            gateway.reset_breakers();
+            gateway.sandbox.faults().set("gpt-6-sol", fault.clone(), Times::First(1));
+            let path = "/v1/chat/completions";
+            let mut body = about_the_weather(path);
+            body["stream"] = json!(stream);
+            for paths in [&["/v1/responses", "/v1/chat/completions"][..], &["/v1/chat/completions"]] {
+                let response = gateway.post(path, body.clone()).await;
+                assert_eq!(response.status(), 200, "{fault:?} {stream}");
+                assert!(response.text().await.unwrap().contains("weather"), "{fault:?} {stream}");
+                assert_eq!(seen(&gateway, &mut from).0, paths, "{fault:?} {stream}");
+            }
         }
     }
+    let live = gateway.app.gateway.live();
+    let health = live.catalog.find("gpt-6-sol").unwrap().deployments[0].status(std::time::Instant::now());
+    assert_eq!((health.failures, health.calls), (0, 16));
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn large_tools_may_be_repeated_before_the_answer() {
+    let large = "x".repeat(2_200_000);
+    let tool = json!({ "type": "function", "function": { "name": "f", "description": large, "parameters": {} } });
+    let mock = Mock::start(move |_| {
+        let response = json!({ "id": "r", "model": "m", "tools": [{ "name": "f", "description": large }] });
+        let message = json!({ "type": "message", "content": [{ "type": "output_text", "text": "well" }] });
+        let events = [
+            json!({ "type": "response.created", "response": response }),
+            json!({ "type": "response.in_progress", "response": response }),
+            json!({ "type": "response.completed", "response": { "status": "completed", "output": [message] } }),
+        ];
+        Script::events(events.iter().map(|event| (0, format!("data: {event}\n\n"))).collect())
+    })
+    .await;
+    let patient = "[dispatch]\nthinking_timeout_ms = 20000\ntotal_timeout_ms = 60000\n[models.large]\n\
+        provider = 'bridge'\ncan = ['tools', 'reasoning']\nrefuses = ['thinking_with_tools']\ncontext = 10000000";
+    let bridge = mock.openai("bridge") + "[providers.bridge.quirks]\nresponses = true\n";
+    let gateway = TestGateway::before(&bridge, patient).await;
+    let path = "/v1/chat/completions";
+    let mut body = ask(path, "large", "Well?");
+    body["tools"] = json!([tool]);
+    body["stream"] = json!(true);
+    let stream = gateway.post(path, body).await.text().await.unwrap();
+    assert_eq!(streamed_text(path, &stream), "well");
+    assert_eq!(mock.calls(), 1);
     gateway.stop().await;
 }
 

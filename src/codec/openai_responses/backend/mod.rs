@@ -69,6 +69,15 @@ fn is_breakpoint(path: &str) -> bool {
     steps.next() == Some(messages::BREAKPOINT) && steps.next().is_some_and(is_of_part)
 }
 
+/// Whether a request holds a thought that was sealed here, perhaps for another organisation.
+pub(crate) fn returns_thoughts(request: &ChatRequest) -> bool {
+    let is_ours = |part: &Part| match part {
+        Part::Thinking { signature: Some(signature), .. } => thoughts::is_openais(signature),
+        _ => false,
+    };
+    request.messages.iter().flat_map(|message| &message.parts).any(is_ours)
+}
+
 /// Whether a request that is refused here with this error may be taken in Chat Completions: by an organisation that
 /// may not see thoughts before it is verified, a key that is limited to other endpoints, a server without this one, or
 /// since a thought was sealed for somebody else. What a vendor's filter refuses is a [`ErrorKind::ContentFilter`] and
