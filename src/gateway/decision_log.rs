@@ -72,7 +72,7 @@ fn unreadable(why: impl Display) -> ApiError {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::channel;
+    use std::sync::mpsc::sync_channel;
 
     use super::*;
     use crate::store::hung;
@@ -81,7 +81,7 @@ mod tests {
     async fn nobody_waits_for_ever_on_a_store_that_hangs() {
         let store = Store::in_memory().unwrap();
         assert_eq!(with(store.clone(), |_| Ok(7)).await.unwrap(), 7);
-        let (release, held) = channel::<()>();
+        let (release, held) = sync_channel::<()>(1);
         let (begun, beginning) = tokio::sync::oneshot::channel();
         let waiting = tokio::spawn(with(store.clone(), move |_| {
             begun.send(()).unwrap();
