@@ -79,6 +79,7 @@ fn learned(models: usize, policy: PolicyKind) -> (Snapshot, Vec<ModelName>) {
             grounds: grounds(at),
             reward: Reward::new(f64::from((at + round) % 3 == 0)).unwrap_or_else(|e| panic!("{e}")),
             weight: 10.0,
+            judged: true,
         }));
     }
     (snapshot, names)
@@ -128,6 +129,7 @@ fn learn_1000_over_14(bencher: divan::Bencher<'_, '_>) {
             grounds: Grounds::Fitted,
             reward,
             weight: 1.0,
+            judged: true,
         }));
         snapshot
     });

@@ -72,6 +72,7 @@ fn play(seed: u64, settings: Settings) -> (Score, Score, f64) {
                 grounds: Grounds::Likened,
                 reward: Reward::new(it.reward).unwrap(),
                 weight: 1.0,
+                judged: true,
             }));
         }
         let visit = world.visit(number);

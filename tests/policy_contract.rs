@@ -36,6 +36,7 @@ fn learn(snapshot: &mut Snapshot, names: &[ModelName], seen: &[Seen]) {
         grounds: seen.grounds,
         reward: Reward::new(seen.reward).unwrap(),
         weight: seen.weight,
+        judged: true,
     }));
 }
 
@@ -209,6 +210,11 @@ proptest! {
         prop_assert_eq!(&packed, &snapshot);
         let text: Snapshot = serde_json::from_str(&serde_json::to_string(&snapshot).unwrap()).unwrap();
         prop_assert_eq!(text.learned_from(), snapshot.learned_from());
+        // An earlier program did not count judgements apart.
+        let mut earlier = serde_json::to_value(&snapshot).unwrap();
+        earlier.as_object_mut().unwrap().remove("judged");
+        let earlier: Snapshot = serde_json::from_value(earlier).unwrap();
+        prop_assert_eq!(earlier.curiosity(20_000), snapshot.curiosity(20_000));
     }
 
     #[test]

@@ -2,9 +2,11 @@
 //!
 //! [`App::start`] puts the parts together, binds both listeners and starts the tasks ([`Engine`]); [`App::stop`]
 //! drains and joins them. Two of the tasks bring in changes while the gateway runs: [`reload`] (configuration, API
-//! tokens, the classifier's head) and [`discover`] (models that servers list).
+//! tokens, the classifier's head) and [`discover`] (models that servers list); [`hang`] tells of a decision log that
+//! hangs.
 
 mod discover;
+mod hang;
 mod reload;
 
 use std::net::SocketAddr;
@@ -19,6 +21,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::discover::keep_discovering;
+use self::hang::tell_of_hangs;
 use self::reload::{Reloader, Seen, Trigger, watch_files};
 use crate::classifier::Classifier;
 use crate::config::{Auth, Config, ConfigErrors, LoadArgs, Loaded};
@@ -132,6 +135,7 @@ impl Engine {
             tokio::spawn(keep_discovering(Arc::clone(&gateway), stop.clone())),
             tokio::spawn(watch_files(Arc::clone(&gateway), Arc::clone(&reloader), seen, stop.clone())),
             tokio::spawn(keep_house(gateway.store.clone(), stop.clone())),
+            tokio::spawn(tell_of_hangs(gateway.store.clone(), stop.clone())),
             tokio::spawn(catch_up(gateway.store.clone(), stop.clone())),
             tokio::spawn(work.run(news, Arc::clone(&gateway.budgets), stop.clone().cancelled_owned())),
             tokio::spawn(kept_lengths::keep(Arc::clone(&gateway), stop.clone())),

@@ -86,4 +86,6 @@ pub struct Observation<'a> {
     pub reward: Reward,
     /// How much the reward counts; 1 = one judgement. Not an inverse propensity: the posterior needs none.
     pub weight: f64,
+    /// Whether somebody judged the answer, and will again: a signal promises no judgements.
+    pub judged: bool,
 }

@@ -13,8 +13,9 @@
 /// and fifty is longer, and by little.
 const PATIENCE: f64 = 500.0;
 
-/// What each judgement learned so far adds to that. Judgements may come late and many at once (an evaluation every
-/// night): where one in a hundred answers or more is judged, the run between two batches is never longer than this.
+/// What each judgement learned so far adds to that; a signal adds nothing, since it comes whether anybody judges or not.
+/// Judgements may come late and many at once (an evaluation every night): where one in a hundred answers or more is
+/// judged, the run between two batches is never longer than this.
 const PER_JUDGEMENT: f64 = 100.0;
 
 /// Share of the choices that may be try-outs, after `unjudged` choices in a row without a judgement, and `judged` ones

@@ -43,6 +43,7 @@ pub struct Snapshot {
     features: usize,
     kinds: Vec<String>,
     learned_from: u64,
+    judged: u64,
     clock: f64,
     arms: BTreeMap<ModelName, Arm>,
     beliefs: Beliefs,
@@ -71,6 +72,9 @@ struct Stored {
     #[serde(default)]
     kinds: Vec<String>,
     learned_from: u64,
+    /// Those of them that were judgements; absent in snapshots of earlier programs, which did not count them apart.
+    #[serde(default)]
+    judged: Option<u64>,
     clock: f64,
     arms: BTreeMap<ModelName, Arm>,
 }
@@ -144,6 +148,7 @@ impl Snapshot {
             features: 0,
             kinds: Vec::new(),
             learned_from: 0,
+            judged: Some(0),
             clock: 0.0,
             arms: BTreeMap::new(),
         };
@@ -191,10 +196,11 @@ impl Snapshot {
 
     fn from_sound(stored: Stored) -> Self {
         let beliefs = fit(&[], stored.shape(), &stored.settings);
-        let Stored { version, settings, space, features, kinds, learned_from, clock, arms } = stored;
+        let Stored { version, settings, space, features, kinds, learned_from, judged, clock, arms } = stored;
+        let judged = judged.unwrap_or(learned_from);
         let places = BTreeMap::new();
         let mut snapshot =
-            Self { version, settings, space, features, kinds, learned_from, clock, arms, beliefs, places };
+            Self { version, settings, space, features, kinds, learned_from, judged, clock, arms, beliefs, places };
         snapshot.refresh();
         snapshot
     }
@@ -265,7 +271,7 @@ impl Snapshot {
 
     /// Share of its choices that may be try-outs, after `unjudged` choices in a row without a judgement.
     pub fn curiosity(&self, unjudged: u64) -> f64 {
-        patience::curiosity(unjudged, self.learned_from)
+        patience::curiosity(unjudged, self.judged)
     }
 
     /// [`choose`](Self::choose) where only a share of the choices may be try-outs: with probability `curiosity` it is
@@ -355,6 +361,7 @@ impl Snapshot {
         let residual = observation.reward.value() - sound(observation.prior);
         self.clock += observation.weight;
         self.learned_from += 1;
+        self.judged += u64::from(observation.judged);
         let (shape, place) = (self.shape(), self.kinds.iter().position(|known| known == kind));
         let clock = self.clock;
         let arm = self.arms.entry(observation.model.clone()).or_insert_with(|| Arm {
@@ -444,8 +451,8 @@ fn draw(propensities: &[f64], chance: f64) -> usize {
 
 impl From<Snapshot> for Stored {
     fn from(snapshot: Snapshot) -> Self {
-        let Snapshot { version, settings, space, features, kinds, learned_from, clock, arms, .. } = snapshot;
-        Self { version, settings, space, features, kinds, learned_from, clock, arms }
+        let Snapshot { version, settings, space, features, kinds, learned_from, judged, clock, arms, .. } = snapshot;
+        Self { version, settings, space, features, kinds, learned_from, judged: Some(judged), clock, arms }
     }
 }
 

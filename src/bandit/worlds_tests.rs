@@ -49,7 +49,15 @@ fn shares_of_specialists(grounds: Grounds, seed: u64) -> [f64; 3] {
         let reward = f64::from(u8::from(rng.random::<f64>() < liked(chosen, kind)));
         if rng.random::<f64>() < 0.75 {
             let reward = Reward::new(reward).unwrap();
-            policy.learn([Observation { model: &models[chosen], context, prior: 0.7, grounds, reward, weight: 1.0 }]);
+            policy.learn([Observation {
+                model: &models[chosen],
+                context,
+                prior: 0.7,
+                grounds,
+                reward,
+                weight: 1.0,
+                judged: true,
+            }]);
         }
     }
     [0, 1, 2].map(|specialist| own[specialist] / all[specialist])

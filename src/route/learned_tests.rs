@@ -62,6 +62,7 @@ impl World {
             grounds: Grounds::Nothing,
             reward: Reward::new(reward).unwrap(),
             weight: 1.0,
+            judged: true,
         };
         self.policy.learn(std::iter::repeat_n(one, 200));
         self.known.insert(model);

@@ -24,6 +24,10 @@ pub(super) const SCHEMA: u32 = 3;
 /// How long a flush may take before it counts as a failure.
 const FLUSH_LIMIT: Duration = Duration::from_secs(30);
 
+/// What is said of one that takes longer.
+pub(super) const FLUSH_HANGS: &str =
+    "the database has not brought its records to disk for 30 seconds; if that goes on, restart the gateway";
+
 /// The open database: one tree per kind of record.
 #[derive(Debug)]
 pub(super) struct Trees {
@@ -185,10 +189,18 @@ pub(super) fn when_free<T>(mut open: impl FnMut() -> Result<T, Failure>) -> Resu
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::panic::catch_unwind;
 
+    use super::super::db::Store;
     use super::*;
+
+    /// A flush that hangs, until it is dropped.
+    pub(crate) fn hung(store: &Store) -> Arc<Instant> {
+        let began = Arc::new(Instant::now().checked_sub(Duration::from_secs(31)).unwrap());
+        *store.trees().unwrap().flushing.lock() = Arc::downgrade(&began);
+        began
+    }
 
     #[test]
     fn a_panic_for_want_of_a_thread_is_no_damage() {
@@ -200,5 +212,16 @@ mod tests {
         assert!(matches!(meant(no_thread), Failure::Threads(_)));
         assert!(matches!(meant(|| assert_eq!(1, 2, "a checksum")), Failure::Broken(_)));
         assert!(matches!(meant(|| panic!("a page is missing")), Failure::Broken(_)));
+    }
+
+    #[test]
+    fn a_flush_that_does_not_end_is_told() {
+        let store = Store::in_memory().unwrap();
+        store.flush().unwrap();
+        assert_eq!(store.health().failing, None);
+        let flush = hung(&store);
+        assert_eq!(store.health().failing.as_deref(), Some(FLUSH_HANGS));
+        drop(flush);
+        assert_eq!(store.health().failing, None);
     }
 }

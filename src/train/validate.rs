@@ -129,6 +129,7 @@ fn observation(stream: &Stream, at: usize, arm: usize) -> Option<Observation<'_>
         grounds: stream.grounds[arm],
         reward: Reward::new(f64::from(stream.items[at].scores[arm]?).clamp(0.0, 1.0)).ok()?,
         weight: 1.0,
+        judged: true,
     })
 }
 

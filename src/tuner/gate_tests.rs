@@ -67,6 +67,7 @@ fn taught(lessons: &[(&str, f64)]) -> Snapshot {
             grounds: crate::bandit::Grounds::Likened,
             reward: Reward::new(*reward).unwrap(),
             weight: 1.0,
+            judged: true,
         };
         policy.learn(std::iter::repeat_n(one, 300));
     }

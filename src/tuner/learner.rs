@@ -4,7 +4,6 @@
 //! go through one queue to one task ([`LearnerTask`]), so that no two of them overlap.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -14,6 +13,7 @@ use super::error::LearnError;
 use super::live::{self, LivePolicy, Switches};
 use super::shared::{Command, LearnerStatus, Ordered, Shared, longest_hold};
 use super::task::LearnerTask;
+use super::unjudged::Unjudged;
 use crate::config::{Learning, LearningMode};
 use crate::store::{SnapshotRecord, Store, StoreError};
 
@@ -44,6 +44,7 @@ impl Learner {
             }
         };
         let switches = Switches::load(&store)?.resumed(longest_hold(settings), now_ms);
+        let unjudged = Unjudged::load(&store)?;
         let (commands, orders) = mpsc::channel(MAX_QUEUED);
         let shared = Arc::new(Shared {
             store,
@@ -51,7 +52,7 @@ impl Learner {
             switches: ArcSwap::from_pointee(switches),
             settings: ArcSwap::from_pointee(settings.clone()),
             last: Mutex::default(),
-            unjudged: AtomicU64::new(0),
+            unjudged,
         });
         Ok((Self { shared: Arc::clone(&shared), commands }, LearnerTask::new(shared, taken_in, orders)))
     }
@@ -63,12 +64,12 @@ impl Learner {
 
     /// Sampled choices since the last judgement.
     pub fn unjudged(&self) -> u64 {
-        self.shared.unjudged.load(Ordering::Relaxed)
+        self.shared.unjudged.count()
     }
 
     /// Notes that a choice was sampled, which somebody may judge.
     pub fn note_sampled(&self) {
-        self.shared.unjudged.fetch_add(1, Ordering::Relaxed);
+        self.shared.unjudged.add();
     }
 
     /// Whether the policy acts on a conversation whose hash lies at `position` in [0, 1): inside the rollout's share.

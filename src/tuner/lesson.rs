@@ -41,14 +41,16 @@ pub struct Lessons {
     /// The newest sampled choices whose answers nobody judged, oldest first. The reward is the signal's value, or the
     /// model's prior where there is no signal.
     pub unjudged: Vec<Lesson>,
+    /// The choices since the newest judged answer, where entries came newest first.
+    pub(super) since_judged: Run,
 }
 
-impl Lessons {
-    /// Sampled choices since the newest judged one, as far as they are kept.
-    pub(super) fn since_judged(&self) -> u64 {
-        let newest = self.learned.iter().filter(|lesson| lesson.signal.is_none()).map(|lesson| lesson.at_ms).max();
-        self.unjudged.iter().filter(|lesson| newest.is_none_or(|newest| lesson.at_ms > newest)).count() as u64
-    }
+/// Sampled choices in a row that nobody judged, answered or not.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Run {
+    pub(super) choices: u64,
+    /// Whether the judged answer before them was found: else there may be more of them.
+    pub(super) is_whole: bool,
 }
 
 /// The kind of evidence that a gain is estimated from.
@@ -211,6 +213,7 @@ impl Lesson {
             grounds: self.grounds,
             reward: self.reward,
             weight: self.weight,
+            judged: self.signal.is_none(),
         }
     }
 }
@@ -254,12 +257,21 @@ pub struct Collected<'a> {
     /// By time, so that the newest are kept in whatever order entries come.
     unjudged: BTreeMap<(i64, DecisionId), Lesson>,
     judged: usize,
+    since_judged: Run,
 }
 
 impl<'a> Collected<'a> {
     /// An empty collection that keeps the newest `most` judgements and the newest `most` signals.
     pub fn new(map: &'a RewardMap, most: usize) -> Self {
-        Self { map, most, rates: Rates::default(), lessons: Vec::new(), unjudged: BTreeMap::new(), judged: 0 }
+        Self {
+            map,
+            most,
+            rates: Rates::default(),
+            lessons: Vec::new(),
+            unjudged: BTreeMap::new(),
+            judged: 0,
+            since_judged: Run::default(),
+        }
     }
 
     /// Takes in the next older entry; `again` = whether its question was soon asked again, where that is known.
@@ -277,6 +289,9 @@ impl<'a> Collected<'a> {
             }
         }
         self.add(entry, again);
+        let run = &mut self.since_judged;
+        run.is_whole = self.judged > 0;
+        run.choices += u64::from(!run.is_whole && entry.decision.explore && entry.decision.candidates.len() > 1);
     }
 
     fn add(&mut self, entry: &Entry, again: Option<bool>) {
@@ -296,12 +311,12 @@ impl<'a> Collected<'a> {
 
     /// The lessons, oldest first.
     pub fn finish(self) -> Lessons {
-        let Self { mut rates, lessons, unjudged, .. } = self;
+        let Self { mut rates, lessons, unjudged, since_judged, .. } = self;
         for lesson in lessons.iter().filter(|lesson| lesson.signal.is_none()) {
             rates.note_judged(&lesson.model, lesson.prior, lesson.reward.value());
         }
         let learned = lessons.into_iter().rev().filter_map(|lesson| lesson.weighed(&rates)).collect();
-        Lessons { learned, unjudged: unjudged.into_values().collect() }
+        Lessons { learned, unjudged: unjudged.into_values().collect(), since_judged }
     }
 }
 

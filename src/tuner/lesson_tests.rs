@@ -153,14 +153,28 @@ fn unrated(count: u64, empty: [u64; 2]) -> Lessons {
 }
 
 #[test]
-fn a_signal_is_no_judgement_and_answers_since_the_last_one_are_counted() {
-    let mut lessons = unrated(300, [0, 40]);
-    assert!(!lessons.learned.is_empty(), "signals teach");
-    assert_eq!(lessons.since_judged(), 300);
-    let mut entry = judged(FeedbackKind::Correct(true));
-    entry.decision.at_ms = 200;
-    lessons.learned.extend(lesson(&entry));
-    assert_eq!(lessons.since_judged(), 100);
+fn a_signal_is_no_judgement_and_the_choices_since_the_last_one_are_counted() {
+    let silent = unrated(300, [0, 40]);
+    assert!(!silent.learned.is_empty(), "signals teach");
+    assert_eq!(silent.since_judged, Run { choices: 300, is_whole: false });
+    // Longer ago than unjudged answers are kept; the newest were dry runs, and one had no other model.
+    let store = Store::in_memory().unwrap();
+    for number in 1..=5_000 {
+        let mut decision = decision(number);
+        decision.request.dry_run = number > 4_900;
+        decision.candidates.truncate(if number == 4_000 { 1 } else { 2 });
+        let outcome = (!decision.request.dry_run).then(|| outcome(&decision));
+        let said = (number == 500).then(|| feedback(&decision, "f", FeedbackKind::Score(0.5)));
+        store.append(&[decision], &Vec::from_iter(outcome), &mut Vec::from_iter(said)).unwrap();
+    }
+    let run =
+        |look_at| look_through(&store, &Span::default(), (100, look_at), &RewardMap::default()).unwrap().since_judged;
+    assert_eq!(run(10_000), Run { choices: 4_499, is_whole: true });
+    assert_eq!(
+        run(1_000),
+        Run { choices: 1_000, is_whole: false },
+        "that it was judged is known, and not how many came since"
+    );
 }
 
 #[test]

@@ -30,6 +30,7 @@ mod shared;
 mod tally;
 mod task;
 pub mod trained_on;
+mod unjudged;
 mod versions;
 
 pub use budget::{BudgetStatus, Budgets};

@@ -54,7 +54,7 @@ pub fn propose(
     settings: Settings,
     gate: &Gate,
 ) -> Result<Proposal, SettingsError> {
-    let Lessons { learned, unjudged } = lessons;
+    let Lessons { learned, unjudged, .. } = lessons;
     let (lessons, unjudged) = (of_newest_head(learned), of_newest_head(unjudged));
     let mut policy = Snapshot::new(settings)?;
     if let Some(newest) = newest_read(&lessons) {

@@ -19,7 +19,7 @@ fn lessons(count: u64) -> Vec<Lesson> {
 }
 
 fn learned(lessons: &[Lesson]) -> Lessons {
-    Lessons { learned: lessons.to_vec(), unjudged: Vec::new() }
+    Lessons { learned: lessons.to_vec(), ..Lessons::default() }
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! What the handle ([`Learner`](super::Learner)) and the task ([`LearnerTask`](super::LearnerTask)) share: the state
 //! that the handle reads and the task changes, and the commands that go from one to the other.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -11,6 +10,7 @@ use tokio::sync::oneshot;
 
 use super::error::LearnError;
 use super::live::{LivePolicy, Switches};
+use super::unjudged::Unjudged;
 use crate::bandit::{ArmSummary, Settings};
 use crate::config::{Learning, LearningMode};
 use crate::store::Store;
@@ -47,8 +47,8 @@ pub(super) struct Shared {
     pub(super) switches: ArcSwap<Switches>,
     pub(super) settings: ArcSwap<Learning>,
     pub(super) last: Mutex<LastRetune>,
-    /// Sampled choices since the last judgement. In memory: the first retune counts those of the log.
-    pub(super) unjudged: AtomicU64,
+    /// Sampled choices since the last judgement.
+    pub(super) unjudged: Unjudged,
 }
 
 /// How long holds are as configured.
@@ -64,7 +64,7 @@ impl Shared {
     }
 
     pub(super) fn status(&self) -> LearnerStatus {
-        let live = self.live.load();
+        let (live, unjudged) = (self.live.load(), self.unjudged.count());
         let switches = **self.switches.load();
         let (mode, rollout) = self.mode();
         LearnerStatus {
@@ -78,8 +78,8 @@ impl Shared {
             hold_until_ms: switches.hold_until_ms,
             space: live.policy.space().to_owned(),
             settings: *live.policy.settings(),
-            unjudged: self.unjudged.load(Ordering::Relaxed),
-            curiosity: live.policy.curiosity(self.unjudged.load(Ordering::Relaxed)),
+            unjudged,
+            curiosity: live.policy.curiosity(unjudged),
             models: live.policy.arms().collect(),
             last_retune: self.last.lock().clone(),
         }
@@ -122,7 +122,7 @@ pub struct LearnerStatus {
     pub space: String,
     /// The bandit's settings.
     pub settings: Settings,
-    /// Sampled choices since the last judgement.
+    /// Sampled choices since the last judgement, or since the classifier got another head.
     pub unjudged: u64,
     /// Share of its choices that may be try-outs, where these are allowed: less than 1 after many that nobody judged.
     pub curiosity: f64,

@@ -5,7 +5,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -224,7 +223,7 @@ impl Worker {
                 Ok(())
             }
             Job::Stop => {
-                let saved = budgets.save(&self.shared.store);
+                let saved = budgets.save(&self.shared.store).and(self.shared.unjudged.save(&self.shared.store));
                 self.save_state(Duration::ZERO).and(saved).map_err(LearnError::from)
             }
             Job::Execute(Ordered { command, who, reply }) => {
@@ -285,7 +284,8 @@ impl Worker {
         }
         budgets.save(&self.shared.store)?;
         self.follow_head(now_ms)?;
-        self.save_state(SAVE_EVERY)
+        self.save_state(SAVE_EVERY)?;
+        self.shared.unjudged.save(&self.shared.store)
     }
 
     /// Makes a retune due where `asked_again` teaches and the log has grown: repeated questions are found only by
@@ -313,7 +313,7 @@ impl Worker {
             let Some(lesson) = Lesson::of(&entry, false, &settings.reward) else { continue };
             if lesson.signal.is_none() {
                 // Whoever learns from it, here or offline: there is somebody who judges.
-                self.shared.unjudged.store(0, Ordering::Relaxed);
+                self.shared.unjudged.begin_anew();
             }
             if !settings.enabled {
                 continue;
@@ -369,6 +369,8 @@ impl Worker {
             );
             self.shared.live.store(Arc::new(anew));
             self.taken_in = TakenIn::until(until_ms);
+            // What was made out before holds no more: all is to be tried out again.
+            self.shared.unjudged.begin_anew();
             (self.saved, self.retuned, self.due) = (None, None, true);
         }
         Ok(())
@@ -451,15 +453,12 @@ impl Worker {
         let began = Instant::now();
         let settings = self.shared.settings.load_full();
         let store = self.shared.store.clone();
-        let is_first = self.retuned.is_none();
+        let is_first = self.size_at_retune.replace(store.log_size()).is_none();
         // Before anything can fail: the next try waits its time all the same.
         self.retuned = Some(began);
-        self.size_at_retune = Some(store.log_size());
         let collected = lesson::collect(&store, &Span::up_to(read_at_ms), settings.window, &settings.reward)?;
         let lessons = &collected.learned;
-        if is_first {
-            self.shared.unjudged.fetch_max(collected.since_judged(), Ordering::Relaxed);
-        }
+        self.shared.unjudged.correct(collected.since_judged, &store, is_first)?;
         self.follow_head(read_at_ms)?;
         self.retuned = Some(began);
         self.catch_up(lessons);
@@ -677,3 +676,7 @@ mod tests;
 #[cfg(test)]
 #[path = "task_guard_tests.rs"]
 mod guard_tests;
+
+#[cfg(test)]
+#[path = "unjudged_tests.rs"]
+mod unjudged_tests;

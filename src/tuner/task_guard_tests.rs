@@ -201,6 +201,7 @@ fn put_in_force(store: &Store, worker: &mut Worker, liked: &str, other: &str) ->
             grounds: Grounds::Fitted,
             reward: Reward::new(reward).unwrap(),
             weight: 1.0,
+            judged: true,
         };
         policy.learn(std::iter::repeat_n(one, 300));
     }

@@ -146,7 +146,7 @@ fn nothing_new_makes_no_new_version() {
 }
 
 /// Stores eighty answers that nobody judged: forty empty ones of `a`, forty good ones of `b`.
-fn answer_unjudged(store: &Store) {
+pub(super) fn answer_unjudged(store: &Store) {
     for number in 100..180 {
         let mut unjudged = decision(number);
         unjudged.chosen = ModelName::from(if number < 140 { "a" } else { "b" });
@@ -658,23 +658,4 @@ fn beside_another_head_the_live_policy_begins_anew() {
         1,
         "late words on the old head's choices say nothing beside the new one"
     );
-}
-
-#[test]
-fn choices_that_nobody_judged_are_counted_until_somebody_judges_and_found_again_at_a_start() {
-    let (store, mut worker) = begun();
-    let unjudged = |worker: &Worker| (worker.shared.status().unjudged, worker.shared.status().curiosity);
-    happen(&store, 1, 1_000, |_| Went { failed: false, judged: None });
-    assert_eq!(unjudged(&worker), (0, 1.0));
-    worker.perform(Job::Retune, &budgets(&store), now_ms());
-    assert_eq!(unjudged(&worker), (1_000, 0.5), "a start has read the log");
-    worker.perform(Job::Retune, &budgets(&store), now_ms());
-    worker.take_in(&[decision(7).id], now_ms()).unwrap();
-    assert_eq!(unjudged(&worker), (1_000, 0.5), "nobody has judged it");
-    let mut said = [feedback(&decision(7), "f", FeedbackKind::Correct(true))];
-    store.append(&[] as &[DecisionRecord], &[] as &[OutcomeRecord], &mut said).unwrap();
-    worker.shared.settings.store(Arc::new(Learning { enabled: false, ..Learning::default() }));
-    worker.take_in(&[decision(7).id], now_ms()).unwrap();
-    assert_eq!(unjudged(&worker), (0, 1.0), "also where judgements are kept for later");
-    assert_eq!((worker.shared.status().learned_from, worker.new), (0, 0));
 }

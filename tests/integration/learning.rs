@@ -347,6 +347,24 @@ async fn what_was_taken_in_is_there_after_a_restart() {
 }
 
 #[tokio::test]
+async fn choices_that_nobody_judged_are_still_counted_after_a_restart() {
+    let mut town = Town::start("", World::steady(3)).await;
+    town.rating = false;
+    town.visits(0, 20).await;
+    let ask = json!({ "messages": [{ "role": "user", "content": "hi" }], "routing": { "models": MODELS } });
+    for _ in 0..5 {
+        assert_eq!(town.gateway.post("/api/route", ask.clone()).await.status(), 200);
+    }
+    assert_eq!(town.gateway.app.gateway.learner.unjudged(), 25, "dry runs, too");
+    let gateway = town.gateway.restart().await;
+    let learner = &gateway.app.gateway.learner;
+    assert_eq!(learner.unjudged(), 25);
+    settle(|| learner.status().last_retune.at_ms.is_some(), "the log was not read").await;
+    assert_eq!(learner.unjudged(), 25);
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn a_budget_makes_routing_cheaper() {
     let spend = async |extra: &str| -> f64 {
         let town = Town::start(extra, World::steady(3)).await;

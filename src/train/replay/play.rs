@@ -236,6 +236,7 @@ fn observation<'a>(stream: &'a Stream, pending: &Pending) -> Observation<'a> {
         grounds: stream.grounds[pending.arm],
         reward: pending.reward,
         weight: 1.0,
+        judged: true,
     }
 }
 
