@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::tests::target;
+use super::tests::{encoded, target};
 use super::*;
 use crate::protocol::Price;
 
@@ -194,4 +194,30 @@ fn clients_are_told_what_was_read_and_written() {
         assert_eq!(usage[total], 9834, "{usage}");
         assert_eq!(usage[details], json!({ "cached_tokens": 9698, "cache_write_tokens": 133 }), "{usage}");
     }
+}
+
+#[test]
+fn a_fraction_in_a_later_call_leaves_the_earlier_ones_as_they_were_sent() {
+    // As Python's `json.dumps` writes it.
+    let call = |id: &str, input: &str| {
+        format!(
+            r#"{{"role": "assistant", "content": [{{"type": "tool_use", "id": "{id}", "name": "f", "input": {input}}}]}}"#
+        )
+    };
+    let result = |id: &str| {
+        format!(
+            r#"{{"role": "user", "content": [{{"type": "tool_result", "tool_use_id": "{id}", "content": "r"}}]}}"#
+        )
+    };
+    let question = r#"{"role": "user", "content": "q"}"#.to_owned();
+    let first = vec![question, call("a", r#"{"n": "\u00e9"}"#), result("a")];
+    let second = [first.clone(), vec![call("b", r#"{"x": 0.12345678901234567890}"#), result("b")]].concat();
+    let sent = |turns: &[String]| {
+        let body = format!(r#"{{"model": "m", "max_tokens": 9, "messages": [{}]}}"#, turns.join(", "));
+        let request = decode_request(Dialect::Anthropic, body.as_bytes()).unwrap();
+        encoded(Dialect::OpenAi, &request).0["messages"].as_array().unwrap().clone()
+    };
+    let (before, now) = (sent(&first), sent(&second));
+    assert_eq!(now[..3], before);
+    assert_eq!(now[3]["tool_calls"][0]["function"]["arguments"], r#"{"x": 0.12345678901234567890}"#);
 }

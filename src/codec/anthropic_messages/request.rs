@@ -39,12 +39,12 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
         }
     }
     let system_apart = !messages.is_empty();
-    let has_fractions = values.iter().any(calls_with_fractions);
+    let have_fractions: Vec<bool> = values.iter().map(calls_with_fractions).collect();
     for (index, value) in values.into_iter().enumerate() {
         messages.push(turn(Object::of(value, format!("messages[{index}]"))?, &mut leftovers)?);
     }
-    if has_fractions {
-        keep_arguments(body, &mut messages[usize::from(system_apart)..]);
+    if have_fractions.contains(&true) {
+        keep_arguments(body, &mut messages[usize::from(system_apart)..], &have_fractions);
     }
     let max_tokens = fields.count("max_tokens")?;
     let lacks = if fields.peek("max_tokens").is_some() { not_a_count } else { missing };
@@ -115,8 +115,9 @@ fn calls_with_fractions(turn: &Value) -> bool {
     blocks.any(|block| block["type"] == "tool_use" && has_fraction(&block["input"]))
 }
 
-/// Gives the calls in `turns` their arguments as they stand in the body.
-fn keep_arguments(body: &[u8], turns: &mut [Message]) {
+/// Gives the calls in `turns` their arguments as they stand in the body, where a turn is to `keep` them. The others stay
+/// as they were sent before there was a fraction: what comes later must not change what a vendor has in its prompt cache.
+fn keep_arguments(body: &[u8], turns: &mut [Message], keep: &[bool]) {
     #[derive(Deserialize)]
     struct Body<'a> {
         #[serde(borrow)]
@@ -134,7 +135,8 @@ fn keep_arguments(body: &[u8], turns: &mut [Message]) {
     }
     // A field that is written twice leaves them as they were parsed.
     let Ok(written) = serde_json::from_slice::<Body<'_>>(body) else { return };
-    for (turn, written) in turns.iter_mut().zip(written.messages) {
+    let written = turns.iter_mut().zip(written.messages).zip(keep);
+    for ((turn, written), _) in written.filter(|(_, keep)| **keep) {
         let blocks: Vec<Block<'_>> = serde_json::from_str(written.content.get()).unwrap_or_default();
         for (part, block) in turn.parts.iter_mut().zip(blocks) {
             if let (Part::ToolCall { arguments, .. }, Some(input)) = (part, block.input) {
