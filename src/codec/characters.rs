@@ -1,4 +1,4 @@
-//! Half characters in what a vendor writes. Some JSON writers write a character beyond the first 65,536 as two escapes,
+//! Half characters in what a vendor or a client writes. Some JSON writers write a character beyond the first 65,536 as two escapes,
 //! and a text that was cut between them, or whose halves come in two pieces of a stream, holds one alone (`\ud83d`); the
 //! same happens to the bytes of a character, where they are no UTF-8 then. No parser takes either, and an answer that is
 //! good and paid for must not be lost for that: a half is read as U+FFFD, as browsers do.
@@ -6,6 +6,12 @@
 /// Reads JSON; where that fails, once more with U+FFFD in the place of each half of a character.
 pub(super) fn read<T, E>(json: &[u8], mut read: impl FnMut(&[u8]) -> Result<T, E>) -> Result<T, E> {
     read(json).or_else(|error| whole(json).map_or(Err(error), |json| read(&json)))
+}
+
+/// A client's JSON with U+FFFD in the place of each half that is an escape; `None` = it has none. Bytes that are no UTF-8
+/// are the client's to mend: all of its texts may be in another encoding.
+pub fn whole_escapes(json: &[u8]) -> Option<Vec<u8>> {
+    std::str::from_utf8(json).ok().and_then(|json| whole(json.as_bytes()))
 }
 
 /// How much longer a mended text may be. U+FFFD has three bytes, so that one of broken bytes alone would take three times

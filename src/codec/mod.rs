@@ -47,6 +47,7 @@ use crate::protocol::{
     Usage,
 };
 
+pub use characters::whole_escapes;
 pub use embeddings::{embedded_tokens, embeddings_in_base64, vector_in_base64};
 pub use forced::ForcedCall;
 pub(crate) use lines::BYTE_ORDER_MARK;
