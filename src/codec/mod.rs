@@ -597,6 +597,8 @@ mod ends_tests;
 #[cfg(test)]
 mod large_tests;
 #[cfg(test)]
+mod misplaced_tests;
+#[cfg(test)]
 mod newer_tests;
 #[cfg(test)]
 mod passing_tests;

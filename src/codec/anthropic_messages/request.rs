@@ -163,7 +163,7 @@ fn tools(values: Vec<Value>, leftovers: &mut Map<String, Value>) -> Result<(Vec<
             server.push(fields.whole());
             continue;
         }
-        let parameters = fields.take("input_schema").ok_or_else(|| missing(&fields.at("input_schema")))?;
+        let parameters = fields.schema("input_schema")?.ok_or_else(|| missing(&fields.at("input_schema")))?;
         // Anthropic allows optional properties in strict schemas, other vendors refuse them.
         let is_ours_alone = fields.peek("strict") == Some(&Value::Bool(true)) && !can_be_strict(&parameters);
         own.push(Tool {
@@ -237,7 +237,7 @@ fn output(
         output.leave(leftovers);
     }
     let Some(mut format) = format else { return Ok((reasoning, None)) };
-    let schema = format.take("schema").ok_or_else(|| missing("output_config.format.schema"))?;
+    let schema = format.schema("schema")?.ok_or_else(|| missing("output_config.format.schema"))?;
     format.take("type");
     format.leave(leftovers);
     // Anthropic enforces every schema.

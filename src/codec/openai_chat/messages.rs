@@ -401,7 +401,7 @@ pub(crate) fn function(fields: &mut Object) -> Result<Tool, ApiError> {
     Ok(Tool {
         name: fields.need_string("name")?,
         description: fields.string("description")?,
-        parameters: fields.take("parameters").unwrap_or_else(|| json!({ "type": "object", "properties": {} })),
+        parameters: fields.schema("parameters")?.unwrap_or_else(|| json!({ "type": "object", "properties": {} })),
         strict: fields.boolean("strict")?,
         cache_control: fields.take("cache_control"),
     })

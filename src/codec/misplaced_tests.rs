@@ -1,0 +1,63 @@
+//! What stands where it does not belong, and what is of the wrong kind there.
+
+use serde_json::{Value, json};
+
+use super::tests::encoded;
+use super::*;
+
+/// The path that a request is refused with.
+fn refused(client: Dialect, body: &Value) -> Option<String> {
+    decode_request(client, body.to_string().as_bytes()).err()?.param
+}
+
+#[test]
+fn a_schema_that_is_none_is_refused_by_its_path_and_an_absent_one_is_not() {
+    let question = json!([{ "role": "user", "content": "q" }]);
+    let bodies = |schema: &Value| {
+        let function = json!({ "name": "f", "parameters": schema });
+        let inner = json!({ "name": "a", "schema": schema });
+        let mut flat = inner.clone();
+        flat["type"] = json!("json_schema");
+        [
+            (
+                Dialect::OpenAi,
+                json!({ "messages": question, "tools": [{ "type": "function", "function": function }] }),
+                "tools[0].function.parameters",
+            ),
+            (
+                Dialect::Native,
+                json!({ "messages": question, "response_format": { "type": "json_schema", "json_schema": inner } }),
+                "response_format.json_schema.schema",
+            ),
+            (
+                Dialect::Responses,
+                json!({ "input": "q", "tools": [{ "type": "function", "name": "f", "parameters": schema }] }),
+                "tools[0].parameters",
+            ),
+            (Dialect::Responses, json!({ "input": "q", "text": { "format": flat } }), "text.format.schema"),
+            (
+                Dialect::Anthropic,
+                json!({ "max_tokens": 9, "messages": question, "tools": [{ "name": "f", "input_schema": schema }] }),
+                "tools[0].input_schema",
+            ),
+            (
+                Dialect::Anthropic,
+                json!({ "max_tokens": 9, "messages": question, "output_config": { "format": flat } }),
+                "output_config.format.schema",
+            ),
+        ]
+    };
+    for wrong in [json!("x"), json!(5), json!([1])] {
+        for (client, body, path) in bodies(&wrong) {
+            assert_eq!(refused(client, &body).as_deref(), Some(path), "{wrong}");
+        }
+    }
+    for schema in [json!({ "type": "object" }), json!({}), json!([]), json!(true)] {
+        for (client, body, path) in bodies(&schema) {
+            assert_eq!(refused(client, &body), None, "{path}: {schema}");
+        }
+    }
+    for (client, body, path) in &bodies(&Value::Null)[..3] {
+        assert_eq!(refused(*client, body), None, "{path}");
+    }
+}
