@@ -61,3 +61,15 @@ fn a_schema_that_is_none_is_refused_by_its_path_and_an_absent_one_is_not() {
         assert_eq!(refused(*client, body), None, "{path}");
     }
 }
+
+#[test]
+fn all_of_a_refusal_goes_on() {
+    let refusal = |text: &str| json!({ "type": "refusal", "refusal": text });
+    let said =
+        json!({ "type": "message", "role": "assistant", "content": [refusal("I can't. "), refusal("Sorry.")] });
+    let input = json!([{ "role": "user", "content": "q" }, said, { "role": "user", "content": "why" }]);
+    let request = decode_request(Dialect::Responses, json!({ "input": input }).to_string().as_bytes()).unwrap();
+    let (body, dropped) = encoded(Dialect::OpenAi, &request);
+    let turn = json!({ "role": "assistant", "content": null, "refusal": "I can't. Sorry." });
+    assert_eq!((&body["messages"][1], dropped), (&turn, Vec::new()));
+}

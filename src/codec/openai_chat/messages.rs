@@ -319,13 +319,14 @@ fn encode_assistant(message: &Message, path: &str, dropped: &mut Vec<String>) ->
         .cloned()
         .collect();
     let calls: Vec<Value> = message.parts.iter().filter_map(encode_call).collect();
-    let refusal = message.parts.iter().find_map(|part| match part {
-        Part::Refusal { text } => Some(text),
+    let refusals = message.parts.iter().filter_map(|part| match part {
+        Part::Refusal { text } => Some(text.as_str()),
         _ => None,
     });
+    let refusal: String = refusals.collect();
     let content = match said.as_slice() {
         // Null is refused where the turn has no call or refusal, either.
-        [] if calls.is_empty() && refusal.is_none() => json!(""),
+        [] if calls.is_empty() && refusal.is_empty() => json!(""),
         [] => Value::Null,
         said => encode_content(said, path, dropped),
     };
@@ -350,8 +351,8 @@ fn encode_assistant(message: &Message, path: &str, dropped: &mut Vec<String>) ->
     if message.parts.iter().any(|part| matches!(part, Part::RedactedThinking { .. })) {
         dropped.push(format!("{path}.redacted_thinking"));
     }
-    if let Some(text) = refusal {
-        turn.insert("refusal".into(), json!(text));
+    if !refusal.is_empty() {
+        turn.insert("refusal".into(), json!(refusal));
     }
     if !calls.is_empty() {
         turn.insert("tool_calls".into(), Value::Array(calls));
