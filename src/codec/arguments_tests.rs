@@ -332,4 +332,14 @@ fn a_call_without_arguments_has_an_object_in_every_stream() {
     assert!(std::str::from_utf8(&out).unwrap().contains(r#""arguments":"{}""#), "{out:?}");
     // Of a call that was cut off nobody knows what was to come.
     assert_eq!(arguments(&events("length"), 0), "");
+    let call = |name: &str| json!({ "id": name, "function": { "name": name, "arguments": "" } });
+    for (reason, last) in [("length", ""), ("tool_calls", "{}")] {
+        let message = json!({ "tool_calls": [call("f"), call("g")] });
+        let whole = json!({ "choices": [{ "message": message, "finish_reason": reason }] });
+        let whole = decode_response(Dialect::OpenAi, whole.to_string().as_bytes()).unwrap();
+        let told: Value = serde_json::from_slice(&encode_response(Dialect::Native, &whole, &meta())).unwrap();
+        let calls = &told["message"]["tool_calls"];
+        let arguments = [&calls[0], &calls[1]].map(|call| &call["function"]["arguments"]);
+        assert_eq!(arguments, [&json!("{}"), &json!(last)], "{reason}");
+    }
 }
