@@ -73,3 +73,11 @@ fn all_of_a_refusal_goes_on() {
     let turn = json!({ "role": "assistant", "content": null, "refusal": "I can't. Sorry." });
     assert_eq!((&body["messages"][1], dropped), (&turn, Vec::new()));
 }
+
+#[test]
+fn names_that_claude_is_not_told_are_noted() {
+    let turn = |role: &str| json!({ "role": role, "name": "ann", "content": "x" });
+    let body = json!({ "messages": [turn("system"), turn("user")] });
+    let request = decode_request(Dialect::OpenAi, body.to_string().as_bytes()).unwrap();
+    assert_eq!(encoded(Dialect::Anthropic, &request).1, ["messages[0].name", "messages[1].name"]);
+}

@@ -346,7 +346,8 @@ fn before_last_instructions(messages: &[Message]) -> usize {
 fn system(request: &ChatRequest, dropped: &mut Vec<String>) -> Vec<Value> {
     let mut system = Vec::new();
     let before = &request.messages[..before_last_instructions(&request.messages)];
-    for message in before.iter().filter(|message| message.role.is_instruction()) {
+    for (index, message) in before.iter().enumerate().filter(|(_, message)| message.role.is_instruction()) {
+        note_name(index, message, dropped);
         system.extend(blocks::encode(&message.parts, "system", dropped));
     }
     if request.response_format == Some(ResponseFormat::JsonObject) {
@@ -354,6 +355,13 @@ fn system(request: &ChatRequest, dropped: &mut Vec<String>) -> Vec<Value> {
         system.push(json!({ "type": "text", "text": "Answer with one JSON object and nothing else." }));
     }
     system
+}
+
+/// Notes that the name of who speaks is lost.
+fn note_name(index: usize, message: &Message, dropped: &mut Vec<String>) {
+    if message.name.is_some() {
+        dropped.push(format!("messages[{index}].name"));
+    }
 }
 
 /// The other turns, alternating: neighbours of the same role are merged, and tool results stand first in their turn. The
@@ -366,9 +374,7 @@ fn turns(messages: &[Message], dropped: &mut Vec<String>) -> Vec<Value> {
     for (index, message) in messages.iter().enumerate().filter(is_turn) {
         let role = if message.role.is_instruction() { Role::User } else { message.role };
         let path = format!("messages[{index}]");
-        if message.name.is_some() {
-            dropped.push(format!("{path}.name"));
-        }
+        note_name(index, message, dropped);
         let mut parts = message.parts.clone();
         parts.sort_by_key(|part| message.role == Role::User && !part.is_tool_result());
         parts.iter_mut().for_each(|part| ids.fit(part));
