@@ -81,3 +81,31 @@ fn names_that_claude_is_not_told_are_noted() {
     let request = decode_request(Dialect::OpenAi, body.to_string().as_bytes()).unwrap();
     assert_eq!(encoded(Dialect::Anthropic, &request).1, ["messages[0].name", "messages[1].name"]);
 }
+
+#[test]
+fn a_picture_among_instructions_is_shown_by_the_user_where_only_words_are_taken_there() {
+    let data = "iVBORw0KGgo=";
+    let url = format!("data:image/png;base64,{data}");
+    let picture = json!({ "type": "input_image", "image_url": url });
+    let words = json!({ "type": "input_text", "text": "Look." });
+    let told = |content: Value| json!({ "role": "developer", "content": content });
+    let said = |role: &str, content: &str| json!({ "role": role, "content": content });
+    let sent = |backend: Dialect, items: Value| {
+        let request = decode_request(Dialect::Responses, json!({ "input": items }).to_string().as_bytes()).unwrap();
+        encoded(backend, &request).0
+    };
+    let items =
+        json!([told(json!([words, picture])), said("user", "q"), said("assistant", "a"), told(json!([picture]))]);
+    let shown = json!({ "role": "user", "content": [{ "type": "image_url", "image_url": { "url": url } }] });
+    assert_eq!(
+        sent(Dialect::OpenAi, items.clone())["messages"],
+        json!([said("developer", "Look."), shown, said("user", "q"), said("assistant", "a"), shown])
+    );
+    let source = json!({ "type": "base64", "media_type": "image/png", "data": data });
+    let shown = json!({ "type": "image", "source": source });
+    let claude = sent(Dialect::Anthropic, items);
+    assert_eq!(claude["system"], json!([{ "type": "text", "text": "Look." }]));
+    let first = json!({ "role": "user", "content": [shown, { "type": "text", "text": "q" }] });
+    let last = json!({ "role": "user", "content": [shown] });
+    assert_eq!(claude["messages"], json!([first, said("assistant", "a"), last]));
+}

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-use super::super::documents::Pdf;
+use super::super::documents::{Pdf, is_shown};
 use super::super::ids::plain_user;
 use super::super::json::{Object, missing, not_a_count, unknown_value};
 use super::super::obstacles;
@@ -348,7 +348,8 @@ fn system(request: &ChatRequest, dropped: &mut Vec<String>) -> Vec<Value> {
     let before = &request.messages[..before_last_instructions(&request.messages)];
     for (index, message) in before.iter().enumerate().filter(|(_, message)| message.role.is_instruction()) {
         note_name(index, message, dropped);
-        system.extend(blocks::encode(&message.parts, "system", dropped));
+        let words: Vec<Part> = message.parts.iter().filter(|part| !is_shown(part)).cloned().collect();
+        system.extend(blocks::encode(&words, "system", dropped));
     }
     if request.response_format == Some(ResponseFormat::JsonObject) {
         // The dialect knows only schemas; "any object" has to be said in words.
@@ -365,17 +366,20 @@ fn note_name(index: usize, message: &Message, dropped: &mut Vec<String>) {
 }
 
 /// The other turns, alternating: neighbours of the same role are merged, and tool results stand first in their turn. The
-/// [last instructions](before_last_instructions) are the user's.
+/// [last instructions](before_last_instructions) are the user's, and so is what others show: `system` takes only words.
 fn turns(messages: &[Message], dropped: &mut Vec<String>) -> Vec<Value> {
     let mut merged: Vec<(Role, Vec<Value>)> = Vec::new();
     let mut ids = Ids::default();
     let before = before_last_instructions(messages);
-    let is_turn = |(index, message): &(usize, &Message)| *index >= before || !message.role.is_instruction();
-    for (index, message) in messages.iter().enumerate().filter(is_turn) {
+    for (index, message) in messages.iter().enumerate() {
         let role = if message.role.is_instruction() { Role::User } else { message.role };
         let path = format!("messages[{index}]");
-        note_name(index, message, dropped);
         let mut parts = message.parts.clone();
+        if index < before && message.role.is_instruction() {
+            parts.retain(is_shown);
+        } else {
+            note_name(index, message, dropped);
+        }
         parts.sort_by_key(|part| message.role == Role::User && !part.is_tool_result());
         parts.iter_mut().for_each(|part| ids.fit(part));
         let blocks = blocks::encode(&parts, &path, dropped);

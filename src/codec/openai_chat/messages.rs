@@ -208,7 +208,15 @@ pub(crate) fn encode(messages: &[Message], dropped: &mut Vec<String>) -> Vec<Val
             Role::User => encode_user(message, &path, dropped, &mut out, &mut beside),
             Role::System | Role::Developer => {
                 let role = if message.role == Role::Developer { "developer" } else { "system" };
-                out.push(turn(role, encode_content(&message.parts, &path, dropped), message));
+                // Only words are taken there; what is shown is the user's.
+                let (shown, words): (Vec<Part>, Vec<Part>) =
+                    message.parts.iter().cloned().partition(documents::is_shown);
+                if shown.is_empty() || !words.is_empty() {
+                    out.push(turn(role, encode_content(&words, &path, dropped), message));
+                }
+                if !shown.is_empty() {
+                    out.push(turn("user", encode_content(&shown, &path, dropped), message));
+                }
             }
         }
     }
