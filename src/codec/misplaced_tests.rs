@@ -109,3 +109,10 @@ fn a_picture_among_instructions_is_shown_by_the_user_where_only_words_are_taken_
     let last = json!({ "role": "user", "content": [shown] });
     assert_eq!(claude["messages"], json!([first, said("assistant", "a"), last]));
 }
+
+#[test]
+fn a_turn_without_parts_is_an_empty_text() {
+    let body = json!({ "messages": [{ "role": "user", "content": [] }] });
+    let request = decode_request(Dialect::Native, body.to_string().as_bytes()).unwrap();
+    assert_eq!(encoded(Dialect::OpenAi, &request).0["messages"], json!([{ "role": "user", "content": "" }]));
+}

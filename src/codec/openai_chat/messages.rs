@@ -265,7 +265,7 @@ fn encode_user(
     }
 }
 
-/// Writes `content`: a string where there is only one text, else an array of parts.
+/// Writes `content`: a string where there is only one text, or nothing, else an array of parts.
 fn encode_content(parts: &[Part], path: &str, dropped: &mut Vec<String>) -> Value {
     if let [Part::Text { text, cache_control: None }] = parts {
         return json!(text);
@@ -303,7 +303,8 @@ fn encode_content(parts: &[Part], path: &str, dropped: &mut Vec<String>) -> Valu
             Part::Thinking { .. } | Part::RedactedThinking { .. } => dropped.push(here),
         }
     }
-    Value::Array(out)
+    // An empty array is refused.
+    if out.is_empty() { json!("") } else { Value::Array(out) }
 }
 
 /// Whether a foreign part is of a type that OpenAI's dialect has.
