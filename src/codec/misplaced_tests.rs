@@ -116,3 +116,23 @@ fn a_turn_without_parts_is_an_empty_text() {
     let request = decode_request(Dialect::Native, body.to_string().as_bytes()).unwrap();
     assert_eq!(encoded(Dialect::OpenAi, &request).0["messages"], json!([{ "role": "user", "content": "" }]));
 }
+
+#[test]
+fn a_call_in_a_users_turn_and_a_result_in_an_assistants_are_the_vendors_to_judge() {
+    let call = json!({ "type": "tool_use", "id": "a", "name": "f", "input": {} });
+    let result = json!({ "type": "tool_result", "tool_use_id": "a", "content": "r" });
+    let turn =
+        |role: &str, block: &Value| json!({ "role": role, "content": [{ "type": "text", "text": "x" }, block] });
+    let met = |turns: [Value; 2], backend: Dialect| {
+        let body = json!({ "max_tokens": 99, "system": "s", "messages": turns }).to_string();
+        obstacle(Dialect::Anthropic, backend, &decode_request(Dialect::Anthropic, body.as_bytes()).unwrap())
+    };
+    for backend in [Dialect::OpenAi, Dialect::Ollama, Dialect::Responses] {
+        let misplaced = met([turn("assistant", &call), turn("assistant", &result)], backend);
+        assert_eq!(misplaced.as_deref(), Some("messages[1].content[1] (tool_result in another's turn)"));
+        let misplaced = met([turn("user", &call), turn("user", &result)], backend);
+        assert_eq!(misplaced.as_deref(), Some("messages[0].content[1] (tool_use in another's turn)"));
+        assert_eq!(met([turn("assistant", &call), turn("user", &result)], backend), None);
+    }
+    assert_eq!(met([turn("user", &call), turn("user", &result)], Dialect::Anthropic), None);
+}

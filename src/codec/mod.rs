@@ -253,7 +253,8 @@ pub fn obstacle(client: Dialect, backend: Dialect, request: &ChatRequest) -> Opt
         Dialect::Responses => openai_responses::backend::obstacle(client, request),
         Dialect::Native => None,
     };
-    field.map(|field| own_name(client, &field).into_owned())
+    let misplaced = || (client != backend).then(|| obstacles::misplaced(client, request)).flatten();
+    field.or_else(misplaced).map(|field| own_name(client, &field).into_owned())
 }
 
 /// Whether a model in OpenAI's dialect is to be asked in Responses: it does not think beside tools in Chat Completions,
