@@ -138,6 +138,7 @@ async fn a_method_or_a_model_that_is_not_there_is_named() {
     }
     let (status, answer) = get("/v1/models/gpt-4o", "2023-06-01").await;
     assert_eq!((status, &answer["type"], &answer["id"]), (200, &json!("model"), &json!("gpt-4o")));
+    assert_eq!(answer["lifecycle"], "active", "Anthropic's own SDK requires it");
     for name in ["gpt-5000", "%ff", "%00", "auto:dear", "anthropic/gpt-4o", "openai/"] {
         let (status, answer) = get(&format!("/v1/models/{name}"), "").await;
         assert_eq!((status, &answer["error"]["code"]), (404, &json!("not_found")));
