@@ -353,6 +353,7 @@ pub fn marks_cache(client: Dialect, backend: Dialect, quirks: &Quirks, wish: Cac
 /// When the body is no JSON object.
 pub fn pass_request(target: &Target<'_>, request: &ChatRequest, body: &[u8]) -> Result<Encoded, ApiError> {
     let mut dropped = Vec::new();
+    let is_anthropics = target.dialect == Dialect::Anthropic;
     let adapt = match target.dialect {
         Dialect::OpenAi if !openai_chat::adapt::takes(target, request) => openai_chat::adapt::adapt,
         Dialect::Anthropic if !anthropic_messages::adapt::takes(target, request) => anthropic_messages::adapt::adapt,
@@ -360,9 +361,13 @@ pub fn pass_request(target: &Target<'_>, request: &ChatRequest, body: &[u8]) -> 
     };
     let mut fields: Map<String, Value> =
         serde_json::from_slice(body).map_err(|_| ApiError::invalid("the body is no JSON object"))?;
+    if is_anthropics {
+        anthropic_messages::request::keep_inputs(body, &mut fields);
+    }
     adapt(target, &mut fields, &mut dropped);
-    let body = Value::Object(fields).to_string();
-    Ok(Encoded { body: passthrough_request(target, body.as_bytes(), request.stream)?, dropped })
+    let texts = if is_anthropics { anthropic_messages::request::INPUTS } else { &[] };
+    let body = raw::write(&Value::Object(fields), texts);
+    Ok(Encoded { body: passthrough_request(target, &body, request.stream)?, dropped })
 }
 
 /// The usage in a vendor's `usage` object, in one of OpenAI's two forms or in Anthropic's; `None` = in none.

@@ -22,6 +22,9 @@ use crate::protocol::{
     Sampling, Tool, ToolChoice,
 };
 
+/// The path to the arguments of calls, which are written as they stand, see [`raw`].
+pub(crate) const INPUTS: &[&str] = &["messages", "content", "input"];
+
 /// `max_tokens`, which the dialect requires, where neither the client nor the configuration says one.
 const DEFAULT_MAX_TOKENS: u32 = 8192;
 
@@ -118,6 +121,31 @@ fn calls_with_fractions(turn: &Value) -> bool {
 /// Gives the calls in `turns` their arguments as they stand in the body, where a turn is to `keep` them. The others stay
 /// as they were sent before there was a fraction: what comes later must not change what a vendor has in its prompt cache.
 fn keep_arguments(body: &[u8], turns: &mut [Message], keep: &[bool]) {
+    let written = turns.iter_mut().zip(inputs(body)).zip(keep);
+    for ((turn, inputs), _) in written.filter(|(_, keep)| **keep) {
+        for (part, input) in turn.parts.iter_mut().zip(inputs) {
+            if let (Part::ToolCall { arguments, .. }, Some(input)) = (part, input) {
+                *arguments = input.get().to_owned();
+            }
+        }
+    }
+}
+
+/// Makes texts of the calls' arguments in a parsed body, as they stand in its bytes, see [`raw`].
+pub(crate) fn keep_inputs(body: &[u8], fields: &mut Map<String, Value>) {
+    let turns = fields.get_mut("messages").and_then(Value::as_array_mut).into_iter().flatten();
+    for (turn, inputs) in turns.zip(inputs(body)) {
+        let blocks = turn.get_mut("content").and_then(Value::as_array_mut).into_iter().flatten();
+        for (block, input) in blocks.zip(inputs) {
+            if let (Some(parsed), Some(input)) = (block.get_mut("input"), input) {
+                *parsed = input.get().into();
+            }
+        }
+    }
+}
+
+/// The `input` of each block in each turn, as it stands in the body. None where a field is written twice.
+fn inputs(body: &[u8]) -> Vec<Vec<Option<&RawValue>>> {
     #[derive(Deserialize)]
     struct Body<'a> {
         #[serde(borrow)]
@@ -133,17 +161,12 @@ fn keep_arguments(body: &[u8], turns: &mut [Message], keep: &[bool]) {
         #[serde(default, borrow)]
         input: Option<&'a RawValue>,
     }
-    // A field that is written twice leaves them as they were parsed.
-    let Ok(written) = serde_json::from_slice::<Body<'_>>(body) else { return };
-    let written = turns.iter_mut().zip(written.messages).zip(keep);
-    for ((turn, written), _) in written.filter(|(_, keep)| **keep) {
-        let blocks: Vec<Block<'_>> = serde_json::from_str(written.content.get()).unwrap_or_default();
-        for (part, block) in turn.parts.iter_mut().zip(blocks) {
-            if let (Part::ToolCall { arguments, .. }, Some(input)) = (part, block.input) {
-                *arguments = input.get().to_owned();
-            }
-        }
-    }
+    let turns = serde_json::from_slice::<Body<'_>>(body).map(|body| body.messages).unwrap_or_default();
+    turns
+        .into_iter()
+        .map(|turn| serde_json::from_str::<Vec<Block<'_>>>(turn.content.get()).unwrap_or_default())
+        .map(|blocks| blocks.into_iter().map(|block| block.input).collect())
+        .collect()
 }
 
 /// Whether this is the billing note that Claude Code puts before the system prompt. The note is no instruction and
@@ -332,7 +355,7 @@ pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encod
     if target.quirks.cache_markers && request.cache_wish() == CacheWish::Unsaid {
         markers::set(&mut out);
     }
-    Ok(Encoded { body: raw::write(&Value::Object(out), &["messages", "content", "input"]), dropped })
+    Ok(Encoded { body: raw::write(&Value::Object(out), INPUTS), dropped })
 }
 
 /// How many turns come before the instructions that stand behind an assistant's last turn. What these say is to be done
