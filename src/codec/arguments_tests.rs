@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::tests::{decode_in, meta, target};
 use super::*;
 use crate::config::Quirks;
-use crate::protocol::StreamEvent;
+use crate::protocol::{StreamEvent, ToolCallDelta};
 
 /// An object that changes where it is parsed.
 const EXACT: &str = r#"{"id":123456789012345678901234567890,"x":[0.12345678901234567890]}"#;
@@ -109,6 +109,74 @@ fn arguments_that_are_no_object_become_one() {
         let sent: Value = serde_json::from_str(&body(Dialect::Ollama, &called(arguments))).unwrap();
         assert_eq!(sent["messages"][1]["tool_calls"][0]["function"]["arguments"], input, "{arguments}");
     }
+}
+
+#[test]
+fn a_client_of_messages_gets_the_same_arguments_in_a_stream_as_whole() {
+    for (arguments, told) in [
+        (
+            r#" {"a": "\ud83d\ude00 \ud83d", "b": ["\\ud83d", "\u00e9"]}"#,
+            r#" {"a": "\ud83d\ude00 \ufffd", "b": ["\\ud83d", "\u00e9"]}"#,
+        ),
+        (EXACT, EXACT),
+        ("{ }", "{ }"),
+        (" null ", "{}"),
+        ("5", r#"{"value":5}"#),
+        (r#"["\ud83d"]"#, r#"{"value":["\ufffd"]}"#),
+        ("{'a': 1}", r#"{"arguments":"{'a': 1}"}"#),
+        ("none", r#"{"arguments":"none"}"#),
+    ] {
+        let call = Part::ToolCall { id: "a".into(), name: "f".into(), arguments: arguments.into() };
+        let whole = ChatResponse {
+            id: "v".into(),
+            model: "v".into(),
+            parts: vec![call],
+            finish_reason: FinishReason::ToolCalls,
+            stop_sequence: None,
+            usage: None,
+        };
+        let whole: Value = serde_json::from_slice(&encode_response(Dialect::Anthropic, &whole, &meta())).unwrap();
+        // In pieces of every length.
+        for length in 1..=arguments.len() {
+            let piece = |index: usize, start: bool, arguments: &str| {
+                let start = start.then(|| (index.to_string(), "f".to_owned()));
+                StreamEvent::ToolCall(ToolCallDelta { index, start, arguments: arguments.into() })
+            };
+            let mut events = vec![piece(0, true, "")];
+            let pieces = arguments.as_bytes().chunks(length).map(|bytes| std::str::from_utf8(bytes).unwrap());
+            events.extend(pieces.map(|arguments| piece(0, false, arguments)));
+            events.push(piece(1, true, r#"{"b": 2}"#));
+            events.push(StreamEvent::Finish { reason: FinishReason::ToolCalls, stop_sequence: None });
+            let (mut encoder, mut out) = (StreamEncoder::new(Dialect::Anthropic, meta(), true), BytesMut::new());
+            events.iter().for_each(|event| encoder.encode(event, &mut out));
+            let mut streamed = [String::new(), String::new()];
+            for data in std::str::from_utf8(&out).unwrap().lines().filter_map(|line| line.strip_prefix("data: ")) {
+                let event: Value = serde_json::from_str(data).unwrap();
+                if let Some(piece) = event["delta"]["partial_json"].as_str() {
+                    streamed[event["index"].as_u64().unwrap() as usize].push_str(piece);
+                }
+            }
+            assert_eq!(streamed, [told, r#"{"b": 2}"#], "{length}");
+        }
+        assert_eq!(serde_json::from_str::<Value>(told).unwrap(), whole["content"][0]["input"], "{arguments}");
+    }
+}
+
+#[test]
+fn arguments_in_a_stream_are_told_as_they_come_and_counted_where_they_wait() {
+    let (mut encoder, mut out) = (StreamEncoder::new(Dialect::Anthropic, meta(), true), BytesMut::new());
+    let mut told = |begins: bool, arguments: &str| {
+        out.clear();
+        let start = begins.then(|| ("a".to_owned(), "f".to_owned()));
+        encoder
+            .encode(&StreamEvent::ToolCall(ToolCallDelta { index: 0, start, arguments: arguments.into() }), &mut out);
+        (String::from_utf8_lossy(&out).contains("partial_json"), encoder.kept())
+    };
+    // The sequencer has all of them, up to the call's end.
+    assert_eq!(told(true, " {"), (false, 2 + 2));
+    assert_eq!(told(false, r#""a": "b\ud8"#), (true, 13 + 4));
+    assert_eq!(told(false, "3d c"), (false, 17 + 8), "its other half may come");
+    assert_eq!(told(false, "ut, and more"), (true, 29));
 }
 
 /// What a client of Messages gets of an OpenAI-dialect answer, whole and streamed: for each block its type and its
@@ -264,4 +332,14 @@ fn a_call_without_arguments_has_an_object_in_every_stream() {
     assert!(std::str::from_utf8(&out).unwrap().contains(r#""arguments":"{}""#), "{out:?}");
     // Of a call that was cut off nobody knows what was to come.
     assert_eq!(arguments(&events("length"), 0), "");
+    let call = |name: &str| json!({ "id": name, "function": { "name": name, "arguments": "" } });
+    for (reason, last) in [("length", ""), ("tool_calls", "{}")] {
+        let message = json!({ "tool_calls": [call("f"), call("g")] });
+        let whole = json!({ "choices": [{ "message": message, "finish_reason": reason }] });
+        let whole = decode_response(Dialect::OpenAi, whole.to_string().as_bytes()).unwrap();
+        let told: Value = serde_json::from_slice(&encode_response(Dialect::Native, &whole, &meta())).unwrap();
+        let calls = &told["message"]["tool_calls"];
+        let arguments = [&calls[0], &calls[1]].map(|call| &call["function"]["arguments"]);
+        assert_eq!(arguments, [&json!("{}"), &json!(last)], "{reason}");
+    }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::tests::target;
+use super::tests::{encoded, target};
 use super::*;
 use crate::protocol::Price;
 
@@ -194,4 +194,52 @@ fn clients_are_told_what_was_read_and_written() {
         assert_eq!(usage[total], 9834, "{usage}");
         assert_eq!(usage[details], json!({ "cached_tokens": 9698, "cache_write_tokens": 133 }), "{usage}");
     }
+}
+
+#[test]
+fn what_must_be_changed_for_claude_leaves_all_else_as_it_passes_untouched() {
+    let call =
+        r#"{"type":"tool_use","id":"toolu_1","name":"f","input":{"n": 123456789012345678901234567890, "x": 1E2}}"#;
+    let body = |first: &str| {
+        format!(
+            r#"{{"model":"upstream-id","max_tokens":9,"messages":[{{"role":"user","content":"q"}},{{"role":"assistant","content":[{first}{{"type":"text","text":"\n\n"}},{{"type":"text","text":"So."}},{call}]}},{{"role":"user","content":[{{"type":"tool_result","tool_use_id":"toolu_1","content":"r"}}]}}]}}"#
+        )
+    };
+    let pass = |body: &str| {
+        let request = decode_request(Dialect::Anthropic, body.as_bytes()).unwrap();
+        let quirks = Quirks::default();
+        let passed = pass_request(&target(Dialect::Anthropic, &quirks), &request, body.as_bytes()).unwrap();
+        String::from_utf8(passed.body.to_vec()).unwrap()
+    };
+    let untouched = body("");
+    assert_eq!(pass(&untouched), untouched);
+    for first in [r#"{"type":"text","text":""},"#, r#"{"type":"thinking","thinking":"hm","signature":""},"#] {
+        assert_eq!(pass(&body(first)), untouched, "{first}");
+    }
+}
+
+#[test]
+fn a_fraction_in_a_later_call_leaves_the_earlier_ones_as_they_were_sent() {
+    // As Python's `json.dumps` writes it.
+    let call = |id: &str, input: &str| {
+        format!(
+            r#"{{"role": "assistant", "content": [{{"type": "tool_use", "id": "{id}", "name": "f", "input": {input}}}]}}"#
+        )
+    };
+    let result = |id: &str| {
+        format!(
+            r#"{{"role": "user", "content": [{{"type": "tool_result", "tool_use_id": "{id}", "content": "r"}}]}}"#
+        )
+    };
+    let question = r#"{"role": "user", "content": "q"}"#.to_owned();
+    let first = vec![question, call("a", r#"{"n": "\u00e9"}"#), result("a")];
+    let second = [first.clone(), vec![call("b", r#"{"x": 0.12345678901234567890}"#), result("b")]].concat();
+    let sent = |turns: &[String]| {
+        let body = format!(r#"{{"model": "m", "max_tokens": 9, "messages": [{}]}}"#, turns.join(", "));
+        let request = decode_request(Dialect::Anthropic, body.as_bytes()).unwrap();
+        encoded(Dialect::OpenAi, &request).0["messages"].as_array().unwrap().clone()
+    };
+    let (before, now) = (sent(&first), sent(&second));
+    assert_eq!(now[..3], before);
+    assert_eq!(now[3]["tool_calls"][0]["function"]["arguments"], r#"{"x": 0.12345678901234567890}"#);
 }

@@ -1,4 +1,4 @@
-//! Half characters in what a vendor writes. Some JSON writers write a character beyond the first 65,536 as two escapes,
+//! Half characters in what a vendor or a client writes. Some JSON writers write a character beyond the first 65,536 as two escapes,
 //! and a text that was cut between them, or whose halves come in two pieces of a stream, holds one alone (`\ud83d`); the
 //! same happens to the bytes of a character, where they are no UTF-8 then. No parser takes either, and an answer that is
 //! good and paid for must not be lost for that: a half is read as U+FFFD, as browsers do.
@@ -6,6 +6,12 @@
 /// Reads JSON; where that fails, once more with U+FFFD in the place of each half of a character.
 pub(super) fn read<T, E>(json: &[u8], mut read: impl FnMut(&[u8]) -> Result<T, E>) -> Result<T, E> {
     read(json).or_else(|error| whole(json).map_or(Err(error), |json| read(&json)))
+}
+
+/// A client's JSON with U+FFFD in the place of each half that is an escape; `None` = it has none. Bytes that are no UTF-8
+/// are the client's to mend: all of its texts may be in another encoding.
+pub fn whole_escapes(json: &[u8]) -> Option<Vec<u8>> {
+    std::str::from_utf8(json).ok().and_then(|json| whole(json.as_bytes()))
 }
 
 /// How much longer a mended text may be. U+FFFD has three bytes, so that one of broken bytes alone would take three times
@@ -29,18 +35,40 @@ pub(super) fn whole(json: &[u8]) -> Option<Vec<u8>> {
     let mut at = 0;
     while let Some(found) = whole[at..].iter().position(|byte| *byte == b'\\') {
         at += found;
-        at += match (unit(&whole[at..]), whole.get(at + 6..).and_then(unit)) {
-            (Some(0xd800..0xdc00), Some(0xdc00..0xe000)) => 12,
-            (Some(0xd800..0xe000), _) => {
-                whole[at..at + 6].copy_from_slice(b"\\ufffd");
-                is_mended = true;
-                6
-            }
-            // No less than an escape: what follows a backslash that is escaped is none.
-            _ => 2.min(whole.len() - at),
-        };
+        let (length, is_half) = escape(&whole[at..]);
+        if is_half {
+            whole[at..at + length].copy_from_slice(b"\\ufffd");
+            is_mended = true;
+        }
+        at += length;
     }
     is_mended.then_some(whole)
+}
+
+/// How many bytes of a piece of JSON can be told by themselves: in the rest an escape begins whose other half may come
+/// with the next piece.
+pub(super) fn settled(piece: &str) -> usize {
+    let bytes = piece.as_bytes();
+    let mut at = 0;
+    while let Some(found) = bytes[at..].iter().position(|byte| *byte == b'\\') {
+        at += found;
+        if bytes.len() < at + 12 && matches!(bytes.get(at + 1), None | Some(b'u')) {
+            return at;
+        }
+        at += escape(&bytes[at..]).0;
+    }
+    bytes.len()
+}
+
+/// The length of the escape at the beginning of the bytes, of both where two make one character; and whether it is half
+/// of one.
+fn escape(bytes: &[u8]) -> (usize, bool) {
+    match (unit(bytes), bytes.get(6..).and_then(unit)) {
+        (Some(0xd800..0xdc00), Some(0xdc00..0xe000)) => (12, false),
+        (Some(0xd800..0xe000), _) => (6, true),
+        // No less than an escape: what follows a backslash that is escaped is none.
+        _ => (2.min(bytes.len()), false),
+    }
 }
 
 /// The UTF-16 unit that an escape at the beginning of the bytes stands for.
@@ -73,6 +101,19 @@ mod tests {
         for sound in [&br#""\ud83d\ude00 \\ud83d""#[..], b"\"\xf0\x9f\x98\x80\"", b"{}", b"\\", b"\\u", b"\\ud8", b""]
         {
             assert_eq!(whole(sound), None, "{sound:?}");
+        }
+        for (piece, length) in [
+            ("{\"a\": \"b", 8),
+            ("\\", 0),
+            ("\\\\", 2),
+            ("\\\\u", 3),
+            ("\\n\\u00e", 2),
+            ("a\\ud83d", 1),
+            ("a\\ud83d\\ude0", 1),
+            ("a\\ud83d\\ude00", 13),
+            ("\\ud83d, and more", 16),
+        ] {
+            assert_eq!(settled(piece), length, "{piece}");
         }
         let broken = |bytes: usize| whole(&vec![0xff; bytes]).map(|whole| whole.len());
         assert_eq!(broken(MOST_MORE_BYTES / 2), Some(MOST_MORE_BYTES / 2 * 3));

@@ -56,6 +56,11 @@ fn wants_citations(document: &Value) -> bool {
     document["citations"]["enabled"] == true
 }
 
+/// Whether a part is something that is shown, a picture or a file, and no words.
+pub(super) fn is_shown(part: &Part) -> bool {
+    matches!(part, Part::Image { .. } | Part::Foreign { .. }) && words(part).is_none()
+}
+
 /// The text of a part that is nothing but text, in a form that not every dialect has.
 pub(super) fn words(part: &Part) -> Option<String> {
     let Part::Foreign { kind, value } = part else { return None };

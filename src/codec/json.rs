@@ -160,6 +160,16 @@ impl Object {
         self.take(key).map(|value| Object::of(value, path)).transpose()
     }
 
+    /// Takes a JSON schema. No vendor takes a text, a number or a list for one; but PHP writes an empty object as a list.
+    pub(super) fn schema(&mut self, key: &str) -> Result<Option<Value>, ApiError> {
+        match self.take(key) {
+            Some(other) if !other.is_object() && !other.is_boolean() && !is_empty(&other) => {
+                Err(wrong_type(&self.at(key), "an object", &other))
+            }
+            schema => Ok(schema),
+        }
+    }
+
     /// Takes an array of strings, or one string.
     pub(super) fn strings(&mut self, key: &str) -> Result<Vec<String>, ApiError> {
         let path = self.at(key);

@@ -47,6 +47,7 @@ use crate::protocol::{
     Usage,
 };
 
+pub use characters::whole_escapes;
 pub use embeddings::{embedded_tokens, embeddings_in_base64, vector_in_base64};
 pub use forced::ForcedCall;
 pub(crate) use lines::BYTE_ORDER_MARK;
@@ -255,7 +256,8 @@ pub fn obstacle(client: Dialect, backend: Dialect, request: &ChatRequest) -> Opt
         Dialect::Responses => openai_responses::backend::obstacle(client, request),
         Dialect::Native => None,
     };
-    field.map(|field| own_name(client, &field).into_owned())
+    let misplaced = || (client != backend).then(|| obstacles::misplaced(client, request)).flatten();
+    field.or_else(misplaced).map(|field| own_name(client, &field).into_owned())
 }
 
 /// Whether a model in OpenAI's dialect is to be asked in Responses: it does not think beside tools in Chat Completions,
@@ -365,6 +367,7 @@ pub fn marks_cache(client: Dialect, backend: Dialect, quirks: &Quirks, wish: Cac
 /// When the body is no JSON object.
 pub fn pass_request(target: &Target<'_>, request: &ChatRequest, body: &[u8]) -> Result<Encoded, ApiError> {
     let mut dropped = Vec::new();
+    let is_anthropics = target.dialect == Dialect::Anthropic;
     let adapt = match target.dialect {
         Dialect::OpenAi if !openai_chat::adapt::takes(target, request) => openai_chat::adapt::adapt,
         Dialect::Anthropic if !anthropic_messages::adapt::takes(target, request) => anthropic_messages::adapt::adapt,
@@ -372,9 +375,13 @@ pub fn pass_request(target: &Target<'_>, request: &ChatRequest, body: &[u8]) -> 
     };
     let mut fields: Map<String, Value> =
         serde_json::from_slice(body).map_err(|_| ApiError::invalid("the body is no JSON object"))?;
+    if is_anthropics {
+        anthropic_messages::request::keep_inputs(body, &mut fields);
+    }
     adapt(target, &mut fields, &mut dropped);
-    let body = Value::Object(fields).to_string();
-    Ok(Encoded { body: passthrough_request(target, body.as_bytes(), request.stream)?, dropped })
+    let texts = if is_anthropics { anthropic_messages::request::INPUTS } else { &[] };
+    let body = raw::write(&Value::Object(fields), texts);
+    Ok(Encoded { body: passthrough_request(target, &body, request.stream)?, dropped })
 }
 
 /// The usage in a vendor's `usage` object, in one of OpenAI's two forms or in Anthropic's; `None` = in none.
@@ -609,6 +616,8 @@ mod caching_tests;
 mod ends_tests;
 #[cfg(test)]
 mod large_tests;
+#[cfg(test)]
+mod misplaced_tests;
 #[cfg(test)]
 mod newer_tests;
 #[cfg(test)]

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::errors::cut;
 use crate::config::Quirks;
-use crate::protocol::{ChatRequest, Dialect, Message, Part};
+use crate::protocol::{ChatRequest, Dialect, Message, Part, Role};
 
 /// The first part, tool results searched too, for which `refused` gives a reason: its path in the client's body and the
 /// reason. The path is worked out only for that part, since it takes a walk over all turns before it.
@@ -29,6 +29,24 @@ pub(super) fn refused_part(
             }
             _ => None,
         })
+    })
+}
+
+/// The first call in a user's turn, or result in an assistant's, and its path. Anthropic's clients can write such, and no
+/// other dialect can say it.
+pub(super) fn misplaced(client: Dialect, request: &ChatRequest) -> Option<String> {
+    if client != Dialect::Anthropic {
+        return None;
+    }
+    request.messages.iter().enumerate().find_map(|(at, message)| {
+        let misplaced = |part: &Part| match part {
+            Part::ToolCall { .. } if message.role != Role::Assistant => Some("tool_use in another's turn"),
+            Part::ToolResult { .. } if message.role != Role::User => Some("tool_result in another's turn"),
+            _ => None,
+        };
+        let (index, what) =
+            message.parts.iter().enumerate().find_map(|(index, part)| Some((index, misplaced(part)?)))?;
+        Some(format!("{}[{index}] ({what})", list(client, request, at)))
     })
 }
 

@@ -203,6 +203,21 @@ fn the_limit_goes_by_the_name_that_the_backend_knows() {
     );
     let both = r#"{"max_tokens":5,"max_completion_tokens":6,"model":"upstream-id"}"#;
     assert_eq!(renamed(&openai, both), both);
+    for (quirks, nulled, told) in [
+        (
+            &openai,
+            r#"{"max_tokens":5,"max_completion_tokens":null}"#,
+            r#"{"max_tokens":null,"max_completion_tokens":5}"#,
+        ),
+        (
+            &MODEST,
+            r#"{"max_tokens":null,"max_completion_tokens":5}"#,
+            r#"{"max_tokens":5,"max_completion_tokens":null}"#,
+        ),
+    ] {
+        let body = |limits: &str| limits.replacen('{', r#"{"model":"upstream-id","#, 1);
+        assert_eq!(renamed(quirks, &body(nulled)), body(told), "null is no limit");
+    }
     let escaped = r#"{"max\u005ftokens":5,"model":"upstream-id"}"#;
     assert_eq!(renamed(&openai, escaped), escaped);
 }

@@ -33,7 +33,7 @@ pub fn passthrough_request(target: &Target<'_>, body: &[u8], stream: bool) -> Re
         edits.push((field.value.clone(), model.clone()));
     }
     if let (Dialect::OpenAi, Some(known)) = (target.dialect, target.quirks.max_tokens_field) {
-        edits.extend(renamed_limit(body, &fields, known));
+        edits.extend(renamed_limit(body, &fields, known).into_iter().flatten());
     }
     let mut added = String::new();
     if !found {
@@ -112,16 +112,20 @@ fn after_brace(body: &[u8]) -> usize {
     body.iter().position(|byte| *byte == b'{').unwrap_or(0) + 1
 }
 
-/// The edit that gives the limit of the answer's length the name that the provider knows.
-fn renamed_limit(body: &[u8], fields: &[Field], known: MaxTokensField) -> Option<(Range<usize>, String)> {
+/// The edits that give the limit of the answer's length the name that the provider knows. Under that name null may
+/// stand, which means none: clients that write all of their fields write it.
+fn renamed_limit(body: &[u8], fields: &[Field], known: MaxTokensField) -> Option<Vec<(Range<usize>, String)>> {
     let (known, other) = (known.as_str(), known.other().as_str());
-    let field = fields.iter().find(|field| field.key == other)?;
-    if fields.iter().any(|field| field.key == known) {
-        return None;
+    let named = |name: &str| fields.iter().find(|field| field.key == name);
+    let field = named(other)?;
+    if let Some(known) = named(known) {
+        let limit = String::from_utf8_lossy(&body[field.value.clone()]).into_owned();
+        let is_null = &body[known.value.clone()] == b"null";
+        return is_null.then(|| vec![(known.value.clone(), limit), (field.value.clone(), "null".into())]);
     }
     let before = body[..field.value.start].trim_ascii_end().strip_suffix(b":")?.trim_ascii_end();
     let start = before.strip_suffix(format!("\"{other}\"").as_bytes())?.len();
-    Some((start..before.len(), format!("\"{known}\"")))
+    Some(vec![(start..before.len(), format!("\"{known}\""))])
 }
 
 /// The edit that sets `include_usage` in `stream_options` and keeps its other fields.

@@ -29,6 +29,24 @@ async fn a_body_that_cannot_be_read_is_told_why() {
 }
 
 #[tokio::test]
+async fn half_a_character_in_a_text_is_no_reason_to_refuse_it() {
+    let gateway = TestGateway::start("").await;
+    // As JavaScript writes a text that was cut within an emoji.
+    let cut = |body: Value| body.to_string().replace("HALF", "\\ud83d");
+    let chats = CLIENTS.map(|path| (path, cut(ask(path, "auto", "HALF"))));
+    let others = [
+        ("/v1/messages/count_tokens", cut(ask("/v1/messages", "claude-haiku", "HALF"))),
+        ("/api/route", cut(ask("/api/chat", "auto", "HALF"))),
+        ("/v1/embeddings", cut(json!({ "model": "openai/text-embedding-3-small", "input": "HALF" }))),
+    ];
+    for (path, body) in chats.into_iter().chain(others) {
+        let (status, answer) = sent(&gateway, path, "identity", body.as_bytes()).await;
+        assert_eq!(status, 200, "{path}: {answer}");
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn a_prompt_that_fits_no_context_is_told_by_the_dialects_own_code() {
     let gateway = TestGateway::start("").await;
     let long = "word ".repeat(2_000_000);
@@ -120,6 +138,7 @@ async fn a_method_or_a_model_that_is_not_there_is_named() {
     }
     let (status, answer) = get("/v1/models/gpt-4o", "2023-06-01").await;
     assert_eq!((status, &answer["type"], &answer["id"]), (200, &json!("model"), &json!("gpt-4o")));
+    assert_eq!(answer["lifecycle"], "active", "Anthropic's own SDK requires it");
     for name in ["gpt-5000", "%ff", "%00", "auto:dear", "anthropic/gpt-4o", "openai/"] {
         let (status, answer) = get(&format!("/v1/models/{name}"), "").await;
         assert_eq!((status, &answer["error"]["code"]), (404, &json!("not_found")));

@@ -224,18 +224,26 @@ fn remove_unsigned(body: &mut Map<String, Value>, dropped: &mut Vec<String>) {
     turns.retain(|turn| !turn["content"].as_array().is_some_and(Vec::is_empty));
 }
 
-/// Removes blank texts from answers of the conversation. A blank one beside words would be taken, but says nothing.
+/// Removes texts from answers of the conversation that are refused: empty ones, and blank ones without words beside them.
+/// A blank one beside words stays, as where the body passes untouched: that it is another now must change nothing of
+/// what is in the vendor's prompt cache.
 fn remove_blanks(turns: &mut [Value]) {
     let Some((_, before)) = turns.split_last_mut() else { return };
     for turn in before.iter_mut().filter(|turn| turn["role"] == "assistant") {
         match turn.get_mut("content") {
             Some(Value::Array(blocks)) => {
-                blocks.retain(|block| block["type"] != "text" || !block["text"].as_str().is_some_and(is_blank));
+                let has_words = blocks.iter().filter_map(text_of).any(|text| !is_blank(text));
+                let stays = |text: &str| !is_blank(text) || has_words && !text.is_empty();
+                blocks.retain(|block| text_of(block).is_none_or(stays));
             }
             Some(content) if content.as_str().is_some_and(is_blank) => *content = json!([]),
             _ => {}
         }
     }
+}
+
+fn text_of(block: &Value) -> Option<&str> {
+    block["text"].as_str().filter(|_| block["type"] == "text")
 }
 
 /// Replaces ids of calls that Anthropic refuses, in calls and results alike.

@@ -162,16 +162,20 @@ fn marked(mut block: Value, cache_control: Option<&Value>) -> Value {
     block
 }
 
-/// A call's arguments as the object that Anthropic requires; a model may have written invalid JSON. The object stands as
-/// a text, see [`raw`].
+/// A call's arguments as the object that Anthropic requires. It stands as a text, see [`raw`].
 pub(crate) fn input(arguments: &str) -> Value {
-    Value::String(match arguments.trim() {
+    Value::String(object(arguments))
+}
+
+/// A call's arguments as a JSON object; a model may have written invalid JSON.
+pub(super) fn object(arguments: &str) -> String {
+    match arguments.trim() {
         "" | "null" => "{}".into(),
         said if !raw::is_sound(said) => match characters::whole(said.as_bytes()).map(String::from_utf8) {
-            Some(Ok(whole)) if raw::is_sound(&whole) => return input(&whole),
+            Some(Ok(whole)) if raw::is_sound(&whole) => object(&whole),
             _ => json!({ "arguments": arguments }).to_string(),
         },
         said if said.starts_with('{') => said.to_owned(),
         said => format!("{{\"value\":{said}}}"),
-    })
+    }
 }

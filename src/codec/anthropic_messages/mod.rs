@@ -8,6 +8,7 @@ pub(super) mod adapt;
 pub(super) mod blocks;
 mod ids;
 pub(super) mod markers;
+mod pieces;
 pub(super) mod request;
 pub(super) mod response;
 mod schemas;

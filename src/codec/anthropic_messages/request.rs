@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-use super::super::documents::Pdf;
+use super::super::documents::{Pdf, is_shown};
 use super::super::ids::plain_user;
 use super::super::json::{Object, missing, not_a_count, unknown_value};
 use super::super::obstacles;
@@ -21,6 +21,9 @@ use crate::protocol::{
     ApiError, CacheWish, ChatRequest, Dialect, Effort, ImageSource, Message, Part, Reasoning, ResponseFormat, Role,
     Sampling, Tool, ToolChoice,
 };
+
+/// The path to the arguments of calls, which are written as they stand, see [`raw`].
+pub(crate) const INPUTS: &[&str] = &["messages", "content", "input"];
 
 /// `max_tokens`, which the dialect requires, where neither the client nor the configuration says one.
 const DEFAULT_MAX_TOKENS: u32 = 8192;
@@ -39,12 +42,12 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
         }
     }
     let system_apart = !messages.is_empty();
-    let has_fractions = values.iter().any(calls_with_fractions);
+    let have_fractions: Vec<bool> = values.iter().map(calls_with_fractions).collect();
     for (index, value) in values.into_iter().enumerate() {
         messages.push(turn(Object::of(value, format!("messages[{index}]"))?, &mut leftovers)?);
     }
-    if has_fractions {
-        keep_arguments(body, &mut messages[usize::from(system_apart)..]);
+    if have_fractions.contains(&true) {
+        keep_arguments(body, &mut messages[usize::from(system_apart)..], &have_fractions);
     }
     let max_tokens = fields.count("max_tokens")?;
     let lacks = if fields.peek("max_tokens").is_some() { not_a_count } else { missing };
@@ -115,8 +118,34 @@ fn calls_with_fractions(turn: &Value) -> bool {
     blocks.any(|block| block["type"] == "tool_use" && has_fraction(&block["input"]))
 }
 
-/// Gives the calls in `turns` their arguments as they stand in the body.
-fn keep_arguments(body: &[u8], turns: &mut [Message]) {
+/// Gives the calls in `turns` their arguments as they stand in the body, where a turn is to `keep` them. The others stay
+/// as they were sent before there was a fraction: what comes later must not change what a vendor has in its prompt cache.
+fn keep_arguments(body: &[u8], turns: &mut [Message], keep: &[bool]) {
+    let written = turns.iter_mut().zip(inputs(body)).zip(keep);
+    for ((turn, inputs), _) in written.filter(|(_, keep)| **keep) {
+        for (part, input) in turn.parts.iter_mut().zip(inputs) {
+            if let (Part::ToolCall { arguments, .. }, Some(input)) = (part, input) {
+                *arguments = input.get().to_owned();
+            }
+        }
+    }
+}
+
+/// Makes texts of the calls' arguments in a parsed body, as they stand in its bytes, see [`raw`].
+pub(crate) fn keep_inputs(body: &[u8], fields: &mut Map<String, Value>) {
+    let turns = fields.get_mut("messages").and_then(Value::as_array_mut).into_iter().flatten();
+    for (turn, inputs) in turns.zip(inputs(body)) {
+        let blocks = turn.get_mut("content").and_then(Value::as_array_mut).into_iter().flatten();
+        for (block, input) in blocks.zip(inputs) {
+            if let (Some(parsed), Some(input)) = (block.get_mut("input"), input) {
+                *parsed = input.get().into();
+            }
+        }
+    }
+}
+
+/// The `input` of each block in each turn, as it stands in the body. None where a field is written twice.
+fn inputs(body: &[u8]) -> Vec<Vec<Option<&RawValue>>> {
     #[derive(Deserialize)]
     struct Body<'a> {
         #[serde(borrow)]
@@ -132,16 +161,12 @@ fn keep_arguments(body: &[u8], turns: &mut [Message]) {
         #[serde(default, borrow)]
         input: Option<&'a RawValue>,
     }
-    // A field that is written twice leaves them as they were parsed.
-    let Ok(written) = serde_json::from_slice::<Body<'_>>(body) else { return };
-    for (turn, written) in turns.iter_mut().zip(written.messages) {
-        let blocks: Vec<Block<'_>> = serde_json::from_str(written.content.get()).unwrap_or_default();
-        for (part, block) in turn.parts.iter_mut().zip(blocks) {
-            if let (Part::ToolCall { arguments, .. }, Some(input)) = (part, block.input) {
-                *arguments = input.get().to_owned();
-            }
-        }
-    }
+    let turns = serde_json::from_slice::<Body<'_>>(body).map(|body| body.messages).unwrap_or_default();
+    turns
+        .into_iter()
+        .map(|turn| serde_json::from_str::<Vec<Block<'_>>>(turn.content.get()).unwrap_or_default())
+        .map(|blocks| blocks.into_iter().map(|block| block.input).collect())
+        .collect()
 }
 
 /// Whether this is the billing note that Claude Code puts before the system prompt. The note is no instruction and
@@ -161,7 +186,7 @@ fn tools(values: Vec<Value>, leftovers: &mut Map<String, Value>) -> Result<(Vec<
             server.push(fields.whole());
             continue;
         }
-        let parameters = fields.take("input_schema").ok_or_else(|| missing(&fields.at("input_schema")))?;
+        let parameters = fields.schema("input_schema")?.ok_or_else(|| missing(&fields.at("input_schema")))?;
         // Anthropic allows optional properties in strict schemas, other vendors refuse them.
         let is_ours_alone = fields.peek("strict") == Some(&Value::Bool(true)) && !can_be_strict(&parameters);
         own.push(Tool {
@@ -235,7 +260,7 @@ fn output(
         output.leave(leftovers);
     }
     let Some(mut format) = format else { return Ok((reasoning, None)) };
-    let schema = format.take("schema").ok_or_else(|| missing("output_config.format.schema"))?;
+    let schema = format.schema("schema")?.ok_or_else(|| missing("output_config.format.schema"))?;
     format.take("type");
     format.leave(leftovers);
     // Anthropic enforces every schema.
@@ -330,7 +355,7 @@ pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encod
     if target.quirks.cache_markers && request.cache_wish() == CacheWish::Unsaid {
         markers::set(&mut out);
     }
-    Ok(Encoded { body: raw::write(&Value::Object(out), &["messages", "content", "input"]), dropped })
+    Ok(Encoded { body: raw::write(&Value::Object(out), INPUTS), dropped })
 }
 
 /// How many turns come before the instructions that stand behind an assistant's last turn. What these say is to be done
@@ -344,8 +369,10 @@ fn before_last_instructions(messages: &[Message]) -> usize {
 fn system(request: &ChatRequest, dropped: &mut Vec<String>) -> Vec<Value> {
     let mut system = Vec::new();
     let before = &request.messages[..before_last_instructions(&request.messages)];
-    for message in before.iter().filter(|message| message.role.is_instruction()) {
-        system.extend(blocks::encode(&message.parts, "system", dropped));
+    for (index, message) in before.iter().enumerate().filter(|(_, message)| message.role.is_instruction()) {
+        note_name(index, message, dropped);
+        let words: Vec<Part> = message.parts.iter().filter(|part| !is_shown(part)).cloned().collect();
+        system.extend(blocks::encode(&words, "system", dropped));
     }
     if request.response_format == Some(ResponseFormat::JsonObject) {
         // The dialect knows only schemas; "any object" has to be said in words.
@@ -354,20 +381,28 @@ fn system(request: &ChatRequest, dropped: &mut Vec<String>) -> Vec<Value> {
     system
 }
 
+/// Notes that the name of who speaks is lost.
+fn note_name(index: usize, message: &Message, dropped: &mut Vec<String>) {
+    if message.name.is_some() {
+        dropped.push(format!("messages[{index}].name"));
+    }
+}
+
 /// The other turns, alternating: neighbours of the same role are merged, and tool results stand first in their turn. The
-/// [last instructions](before_last_instructions) are the user's.
+/// [last instructions](before_last_instructions) are the user's, and so is what others show: `system` takes only words.
 fn turns(messages: &[Message], dropped: &mut Vec<String>) -> Vec<Value> {
     let mut merged: Vec<(Role, Vec<Value>)> = Vec::new();
     let mut ids = Ids::default();
     let before = before_last_instructions(messages);
-    let is_turn = |(index, message): &(usize, &Message)| *index >= before || !message.role.is_instruction();
-    for (index, message) in messages.iter().enumerate().filter(is_turn) {
+    for (index, message) in messages.iter().enumerate() {
         let role = if message.role.is_instruction() { Role::User } else { message.role };
         let path = format!("messages[{index}]");
-        if message.name.is_some() {
-            dropped.push(format!("{path}.name"));
-        }
         let mut parts = message.parts.clone();
+        if index < before && message.role.is_instruction() {
+            parts.retain(is_shown);
+        } else {
+            note_name(index, message, dropped);
+        }
         parts.sort_by_key(|part| message.role == Role::User && !part.is_tool_result());
         parts.iter_mut().for_each(|part| ids.fit(part));
         let blocks = blocks::encode(&parts, &path, dropped);

@@ -14,6 +14,7 @@ use super::super::sequencer::Sequencer;
 use super::super::{AnswerMeta, errors};
 use super::blocks::is_blank;
 use super::ids::Told;
+use super::pieces::Pieces;
 use super::{UNSIGNED, WireUsage, finish_of, finish_text, fitted, is_vendors, usage};
 use crate::protocol::{Dialect, FinishReason, StreamEvent, ToolCallDelta, Usage};
 
@@ -234,6 +235,8 @@ pub(crate) struct Encoder {
     /// A blank text, until others follow. Anthropic refuses one without words, should the client's next request pass
     /// through to it.
     blank: String,
+    /// The arguments of the open call.
+    arguments: Pieces,
     told: Told,
     usage: Usage,
 }
@@ -248,6 +251,7 @@ impl Encoder {
             next: 0,
             sequencer: Sequencer::default(),
             blank: String::new(),
+            arguments: Pieces::default(),
             told: Told::default(),
             usage: Usage::default(),
         }
@@ -255,7 +259,7 @@ impl Encoder {
 
     /// Bytes that are held back until a call ends, or words follow, about.
     pub(crate) fn kept(&self) -> usize {
-        self.sequencer.kept() + self.blank.len()
+        self.sequencer.kept() + self.blank.len() + self.arguments.kept()
     }
 
     pub(crate) fn encode(&mut self, event: &StreamEvent, out: &mut BytesMut) {
@@ -349,8 +353,13 @@ impl Encoder {
             let block = json!({ "type": "tool_use", "id": self.told.tell(id), "name": name, "input": {} });
             self.enter(Block::Tool(call.index), block, out);
         }
-        if !call.arguments.is_empty() {
-            self.delta(json!({ "type": "input_json_delta", "partial_json": call.arguments }), out);
+        let told = self.arguments.pass(&call.arguments);
+        self.tell(&told, out);
+    }
+
+    fn tell(&mut self, arguments: &str, out: &mut BytesMut) {
+        if !arguments.is_empty() {
+            self.delta(json!({ "type": "input_json_delta", "partial_json": arguments }), out);
         }
     }
 
@@ -376,6 +385,8 @@ impl Encoder {
         if self.open == Some(Block::Thinking) && !self.signed {
             self.sign(UNSIGNED, out);
         }
+        let rest = self.arguments.end();
+        self.tell(&rest, out);
         if self.open.take().is_some() {
             emit("content_block_stop", json!({ "index": self.next }), out);
             self.next += 1;

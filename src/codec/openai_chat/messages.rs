@@ -219,7 +219,15 @@ pub(crate) fn encode(messages: &[Message], dropped: &mut Vec<String>) -> Vec<Val
             Role::User => encode_user(message, &path, dropped, &mut out, &mut beside),
             Role::System | Role::Developer => {
                 let role = if message.role == Role::Developer { "developer" } else { "system" };
-                out.push(turn(role, encode_content(&message.parts, &path, dropped), message));
+                // Only words are taken there; what is shown is the user's.
+                let (shown, words): (Vec<Part>, Vec<Part>) =
+                    message.parts.iter().cloned().partition(documents::is_shown);
+                if shown.is_empty() || !words.is_empty() {
+                    out.push(turn(role, encode_content(&words, &path, dropped), message));
+                }
+                if !shown.is_empty() {
+                    out.push(turn("user", encode_content(&shown, &path, dropped), message));
+                }
             }
         }
     }
@@ -268,7 +276,7 @@ fn encode_user(
     }
 }
 
-/// Writes `content`: a string where there is only one text, else an array of parts.
+/// Writes `content`: a string where there is only one text, or nothing, else an array of parts.
 fn encode_content(parts: &[Part], path: &str, dropped: &mut Vec<String>) -> Value {
     if let [Part::Text { text, cache_control: None, .. }] = parts {
         return json!(text);
@@ -306,7 +314,8 @@ fn encode_content(parts: &[Part], path: &str, dropped: &mut Vec<String>) -> Valu
             Part::Thinking { .. } | Part::RedactedThinking { .. } => dropped.push(here),
         }
     }
-    Value::Array(out)
+    // An empty array is refused.
+    if out.is_empty() { json!("") } else { Value::Array(out) }
 }
 
 /// Whether a foreign part is of a type that OpenAI's dialect has.
@@ -330,13 +339,14 @@ fn encode_assistant(message: &Message, path: &str, dropped: &mut Vec<String>) ->
         .cloned()
         .collect();
     let calls: Vec<Value> = message.parts.iter().filter_map(encode_call).collect();
-    let refusal = message.parts.iter().find_map(|part| match part {
-        Part::Refusal { text } => Some(text),
+    let refusals = message.parts.iter().filter_map(|part| match part {
+        Part::Refusal { text } => Some(text.as_str()),
         _ => None,
     });
+    let refusal: String = refusals.collect();
     let content = match said.as_slice() {
         // Null is refused where the turn has no call or refusal, either.
-        [] if calls.is_empty() && refusal.is_none() => json!(""),
+        [] if calls.is_empty() && refusal.is_empty() => json!(""),
         [] => Value::Null,
         said => encode_content(said, path, dropped),
     };
@@ -361,8 +371,8 @@ fn encode_assistant(message: &Message, path: &str, dropped: &mut Vec<String>) ->
     if message.parts.iter().any(|part| matches!(part, Part::RedactedThinking { .. })) {
         dropped.push(format!("{path}.redacted_thinking"));
     }
-    if let Some(text) = refusal {
-        turn.insert("refusal".into(), json!(text));
+    if !refusal.is_empty() {
+        turn.insert("refusal".into(), json!(refusal));
     }
     if !calls.is_empty() {
         turn.insert("tool_calls".into(), Value::Array(calls));
@@ -412,7 +422,7 @@ pub(crate) fn function(fields: &mut Object) -> Result<Tool, ApiError> {
     Ok(Tool {
         name: fields.need_string("name")?,
         description: fields.string("description")?,
-        parameters: fields.take("parameters").unwrap_or_else(|| json!({ "type": "object", "properties": {} })),
+        parameters: fields.schema("parameters")?.unwrap_or_else(|| json!({ "type": "object", "properties": {} })),
         strict: fields.boolean("strict")?,
         cache_control: fields.take("cache_control"),
     })

@@ -156,7 +156,7 @@ pub(crate) fn response_format(
 
 /// Reads a schema with its name, description and `strict`.
 pub(crate) fn json_schema(wanted: &mut Object) -> Result<ResponseFormat, ApiError> {
-    let mut schema = wanted.take("schema").unwrap_or_else(|| json!({}));
+    let mut schema = wanted.schema("schema")?.unwrap_or_else(|| json!({}));
     if let Some(what) = wanted.understood("description", |what| what.as_str().map(str::to_owned)) {
         describe(&mut schema, what);
     }

@@ -145,7 +145,15 @@ pub(crate) fn turn(response: &ChatResponse) -> Value {
         Part::Thinking { text, .. } => Some(text),
         _ => None,
     });
-    let calls: Vec<Value> = response.parts.iter().filter_map(messages::encode_call).collect();
+    let mut calls: Vec<Value> = response.parts.iter().filter_map(messages::encode_call).collect();
+    if let Some(Part::ToolCall { arguments, .. }) = response.parts.last()
+        && arguments.is_empty()
+        && response.finish_reason == FinishReason::Length
+        && let Some(cut) = calls.last_mut()
+    {
+        // Nobody knows what was to come: an empty object would be a call that can be made.
+        cut["function"]["arguments"] = json!("");
+    }
     // Beside neither, a vendor refuses null where the turn is sent back.
     let text = text.or_else(|| (calls.is_empty() && refusal.is_none()).then(String::new));
     let mut turn = json!({ "role": "assistant", "content": text, "refusal": refusal });

@@ -57,6 +57,22 @@ pub async fn admit(
     Ok((permit, bytes))
 }
 
+/// Reads a body with `read`; where that fails over half of a character, with U+FFFD in its place. Programs in JavaScript
+/// write halves where they cut a text within an emoji, and send it again with each turn. Returns the bytes that were read.
+///
+/// # Errors
+///
+/// What `read` says.
+pub fn understood<T>(bytes: Bytes, read: impl Fn(&[u8]) -> Result<T, ApiError>) -> Result<(T, Bytes), ApiError> {
+    match read(&bytes) {
+        Ok(value) => Ok((value, bytes)),
+        Err(error) => {
+            let bytes = Bytes::from(codec::whole_escapes(&bytes).ok_or(error)?);
+            Ok((read(&bytes)?, bytes))
+        }
+    }
+}
+
 /// Memory that a streamed answer to this body takes for what it repeats of it: what is to be repeated at its end, and
 /// the first two events, until the client has read them.
 pub fn kept_by_its_answer(dialect: Dialect, bytes: &[u8]) -> usize {
@@ -295,6 +311,19 @@ mod tests {
     async fn a_byte_order_mark_is_skipped() {
         let body = read(Body::from("\u{feff}{\"name\": \"\u{feff}\"}"), &Limits::default()).await.unwrap();
         assert_eq!(json::<Named>(&body).unwrap().name, "\u{feff}");
+    }
+
+    #[test]
+    fn half_a_character_is_no_reason_to_refuse_a_body() {
+        let read = |body: &'static str| understood(Bytes::from_static(body.as_bytes()), json::<Named>);
+        let sound = r#"{"name": "\ud83d\ude00"}"#;
+        let (named, bytes) = read(sound).unwrap();
+        assert_eq!((named.name.as_str(), bytes.as_ptr()), ("\u{1f600}", sound.as_ptr()), "as it came");
+        let (named, bytes) = read(r#"{"name": "cut: \ud83d"}"#).unwrap();
+        assert_eq!((named.name.as_str(), &*bytes), ("cut: \u{fffd}", &br#"{"name": "cut: \ufffd"}"#[..]));
+        assert!(read(r#"{"name": "\ud83d", 1}"#).is_err() && read("{1}").is_err());
+        let latin = understood(Bytes::from_static(b"{\"name\": \"\\ud83d\xe9\"}"), json::<Named>);
+        assert!(latin.is_err(), "all of its texts may be in another encoding");
     }
 
     #[test]

@@ -76,7 +76,7 @@ async fn answer(
     let (mut permit, bytes) = body::admit(&gateway, &live, token, body, started).await?;
     // Given back when this function ends, as the request is: that is with the beginning of a stream.
     let _room = permit.take_room(|| body::kept_by_its_answer(dialect, &bytes));
-    let request = read_request(dialect, &bytes, &headers)?;
+    let (request, bytes) = body::understood(bytes, |bytes| read_request(dialect, bytes, &headers))?;
     let estimated = estimate_tokens(&request);
     let mut taken = gateway.limiter.take(token, &live.config.limits, estimated, started)?;
     let arrival = Arrival {

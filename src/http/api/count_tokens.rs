@@ -38,7 +38,8 @@ pub async fn count(
     let run = async {
         let token = caller.token.as_deref();
         let (_permit, bytes) = body::admit(&gateway, &live, token, body, Instant::now()).await?;
-        let request = chat::read_request(Dialect::Anthropic, &with_max_tokens(&bytes)?, &headers)?;
+        let read = |bytes: &[u8]| chat::read_request(Dialect::Anthropic, &with_max_tokens(bytes)?, &headers);
+        let (request, bytes) = body::understood(bytes, read)?;
         if let Some(model) = live.catalog.find(&request.model) {
             live.allow(token, model.name.as_str())?;
         }

@@ -38,8 +38,9 @@ pub async fn embed(
         let (permit, bytes) = body::admit(&gateway, &live, token, body, Instant::now()).await?;
         let estimated = u32::try_from(bytes.len() / 4).unwrap_or(u32::MAX);
         let mut taken = gateway.limiter.take(token, &live.config.limits, estimated, Instant::now())?;
-        let value: Value =
-            serde_json::from_slice(&bytes).map_err(|_| ApiError::invalid("the body is no valid JSON"))?;
+        let read =
+            |bytes: &[u8]| serde_json::from_slice(bytes).map_err(|_| ApiError::invalid("the body is no valid JSON"));
+        let (value, bytes): (Value, _) = body::understood(bytes, read)?;
         let model = value["model"].as_str().ok_or_else(|| ApiError::invalid("model is missing").at("model"))?;
         routing_headers::check_name(model)?;
         live.allow(token, model)?;

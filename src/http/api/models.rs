@@ -69,7 +69,12 @@ fn askable<'a>(live: &'a LiveConfig, caller: &'a Caller) -> Vec<&'a str> {
 
 fn listed(live: &LiveConfig, name: &str, anthropic: bool) -> Value {
     if anthropic {
-        return json!({ "type": "model", "id": name, "display_name": name, "created_at": "1970-01-01T00:00:00Z" });
+        let created = "1970-01-01T00:00:00Z";
+        // Those that can no longer be called are not on the list.
+        let lifecycle = "active";
+        return json!({
+            "type": "model", "id": name, "display_name": name, "created_at": created, "lifecycle": lifecycle,
+        });
     }
     let deployment = live.catalog.find(name).and_then(|model| model.deployments.first());
     let owner = deployment.map_or("pointsman", |deployment| deployment.provider.name.as_str());

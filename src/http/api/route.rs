@@ -28,7 +28,8 @@ pub async fn explain(
     let run = async {
         let token = caller.token.as_deref();
         let (_permit, bytes) = body::admit(&gateway, &live, token, body, Instant::now()).await?;
-        let request = chat::read_request(Dialect::Native, &bytes, &headers)?;
+        let read = |bytes: &[u8]| chat::read_request(Dialect::Native, bytes, &headers);
+        let (request, _) = body::understood(bytes, read)?;
         let conversation = gateway.conversation(&request, token);
         let dialect = Dialect::Native;
         let asked = PlanRequest { request: &request, dialect, body: None, headers: &headers, token, conversation };
