@@ -1,5 +1,9 @@
-//! What puts the binary on a machine: the image's recipe and the systemd unit. Neither can be run here, so what went
-//! wrong with one once is looked for in its text.
+//! What builds the binary and puts it on a machine. The image's recipe and the systemd unit cannot be run here, so what
+//! went wrong with one once is looked for in its text.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
 
 const CONTAINERFILE: &str = include_str!("../../Containerfile");
 const JUSTFILE: &str = include_str!("../../justfile");
@@ -41,4 +45,40 @@ fn the_image_s_health_check_is_built_in() {
 fn a_service_that_never_comes_up_is_given_up() {
     let starts = seconds("StartLimitBurst=") * (seconds("RestartSec=") + 1.0);
     assert!(starts < seconds("StartLimitIntervalSec="), "{starts} s");
+}
+
+#[test]
+fn a_compiler_is_given_the_profile_that_was_made_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        // By a process of its own: what another test starts meanwhile would hold the file open, and it could not be run.
+        let write = ["-c", "printf %s \"$1\" >\"$0\" && chmod 755 \"$0\""];
+        assert!(Command::new("sh").args(write).arg(&path).arg(text).status().unwrap().success());
+        path
+    };
+    let wrapper = script("rustc", include_str!("../../packaging/profile/rustc"));
+    let profile = folder.path().join("1.2.3-ours.profdata");
+    fs::write(&profile, "").unwrap();
+    // A compiler that only says what it was asked for.
+    let compiler = |name: &str, release: &str| {
+        let told = format!("binary: rustc\nhost: ours\nrelease: {release}");
+        script(name, &format!("#!/bin/sh\nif [ \"$*\" = -vV ]; then echo '{told}'; else echo \"$*\"; fi\n"))
+    };
+    let (same, other) = (compiler("same", "1.2.3"), compiler("other", "1.2.4"));
+    let asked = |compiler: &Path, options: &[&str], into: Option<&str>| {
+        let mut command = Command::new(&wrapper);
+        command.arg(compiler).args(options).env_remove("RECORD_INTO").envs(into.map(|into| ("RECORD_INTO", into)));
+        String::from_utf8(command.output().unwrap().stdout).unwrap().trim().to_owned()
+    };
+
+    let release = ["--crate-name", "a", "-C", "opt-level=3", "--out-dir", "/x/target/release/deps"];
+    let debug = ["--crate-name", "a", "-C", "opt-level=3", "--out-dir", "/x/target/debug/deps"];
+    let cold = ["--crate-name", "build_script", "--out-dir", "/x/target/release/deps"];
+    let with = format!("{} -Cprofile-use={} -Cllvm-args=-no-pgo-warn-mismatch", release.join(" "), profile.display());
+    assert_eq!(asked(&same, &release, None), with);
+    assert_eq!(asked(&other, &release, None), release.join(" "));
+    assert_eq!(asked(&same, &debug, None), debug.join(" "));
+    assert_eq!(asked(&same, &cold, Some("/counts")), cold.join(" "));
+    assert_eq!(asked(&other, &release, Some("/counts")), format!("{} -Cprofile-generate=/counts", release.join(" ")));
 }
