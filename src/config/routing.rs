@@ -29,7 +29,7 @@ pub struct Routing {
     pub max_candidates: usize,
     /// Whether the learned policy may explore; a rule or a request may switch it off for itself.
     pub explore: bool,
-    /// When a conversation stays on its model.
+    /// When a conversation stays on its model, and at the model's deployment that answered last.
     pub sticky: Sticky,
     /// Seed of the random draws, to repeat a run; absent = unpredictable. Fixed at start.
     pub seed: Option<u64>,

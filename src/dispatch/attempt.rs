@@ -243,7 +243,7 @@ impl<'a> Attempt<'a> {
                 self.deployment.note_lack(Lack::Responses, now);
             }
             tracing::info!(
-                deployment = self.deployment.name.as_str(),
+                deployment = &*self.deployment.name,
                 error.kind = error.kind.as_str(),
                 error.param = error.param.as_deref(),
                 "Responses refused a request, which goes to Chat Completions, without thinking"

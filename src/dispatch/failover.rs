@@ -132,7 +132,7 @@ impl Dispatcher {
         report: Report,
     ) -> Result<Reply, Failure> {
         self.budget.deposit(std::time::Instant::now());
-        let mut walk = Walk::new(self, job, settings, report);
+        let mut walk = Walk::new(self, plan, job, settings, report);
         let mut failovers = 0;
         for (at, model) in plan.candidates.iter().enumerate() {
             if !walk.may_fit(model) {
@@ -168,6 +168,8 @@ struct Walk<'a> {
     client: &'a Client,
     budget: &'a RetryBudget,
     job: &'a Job,
+    /// The plan's.
+    home: Option<&'a str>,
     settings: &'a config::Dispatch,
     /// When the walk must be over.
     total: Instant,
@@ -178,17 +180,24 @@ struct Walk<'a> {
     last: bool,
     /// Largest context, in tokens, that the prompt did not fit.
     overflowed: u32,
-    tried: Vec<String>,
+    tried: Vec<Arc<str>>,
     /// Deployments where a (further) call would be in vain.
-    ruled_out: Vec<String>,
+    ruled_out: Vec<Arc<str>>,
 }
 
 impl<'a> Walk<'a> {
-    fn new(dispatcher: &'a Dispatcher, job: &'a Job, settings: &'a config::Dispatch, report: Report) -> Self {
+    fn new(
+        dispatcher: &'a Dispatcher,
+        plan: &'a Plan,
+        job: &'a Job,
+        settings: &'a config::Dispatch,
+        report: Report,
+    ) -> Self {
         Self {
             client: &dispatcher.client,
             budget: &dispatcher.budget,
             job,
+            home: plan.home.as_deref(),
             settings,
             total: Instant::now() + Duration::from_millis(settings.total_timeout_ms),
             report,
@@ -253,7 +262,7 @@ impl<'a> Walk<'a> {
             able && !self.ruled_out.contains(&deployment.name)
         };
         let now = std::time::Instant::now();
-        let ready = pick::pick(model, &self.tried, &carries, now, &mut rand::random::<f64>);
+        let ready = pick::pick(model, self.home, &self.tried, &carries, now, &mut rand::random::<f64>);
         ready.map(|deployment| (deployment, Duration::ZERO)).or_else(|| {
             let worth =
                 |deployment: &Deployment| carries(deployment) && (self.last || self.tried.contains(&deployment.name));
@@ -316,14 +325,14 @@ impl<'a> Walk<'a> {
             let why = if error.kind == ErrorKind::Connection { error.message.as_str() } else { error.kind.as_str() };
             tracing::warn!(
                 model = model.name.as_str(),
-                deployment = deployment.name.as_str(),
+                deployment = &*deployment.name,
                 why,
                 "A deployment keeps failing and is left alone for a while"
             );
         }
         tracing::debug!(
             model = model.name.as_str(),
-            deployment = deployment.name.as_str(),
+            deployment = &*deployment.name,
             error.kind = error.kind.as_str(),
             "An upstream call failed"
         );

@@ -1,5 +1,7 @@
 //! What dispatch is given ([`Job`]) and what it gives back ([`Reply`] or [`Failure`]).
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use http::HeaderMap;
@@ -45,7 +47,7 @@ pub struct Reply {
     /// The model that answers.
     pub model: ModelName,
     /// The deployment that answers.
-    pub deployment: String,
+    pub deployment: Arc<str>,
     /// Request fields that could not be carried over.
     pub dropped: Vec<String>,
     /// The answer in the client's dialect.

@@ -19,7 +19,7 @@ pub struct Outcome {
     /// The model that answered; failover may have moved on from the chosen one.
     pub model: Option<ModelName>,
     /// Its deployment.
-    pub deployment: Option<String>,
+    pub deployment: Option<Arc<str>>,
     /// Its provider.
     pub provider: Option<String>,
     /// Upstream calls made.
@@ -94,7 +94,7 @@ pub enum Step {
         /// The model.
         model: ModelName,
         /// Its deployment.
-        deployment: String,
+        deployment: Arc<str>,
     },
     /// The call failed.
     CallFailed(ErrorKind),

@@ -3,7 +3,8 @@
 //! Two are drawn by weight, and the first is taken unless the second is expected to answer in less than half the time
 //! (the "power of two choices": Mitzenmacher 2001). So weights are shares as long as all is
 //! well, and traffic moves away from a slow deployment before it fails. A deployment of weight 0 stands by: it is
-//! called where no other is ready.
+//! called where no other is ready. A conversation under way takes the place of the first draw: it goes on where it was
+//! answered last (`home`), since only that account has its prompt in the vendor's cache and can read its sealed thoughts.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,10 +14,12 @@ use crate::upstream::{Deployment, Model};
 /// The second is taken when its expected wait is less than this share of the first's.
 const SWITCH_BELOW: f64 = 0.5;
 
-/// A healthy deployment of `model` that `carries` the request, preferably none of those in `tried`.
+/// A healthy deployment of `model` that `carries` the request, preferably none of those in `tried`, and else the one named
+/// `home`.
 pub fn pick(
     model: &Model,
-    tried: &[String],
+    home: Option<&str>,
+    tried: &[Arc<str>],
     carries: &dyn Fn(&Deployment) -> bool,
     now: Instant,
     chance: &mut dyn FnMut() -> f64,
@@ -28,7 +31,11 @@ pub fn pick(
     if pool.iter().any(|deployment| deployment.weight > 0.0) {
         pool.retain(|deployment| deployment.weight > 0.0);
     }
-    let first = draw(&mut pool, chance)?;
+    let at_home = pool.iter().position(|deployment| home == Some(&*deployment.name));
+    let first = match at_home {
+        Some(at) => pool.swap_remove(at),
+        None => draw(&mut pool, chance)?,
+    };
     let Some(second) = draw(&mut pool, chance) else { return Some(Arc::clone(first)) };
     let [wait_first, wait_second] = expected_waits_s([first, second], now);
     Some(Arc::clone(if wait_second < wait_first * SWITCH_BELOW { second } else { first }))
@@ -102,7 +109,7 @@ mod tests {
     fn share_of_x(model: &Model) -> f64 {
         let mut rng = SmallRng::seed_from_u64(7);
         let mut chance = || rng.random::<f64>();
-        let picks = (0..4000).filter_map(|_| pick(model, &[], &|_| true, Instant::now(), &mut chance));
+        let picks = (0..4000).filter_map(|_| pick(model, None, &[], &|_| true, Instant::now(), &mut chance));
         picks.filter(|deployment| deployment.upstream == "x").count() as f64 / 4000.0
     }
 
@@ -116,10 +123,31 @@ mod tests {
     fn a_deployment_that_cannot_carry_the_request_is_not_asked() {
         let model = model();
         let mut chance = || 0.0;
-        let carries = |deployment: &Deployment| deployment.name == "a/y";
-        let deployment = pick(&model, &[], &carries, Instant::now(), &mut chance).unwrap();
-        assert_eq!(deployment.name, "a/y");
-        assert!(pick(&model, &[], &|_| false, Instant::now(), &mut chance).is_none());
+        let carries = |deployment: &Deployment| *deployment.name == *"a/y";
+        let deployment = pick(&model, None, &[], &carries, Instant::now(), &mut chance).unwrap();
+        assert_eq!(&*deployment.name, "a/y");
+        assert!(pick(&model, None, &[], &|_| false, Instant::now(), &mut chance).is_none());
+    }
+
+    #[test]
+    fn a_conversation_goes_on_where_it_was_while_that_is_not_much_slower() {
+        let model = model();
+        let mut rng = SmallRng::seed_from_u64(7);
+        let mut at_home = |model: &Model, home: &str, tried: &[Arc<str>]| {
+            let mut chance = || rng.random::<f64>();
+            let picks = (0..200).filter_map(|_| {
+                pick(model, Some(home), tried, &|_| true, Instant::now(), &mut chance)
+            });
+            picks.filter(|deployment| *deployment.name == *home).count()
+        };
+        answer_in(&model, "x", Duration::from_millis(100));
+        answer_in(&model, "y", Duration::from_millis(150));
+        assert_eq!(at_home(&model, "a/y", &[]), 200, "whatever its weight");
+        assert_eq!(at_home(&model, "a/y", &["a/y".into()]), 0, "not where it just failed");
+        (0..9).for_each(|_| answer_in(&model, "y", Duration::from_millis(500)));
+        assert_eq!(at_home(&model, "a/y", &[]), 0, "not where it is slow");
+        assert_eq!(at_home(&weighing(1.0, 0.0), "a/y", &[]), 0, "what stands by keeps nobody");
+        assert_eq!(at_home(&model, "a/z", &[]), 0, "what is gone keeps nobody");
     }
 
     #[test]
@@ -144,7 +172,7 @@ mod tests {
                     let mut permit: crate::upstream::Permit = open.pop_front().unwrap();
                     permit.settle(&CallVerdict::Good(Duration::from_millis(150)), now, 0);
                 }
-                let picked = pick(&model, &[], &|_| true, now, &mut chance).unwrap();
+                let picked = pick(&model, None, &[], &|_| true, now, &mut chance).unwrap();
                 of_x += usize::from(picked.upstream == "x");
                 open.push_back(picked.admit(now).unwrap());
             }
@@ -168,7 +196,7 @@ mod tests {
         let begin = Instant::now();
         let picks = (0..calls).map(|number| {
             let now = begin + every * number;
-            let picked = pick(model, &[], &|_| true, now, &mut chance).unwrap();
+            let picked = pick(model, None, &[], &|_| true, now, &mut chance).unwrap();
             let latency = Duration::from_millis(200);
             picked.admit(now).unwrap().settle(&CallVerdict::Good(latency), now + latency, 0);
             picked.upstream == "x"
@@ -192,7 +220,7 @@ mod tests {
             let mut now = Instant::now();
             let mut of_x = 0;
             for _ in 0..4000 {
-                let picked = pick(&model, &[], &|_| true, now, &mut || rng.random::<f64>()).unwrap();
+                let picked = pick(&model, None, &[], &|_| true, now, &mut || rng.random::<f64>()).unwrap();
                 of_x += usize::from(picked.upstream == "x");
                 // Lognormal, with a median of 3 s.
                 let (one, two) = (1.0 - rng.random::<f64>(), rng.random::<f64>());
@@ -219,7 +247,7 @@ mod tests {
         let mut chance = || 0.5;
         let asked_at = |seconds: u64, chance: &mut dyn FnMut() -> f64| {
             let now = begin + Duration::from_secs(seconds);
-            pick(&model, &[], &|_| true, now, chance).unwrap().upstream.clone()
+            pick(&model, None, &[], &|_| true, now, chance).unwrap().upstream.clone()
         };
         assert_eq!(asked_at(0, &mut chance), "x");
         assert!([1, 3, 6].iter().all(|seconds| asked_at(*seconds, &mut chance) == "y"));
@@ -236,7 +264,7 @@ mod tests {
         drop(hanging.admit(Instant::now() - Duration::from_secs(2)).unwrap());
         assert!(share_of_x(&model) < 0.01, "though it was never measured");
         let later = Instant::now() + Duration::from_secs(15);
-        assert_eq!(pick(&model, &[], &|_| true, later, &mut || 0.5).unwrap().upstream, "x", "to show itself");
+        assert_eq!(pick(&model, None, &[], &|_| true, later, &mut || 0.5).unwrap().upstream, "x", "to show itself");
     }
 
     #[test]
@@ -246,7 +274,7 @@ mod tests {
         answer_in(&model, "y", Duration::from_millis(100));
         assert!((share_of_x(&model) - 1.0).abs() < 1e-9);
         let mut half = || 0.5;
-        let deployment = pick(&model, &["a/x".into()], &|_| true, Instant::now(), &mut half).unwrap();
+        let deployment = pick(&model, None, &["a/x".into()], &|_| true, Instant::now(), &mut half).unwrap();
         assert_eq!(deployment.upstream, "y", "once the other has failed");
         let small = weighing(1.0, 1e-9);
         answer_in(&small, "x", Duration::from_millis(100));
@@ -266,7 +294,7 @@ mod tests {
         let (deployment, rest) = first_rested(&model, &|_| true, now).unwrap();
         assert_eq!((deployment.upstream.as_str(), rest), ("y", Duration::from_secs(1)));
         assert_eq!(
-            first_rested(&model, &|deployment| deployment.name == "a/x", now).unwrap().1,
+            first_rested(&model, &|deployment| *deployment.name == *"a/x", now).unwrap().1,
             Duration::from_secs(9)
         );
         assert!(first_rested(&model, &|_| false, now).is_none());
@@ -276,8 +304,8 @@ mod tests {
     fn a_tried_deployment_is_avoided_while_there_is_another() {
         let model = model();
         let mut half = || 0.5;
-        let deployment = pick(&model, &["a/x".into()], &|_| true, Instant::now(), &mut half).unwrap();
+        let deployment = pick(&model, None, &["a/x".into()], &|_| true, Instant::now(), &mut half).unwrap();
         assert_eq!(deployment.upstream, "y");
-        assert!(pick(&model, &["a/x".into(), "a/y".into()], &|_| true, Instant::now(), &mut half).is_some());
+        assert!(pick(&model, None, &["a/x".into(), "a/y".into()], &|_| true, Instant::now(), &mut half).is_some());
     }
 }

@@ -97,7 +97,7 @@ async fn check_and_record(gateway: &Gateway, id: DecisionId, report: CallReport)
     let conversation = Conversation::of_record(request).filter(|_| !is_correction);
     if let (OutcomeStatus::Ok, Some(model), Some(conversation)) = (record.status, &record.model, conversation) {
         let estimated = Usage { input_tokens: u64::from(request.prompt_tokens), ..Usage::default() };
-        gateway.note_stay(&conversation, model, &record.usage.unwrap_or(estimated));
+        gateway.note_stay(&conversation, model, None, &record.usage.unwrap_or(estimated));
     }
     gateway.recorder.outcome(record);
     Ok(())

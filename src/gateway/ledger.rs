@@ -337,7 +337,7 @@ pub fn outcome(outcome: &Outcome, at_ms: i64) -> OutcomeRecord {
         id: outcome.decision.id,
         at_ms,
         model: outcome.model.clone(),
-        backend: outcome.deployment.clone(),
+        backend: outcome.deployment.as_deref().map(str::to_owned),
         status: outcome.status,
         attempts: outcome.calls,
         failovers: outcome.failovers,

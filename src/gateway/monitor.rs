@@ -234,7 +234,7 @@ impl Ticket {
                 row.phase = Phase::Calling;
                 row.calls += 1;
                 row.model = Some(model.clone());
-                row.deployment = Some(deployment.clone());
+                row.deployment = Some(deployment.to_string());
             }
             Step::CallFailed(kind) => {
                 row.phase = Phase::Retrying;

@@ -115,15 +115,21 @@ impl Gateway {
         !conversation.begins_here && !conversation.known_as().any(is_known)
     }
 
-    /// Notes that a conversation is on `model` now, whose answer used `usage`.
-    pub fn note_stay(&self, conversation: &Conversation, model: &ModelName, usage: &Usage) {
+    /// Notes that a conversation is on `model` at `deployment` now (see [`Stay::deployment`]), whose answer used `usage`.
+    pub fn note_stay(
+        &self,
+        conversation: &Conversation,
+        model: &ModelName,
+        deployment: Option<&Arc<str>>,
+        usage: &Usage,
+    ) {
         let (live, now) = (self.live(), Instant::now());
         let sticky = live.config.routing.sticky;
         let before = self.stay(&live, conversation.known_as(), now);
         // For certain, or as far as is remembered.
         let begun_here = conversation.begins_here || self.stay(&live, [conversation.print], now).is_some();
         let price = live.catalog.find(model.as_str()).map(|model| model.settings.price).unwrap_or_default();
-        let stay = Stay::after(before.as_ref(), model, &price, usage, now);
+        let stay = Stay::after(before.as_ref(), (model, deployment), &price, usage, now);
         // At its first turn one without a name has three fingerprints; each later one adds two, and so does a tool loop.
         let most = sticky.conversations.saturating_mul(3);
         for print in conversation.prints(begun_here) {

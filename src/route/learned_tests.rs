@@ -116,7 +116,7 @@ fn calm() -> ChatRequest {
 }
 
 fn on(model: &str) -> Option<Stay> {
-    Some(Stay { model: ModelName::from(model), cached_tokens: 10_000, at: Instant::now() })
+    Some(Stay { model: ModelName::from(model), deployment: None, cached_tokens: 10_000, at: Instant::now() })
 }
 
 fn chosen(plan: &Plan) -> &str {

@@ -16,6 +16,9 @@ use crate::upstream::Model;
 pub struct Plan {
     /// Models in the order to try them; the first is the chosen one. Never empty.
     pub candidates: Vec<Arc<Model>>,
+    /// The deployment that answered the conversation last, which has its prompt in the vendor's cache: of a candidate's
+    /// deployments it is preferred.
+    pub home: Option<Arc<str>>,
     /// Models that would be candidates at another time; named in the error if no model answers.
     pub away: Vec<Excluded>,
     /// The choice, explained.

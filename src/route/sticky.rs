@@ -1,21 +1,26 @@
-//! Conversations and the models they are on, so that a vendor's prompt cache is not thrown away without reason.
+//! Conversations and the models and deployments they are on, so that a vendor's prompt cache is not thrown away without
+//! reason.
 //!
 //! A bounded table in memory. It is not kept over a restart: the caches it stands for live for minutes only. Entries
 //! are held in two generations; when the younger is full, the older, whose conversations have all been silent since,
 //! is dropped as a whole.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 use crate::protocol::{ModelName, Price, Usage};
 
-/// A conversation's model.
+/// Where a conversation is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stay {
     /// The model that answered last.
     pub model: ModelName,
+    /// Its deployment: others may belong to another account, which shares no prompt cache with it. `None` = a program that
+    /// embeds the gateway made the call.
+    pub deployment: Option<Arc<str>>,
     /// Tokens that the vendor has in its prompt cache, as far as its answers show.
     pub cached_tokens: u64,
     /// When it last answered.
@@ -23,11 +28,18 @@ pub struct Stay {
 }
 
 impl Stay {
-    /// The stay after `model`, with that `price`, has answered the conversation with `usage`; `before` = the stay
-    /// until then.
-    pub fn after(before: Option<&Self>, model: &ModelName, price: &Price, usage: &Usage, at: Instant) -> Self {
+    /// The stay after `model`, with that `price`, has answered the conversation at `deployment` with `usage`; `before` =
+    /// the stay until then.
+    pub fn after(
+        before: Option<&Self>,
+        (model, deployment): (&ModelName, Option<&Arc<str>>),
+        price: &Price,
+        usage: &Usage,
+        at: Instant,
+    ) -> Self {
         let shown = usage.cache_read_tokens.saturating_add(usage.cache_write_tokens);
-        let is_first = before.is_none_or(|before| before.model != *model);
+        let here = |before: &Self| before.model == *model && before.deployment.as_ref() == deployment;
+        let is_first = !before.is_some_and(here);
         let cached_tokens = match price.cache_write {
             // A cache that the vendor charges for filling holds what it was asked to hold, and the answer says how
             // much.
@@ -36,7 +48,7 @@ impl Stay {
             None if is_first || shown > 0 => usage.total_tokens(),
             None => 0,
         };
-        Self { model: model.clone(), cached_tokens, at }
+        Self { model: model.clone(), deployment: deployment.cloned(), cached_tokens, at }
     }
 }
 
@@ -75,7 +87,7 @@ mod tests {
     use super::*;
 
     fn stay(at: Instant) -> Stay {
-        Stay { model: ModelName::from("a"), cached_tokens: 100, at }
+        Stay { model: ModelName::from("a"), deployment: Some("p/a".into()), cached_tokens: 100, at }
     }
 
     #[test]
@@ -95,12 +107,14 @@ mod tests {
     fn cached_is_what_the_vendor_showed() {
         let by_itself = Price { input: 2.0, cache_read: Some(0.2), ..Price::default() };
         let asked_for = Price { cache_write: Some(2.5), ..by_itself };
-        let other = Stay { model: ModelName::from("b"), ..stay(Instant::now()) };
         let here = stay(Instant::now());
+        let other = Stay { model: ModelName::from("b"), ..here.clone() };
+        let elsewhere = Stay { deployment: Some("q/a".into()), ..here.clone() };
         let unread = Stay { cached_tokens: 0, ..here.clone() };
         for (price, before, read, written, cached) in [
             (by_itself, None, 0, 0, 1100),
             (by_itself, Some(&other), 0, 0, 1100),
+            (by_itself, Some(&elsewhere), 0, 0, 1100),
             (by_itself, Some(&here), 900, 0, 1100),
             (by_itself, Some(&here), 0, 0, 0),
             (by_itself, Some(&unread), 0, 0, 0),
@@ -117,7 +131,8 @@ mod tests {
                 output_tokens: 100,
                 ..Usage::default()
             };
-            let after = Stay::after(before, &ModelName::from("a"), &price, &usage, here.at);
+            let now_at = (&here.model, here.deployment.as_ref());
+            let after = Stay::after(before, now_at, &price, &usage, here.at);
             assert_eq!(
                 (after.model.as_str(), after.cached_tokens),
                 ("a", cached),

@@ -102,7 +102,7 @@ impl Catalog {
                 let provider = providers.get(&deployment.provider)?;
                 let upstream = deployment.upstream.unwrap_or_default();
                 let label = format!("{}/{upstream}", provider.name);
-                let known = known.and_then(|known| known.deployments.iter().find(|old| old.name == label));
+                let known = known.and_then(|known| known.deployments.iter().find(|old| *old.name == *label));
                 let breaker = config.dispatch.breaker;
                 let known = known.map(AsRef::as_ref);
                 let deployment = Deployment::new(Arc::clone(provider), upstream, deployment.weight, breaker, known);

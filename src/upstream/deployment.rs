@@ -16,8 +16,8 @@ use crate::protocol::{ApiError, ErrorKind};
 /// in the previous catalog.
 #[derive(Debug)]
 pub struct Deployment {
-    /// `provider/upstream-id`, unique within a model.
-    pub name: String,
+    /// `provider/upstream-id`, unique within a model; clones share it.
+    pub name: Arc<str>,
     /// The provider that serves it.
     pub provider: Arc<Provider>,
     /// The id the provider knows the model by.
@@ -202,7 +202,7 @@ impl Deployment {
     ) -> Self {
         let health = known.map_or_else(|| Arc::new(Health::new(settings)), |known| Arc::clone(&known.health));
         health.inner.lock().breaker.configure(settings);
-        Self { name: format!("{}/{upstream}", provider.name), provider, upstream, weight, health }
+        Self { name: format!("{}/{upstream}", provider.name).into(), provider, upstream, weight, health }
     }
 
     /// Whether it takes a call now; else the reason.
@@ -269,11 +269,11 @@ impl Deployment {
         }
         match lack {
             Lack::Responses => tracing::warn!(
-                deployment = self.name.as_str(),
+                deployment = &*self.name,
                 "It has no Responses (see the quirk), so its models do not think where they have tools"
             ),
             Lack::Thoughts => tracing::warn!(
-                deployment = self.name.as_str(),
+                deployment = &*self.name,
                 "Its vendor tells thoughts only to organisations that it has verified, so its models think in silence"
             ),
         }
@@ -302,7 +302,7 @@ impl Deployment {
     pub fn status(&self, now: Instant) -> Status {
         let inner = self.health.inner.lock();
         Status {
-            name: self.name.clone(),
+            name: self.name.to_string(),
             provider: self.provider.name.clone(),
             weight: self.weight,
             breaker: inner.breaker.state(now),

@@ -7,6 +7,7 @@ use pointsman::store::Signal;
 use serde_json::{Value, json};
 
 use crate::support::TestGateway;
+use crate::support::mock::{Mock, Script};
 
 /// A turn of chat.
 fn turn(role: &str, text: &str) -> Value {
@@ -123,5 +124,36 @@ async fn as_many_conversations_are_remembered_as_the_configuration_says() {
     gateway.app.gateway.recorder.flush().await.unwrap();
     let entry = gateway.app.gateway.store.entry_with_sequel(id).unwrap().unwrap();
     assert!(!entry.decision.request.begun_elsewhere);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_conversation_stays_at_the_deployment_that_has_its_prompt() {
+    let word = |_: &str| Script::openai([(100, "word".into())]);
+    let (first, second) = (Mock::start(word).await, Mock::start(word).await);
+    let twin = "[models.twin]\ndeployments = [{ provider = 'first' }, { provider = 'second' }]\n";
+    let gateway = TestGateway::before(&(first.openai("first") + &second.openai("second")), twin).await;
+    let backend = async |messages: &[Value]| {
+        let body = json!({ "model": "twin", "stream": true, "messages": messages });
+        let response = gateway.post("/v1/chat/completions", body).await;
+        assert_eq!(response.status(), 200);
+        let backend = response.headers()["x-pointsman-backend"].to_str().unwrap().to_owned();
+        response.bytes().await.unwrap();
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        backend
+    };
+    let mut moves = 0;
+    for number in 0..6 {
+        let mut messages = vec![turn("user", &format!("Hello, {number}."))];
+        let mut at = backend(&messages).await;
+        for _ in 0..4 {
+            messages.extend([turn("assistant", "word word"), turn("user", "Go on.")]);
+            let next = backend(&messages).await;
+            moves += usize::from(next != at);
+            at = next;
+        }
+    }
+    // By chance it would be half of all turns. One may pass for slow on a busy machine.
+    assert!(moves <= 2, "{moves} of 24");
     gateway.stop().await;
 }

@@ -198,14 +198,14 @@ async fn drain_deployments(
         .override_model(name, |known| {
             for deployment in deployments {
                 if drained {
-                    known.drained.insert(deployment.name.clone());
+                    known.drained.insert(deployment.name.to_string());
                 } else {
-                    known.drained.remove(&deployment.name);
+                    known.drained.remove(&*deployment.name);
                 }
             }
         })
         .await?;
-    let names: Vec<&str> = deployments.iter().map(|deployment| deployment.name.as_str()).collect();
+    let names: Vec<&str> = deployments.iter().map(|deployment| &*deployment.name).collect();
     let detail = json!({ "deployments": names, "drained": drained });
     gateway.note(caller.act("deployment.drain", name, detail)).await;
     Ok(view(gateway, &*find(gateway, name)?, Instant::now()))
@@ -294,7 +294,7 @@ async fn choose(
     let which: Which = if bytes.is_empty() { Which { deployment: None, drained: true } } else { body::json(&bytes)? };
     let model = find(gateway, name)?;
     let wanted =
-        |deployment: &&Arc<Deployment>| which.deployment.as_ref().is_none_or(|wanted| *wanted == deployment.name);
+        |deployment: &&Arc<Deployment>| which.deployment.as_ref().is_none_or(|wanted| **wanted == *deployment.name);
     let deployments: Vec<Arc<Deployment>> = model.deployments.iter().filter(wanted).cloned().collect();
     if deployments.is_empty() {
         return Err(ApiError::invalid(format!("`{name}` has no such deployment")).at("deployment"));

@@ -208,7 +208,7 @@ fn respond(dialect: Dialect, request: &ChatRequest, decision: &Decision, reply: 
     }
     set_header(headers, &DECISION, decision.id.to_string());
     set_header(headers, &MODEL, reply.model.as_str());
-    set_header(headers, &BACKEND, reply.deployment);
+    set_header(headers, &BACKEND, &*reply.deployment);
     headers.insert(&POLICY, HeaderValue::from(decision.policy_version));
     set_header(headers, &REASON, &*decision.reason_for(&reply.model));
     if let Some(missed) = decision.features.as_ref().and_then(|features| features.missed) {

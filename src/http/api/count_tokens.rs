@@ -79,7 +79,7 @@ fn vendor<'l>(
         return None;
     }
     let counts = |deployment: &Deployment| deployment.provider.dialect == Dialect::Anthropic;
-    let deployment = pick(model, &[], &counts, Instant::now(), &mut rand::random::<f64>)?;
+    let deployment = pick(model, None, &[], &counts, Instant::now(), &mut rand::random::<f64>)?;
     Some((model, deployment))
 }
 

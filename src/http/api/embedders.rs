@@ -85,10 +85,10 @@ impl Embedders {
     pub(super) fn of(live: &LiveConfig, name: &str) -> Result<Self, ApiError> {
         if let Some(model) = live.catalog.find(name) {
             let provider = live.catalog.names().provider_in(name);
-            let is_exact = model.deployments.iter().any(|deployment| deployment.name == name);
+            let is_exact = model.deployments.iter().any(|deployment| *deployment.name == *name);
             let is_meant = |deployment: &Deployment| match provider {
                 None => true,
-                Some(_) if is_exact => deployment.name == name,
+                Some(_) if is_exact => *deployment.name == *name,
                 Some(provider) => deployment.provider.name == provider,
             };
             let gives = |deployment: &&Arc<Deployment>| {
@@ -264,12 +264,12 @@ impl Embedders {
 
     /// The next to call: the provider, the model's id there, and the breaker's permit, which unlisted models have none
     /// of.
-    fn next(&self, tried: &mut Vec<String>) -> Option<(Arc<Provider>, String, Option<Permit>)> {
+    fn next(&self, tried: &mut Vec<Arc<str>>) -> Option<(Arc<Provider>, String, Option<Permit>)> {
         let (model, deployments) = match self {
             Self::Listed { model, deployments } => (model, deployments),
             Self::Unlisted { .. } if !tried.is_empty() => return None,
             Self::Unlisted { provider, id } => {
-                tried.push(provider.name.clone());
+                tried.push(provider.name.as_str().into());
                 return Some((Arc::clone(provider), id.clone(), None));
             }
         };
@@ -277,7 +277,7 @@ impl Embedders {
             let now = Instant::now();
             let fresh =
                 |deployment: &Deployment| is_among(deployments, deployment) && !tried.contains(&deployment.name);
-            let deployment = pick(model, &[], &fresh, now, &mut rand::random::<f64>)?;
+            let deployment = pick(model, None, &[], &fresh, now, &mut rand::random::<f64>)?;
             tried.push(deployment.name.clone());
             if let Some(permit) = deployment.admit(now) {
                 return Some((Arc::clone(&deployment.provider), deployment.upstream.clone(), Some(permit)));

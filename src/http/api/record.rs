@@ -100,7 +100,7 @@ impl Recording {
             let cut = outcome.finish == Some(FinishReason::Length);
             self.gateway.lengths.observe(model, &prediction.expected, usage.output_tokens, cut);
         }
-        self.gateway.note_stay(&self.conversation, model, &usage);
+        self.gateway.note_stay(&self.conversation, model, outcome.deployment.as_ref(), &usage);
     }
 
     fn log(&self, outcome: &Outcome, model: &str) {
