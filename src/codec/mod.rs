@@ -272,6 +272,21 @@ pub fn is_for_responses(client: Dialect, target: &Target<'_>, request: &ChatRequ
         && !(client == Dialect::OpenAi && openai_responses::backend::loses_some(target, request))
 }
 
+/// Whether the body of a client that speaks Responses passes through to a model of OpenAI's as it is.
+pub fn passes_to_responses(client: Dialect, target: &Target<'_>, request: &ChatRequest, body: &[u8]) -> bool {
+    client == Dialect::Responses
+        && target.dialect == Dialect::OpenAi
+        && target.quirks.responses
+        && openai_responses::backend::verbatim::takes(target, request, body)
+}
+
+/// Whether a body that passed through to Responses and was refused with this error may be taken once it is translated.
+/// What else is wrong with it the client is told: it is the client's own dialect.
+pub fn may_be_translated(error: &ApiError, request: &ChatRequest) -> bool {
+    may_be_taken_in_chat(error)
+        && (error.kind != ErrorKind::InvalidRequest || hides_thoughts(error) || may_refuse_thoughts(error, request))
+}
+
 /// Whether a request that Responses refuses with this error may be taken in Chat Completions.
 pub fn may_be_taken_in_chat(error: &ApiError) -> bool {
     openai_responses::backend::may_be_taken_in_chat(error)
@@ -371,6 +386,10 @@ pub fn pass_request(target: &Target<'_>, request: &ChatRequest, body: &[u8]) -> 
     let adapt = match target.dialect {
         Dialect::OpenAi if !openai_chat::adapt::takes(target, request) => openai_chat::adapt::adapt,
         Dialect::Anthropic if !anthropic_messages::adapt::takes(target, request) => anthropic_messages::adapt::adapt,
+        Dialect::Responses => {
+            let dropped = request.leftovers.get("store").map(|_| "store".to_owned()).into_iter().collect();
+            return Ok(Encoded { body: passthrough_request(target, body, request.stream)?, dropped });
+        }
         _ => return Ok(Encoded { body: passthrough_request(target, body, request.stream)?, dropped }),
     };
     let mut fields: Map<String, Value> =

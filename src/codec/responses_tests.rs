@@ -120,13 +120,18 @@ fn a_signed_thought_survives_a_tool_loop_through_the_clients_hands() {
 }
 
 #[test]
-fn a_thought_of_somebody_elses_is_left_out_and_named() {
+fn a_thought_that_cannot_be_opened_is_openais_or_left_out_and_named() {
     let item = |sealed: Value| json!({ "type": "reasoning", "id": "rs_1", "summary": [{ "type": "summary_text", "text": "hm" }], "encrypted_content": sealed });
     let input = |sealed: Value| json!({ "input": [{ "role": "user", "content": "q" }, item(sealed)] });
-    let foreign = with(input(json!("gAAAAABo"))).unwrap();
-    assert_eq!(foreign.messages.len(), 1);
-    let (_, dropped) = encoded(Dialect::OpenAi, &foreign);
-    assert_eq!(dropped, ["input[1].encrypted_content"]);
+    let openais = with(input(json!("gAAAAABo"))).unwrap();
+    let signature = Some("openai:gAAAAABo".into());
+    assert_eq!(openais.messages[1].parts, [Part::Thinking { text: "hm".into(), signature }]);
+    let mut led_on = input(json!("gAAAAABo"));
+    led_on["input"].as_array_mut().unwrap().push(json!({ "role": "assistant", "content": "a" }));
+    assert_eq!(encoded(Dialect::Anthropic, &with(led_on).unwrap()).1, ["messages[1].thinking"]);
+    let broken = with(input(json!("pointsman:%"))).unwrap();
+    assert_eq!(broken.messages.len(), 1);
+    assert_eq!(encoded(Dialect::OpenAi, &broken).1, ["input[1].encrypted_content"]);
     let readable = with(input(Value::Null)).unwrap();
     assert_eq!(readable.messages[1].parts, [Part::Thinking { text: "hm".into(), signature: None }]);
     let mut full = input(Value::Null);
@@ -278,7 +283,7 @@ fn an_obstacle_is_named_by_its_place_in_the_input() {
     let picture = json!({ "type": "input_image", "image_url": "https://x/y.png", "detail": "auto" });
     let request = with(json!({ "instructions": "i", "input": [
         { "role": "user", "content": "q" },
-        { "type": "reasoning", "id": "rs", "summary": [], "encrypted_content": "gAAAAA" },
+        { "type": "reasoning", "id": "rs", "summary": [], "encrypted_content": "pointsman:%" },
         { "type": "function_call", "call_id": "a", "name": "f", "arguments": "{}" },
         { "type": "function_call", "call_id": "b", "name": "f", "arguments": "{}" },
         { "type": "function_call_output", "call_id": "a", "output": "1" },

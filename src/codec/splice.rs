@@ -13,8 +13,8 @@ use crate::config::MaxTokensField;
 use crate::protocol::{ApiError, Dialect};
 
 /// The client's own body for a backend of the same dialect. Only these change: `model`; at OpenAI's the name of the
-/// field that bounds the answer, and the wish for a stream's usage, by which the answer is priced; and fields
-/// about tools where there are none, which are left out. Every other byte stays.
+/// field that bounds the answer, and the wish for a stream's usage, by which the answer is priced; fields about tools
+/// where there are none, which are left out; and in Responses what [`unstored`] says. Every other byte stays.
 ///
 /// # Errors
 ///
@@ -50,12 +50,46 @@ pub fn passthrough_request(target: &Target<'_>, body: &[u8], stream: bool) -> Re
         }
         edits.extend(options.filter_map(|field| with_usage(body, field.value.clone())));
     }
+    if target.dialect == Dialect::Responses {
+        unstored(target, body, &fields, &mut edits, &mut added);
+    }
     if !added.is_empty() {
         let open = after_brace(body);
         let comma = if fields.is_empty() { "" } else { "," };
         edits.push((open..open, format!("{added}{comma}")));
     }
     Ok(apply(body, edits))
+}
+
+/// Edits a body of Responses so that its vendor keeps nothing of it, and gives what a model thought to the client in its
+/// stead. Clients have it kept unless they say that it is not to be; then they know to send the whole conversation, as
+/// they must here, and a thought that is kept nowhere is not found.
+fn unstored(
+    target: &Target<'_>,
+    body: &[u8],
+    fields: &[Field],
+    edits: &mut Vec<(Range<usize>, String)>,
+    added: &mut String,
+) {
+    let mut set = |key: &str, edit: &dyn Fn(&[u8]) -> Option<String>| {
+        let mut found = fields.iter().filter(|field| field.key == key).peekable();
+        if found.peek().is_none() {
+            let comma = if added.is_empty() { "" } else { "," };
+            added.extend(edit(b"null").map(|value| format!("{comma}\"{key}\":{value}")));
+        }
+        edits.extend(found.filter_map(|field| Some((field.value.clone(), edit(&body[field.value.clone()])?))));
+    };
+    set("store", &|written| (written != b"false").then(|| "false".to_owned()));
+    if target.reasoning {
+        set("include", &|written| {
+            let mut wishes: Vec<serde_json::Value> = serde_json::from_slice(written).unwrap_or_default();
+            let sealed = serde_json::Value::from("reasoning.encrypted_content");
+            (!wishes.contains(&sealed)).then(|| {
+                wishes.push(sealed);
+                serde_json::Value::from(wishes).to_string()
+            })
+        });
+    }
 }
 
 /// Which of the fields speak of tools where the request has none, and are left out. Vendors refuse them, each its own

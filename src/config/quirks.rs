@@ -60,8 +60,8 @@ pub struct Quirks {
     pub thinking: bool,
     /// Whether it takes files (PDF) inside a request.
     pub files: bool,
-    /// Whether it has the endpoint `/responses`, too. Models that refuse to think beside tools in Chat Completions are
-    /// asked there for what has tools.
+    /// Whether it has the endpoint `/responses`, too. What clients send in that dialect passes through to it, and models
+    /// that refuse to think beside tools in Chat Completions are asked there for what has tools.
     pub responses: bool,
     /// Whether it continues an assistant's text at the end of the conversation; OpenAI itself answers anew.
     pub prefill: bool,

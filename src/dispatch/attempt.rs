@@ -6,8 +6,10 @@
 //! own; and a stream without content is handed over after [`Deadlines::sign_of_life`], so that the client is not left
 //! without headers.
 //!
-//! **The wire format** is the provider's, but for one case: OpenAI's newest models are asked in Responses where they
-//! would not think in Chat Completions ([`codec::is_for_responses`]). What Responses refuses is asked there once more
+//! **The wire format** is the provider's, but for OpenAI's Responses: what a client sends in that format passes through to
+//! it ([`codec::passes_to_responses`]), and OpenAI's newest models are asked there where they would not think in Chat
+//! Completions ([`codec::is_for_responses`]). What passed through and is refused, for a reason that may lie in what passed,
+//! is translated as if it could not pass. What is translated and Responses refuses is asked there once more
 //! without a wish to be told thoughts, if that is what it refuses; once more without the thoughts that the client sent
 //! back, if there are any, as another organisation may have sealed them; and then in Chat Completions, as it would have
 //! been without Responses. These calls, at most four, count as one, since no work comes of those that are refused. That
@@ -189,6 +191,8 @@ pub(super) struct Attempt<'a> {
     deadlines: Deadlines,
     /// The wire format of the call.
     dialect: Dialect,
+    /// Whether bytes pass through: the client's own body goes out, and the vendor's own answer comes back.
+    passes: bool,
     /// Whether it asks to be told what the model thinks (Responses).
     tell_thoughts: bool,
     /// Whether it brings back what the model thought (Responses).
@@ -205,12 +209,25 @@ impl<'a> Attempt<'a> {
             job,
             deadlines,
             dialect: deployment.provider.dialect,
+            passes: deployment.provider.dialect == job.dialect,
             tell_thoughts: !deployment.lacks(Lack::Thoughts, now),
             return_thoughts: true,
         };
-        let is_for_responses = !deployment.lacks(Lack::Responses, now)
-            && codec::is_for_responses(job.dialect, &attempt.target(), &job.request);
-        if is_for_responses { Self { dialect: Dialect::Responses, ..attempt } } else { attempt }
+        if deployment.lacks(Lack::Responses, now) {
+            attempt
+        } else if codec::passes_to_responses(job.dialect, &attempt.target(), &job.request, &job.body) {
+            Self { dialect: Dialect::Responses, passes: true, ..attempt }
+        } else if attempt.is_for_responses() {
+            Self { dialect: Dialect::Responses, passes: false, ..attempt }
+        } else {
+            attempt
+        }
+    }
+
+    /// Whether the request is asked in Responses once it is translated.
+    fn is_for_responses(&self) -> bool {
+        let target = Target { dialect: self.deployment.provider.dialect, ..self.target() };
+        codec::is_for_responses(self.job.dialect, &target, &self.job.request)
     }
 
     /// Makes the call, and others that ask for less where Responses refuses it.
@@ -222,7 +239,7 @@ impl<'a> Attempt<'a> {
         loop {
             let made = self.make(client, report).await;
             let Err(Failed { error, .. }) = &made else { return made };
-            if self.dialect != Dialect::Responses || !codec::may_be_taken_in_chat(error) {
+            if self.dialect != Dialect::Responses || !self.may_be_taken_otherwise(error) {
                 return made;
             }
             report.write_off();
@@ -230,15 +247,26 @@ impl<'a> Attempt<'a> {
         }
     }
 
+    /// Whether what Responses refuses with this error may be taken where it is said otherwise.
+    fn may_be_taken_otherwise(&self, error: &ApiError) -> bool {
+        if self.passes {
+            codec::may_be_translated(error, &self.job.request)
+        } else {
+            codec::may_be_taken_in_chat(error)
+        }
+    }
+
     /// Has the next call ask for less than the one that Responses refused.
     fn ask_for_less(&mut self, error: &ApiError) {
         let now = Instant::now().into_std();
+        let passed = std::mem::take(&mut self.passes);
         if self.tell_thoughts && codec::hides_thoughts(error) {
             self.deployment.note_lack(Lack::Thoughts, now);
             self.tell_thoughts = false;
         } else if self.return_thoughts && codec::may_refuse_thoughts(error, &self.job.request) {
             self.return_thoughts = false;
         } else {
+            self.ask_in_own_format();
             if codec::lacks_responses(error) {
                 self.deployment.note_lack(Lack::Responses, now);
             }
@@ -248,8 +276,16 @@ impl<'a> Attempt<'a> {
                 error.param = error.param.as_deref(),
                 "Responses refused a request, which goes to Chat Completions, without thinking"
             );
-            self.dialect = self.deployment.provider.dialect;
         }
+        if passed && !self.is_for_responses() {
+            self.ask_in_own_format();
+        }
+    }
+
+    /// Has the next call speak the provider's own format.
+    fn ask_in_own_format(&mut self) {
+        self.dialect = self.deployment.provider.dialect;
+        self.passes = self.dialect == self.job.dialect;
     }
 
     /// Makes the call. Meanwhile the report knows what its vendor charges for even if it fails.
@@ -278,21 +314,15 @@ impl<'a> Attempt<'a> {
             };
             return Ok(Attempted::Stream(Box::new(opened)));
         }
-        let raw = self.passes().then(|| self.deployment.provider.secrets().hide_in_answer(raw));
+        let raw = self.passes.then(|| self.deployment.provider.secrets().hide_in_answer(raw));
         Ok(Attempted::Whole(Box::new(Whole { response, raw, dropped })))
-    }
-
-    /// Whether bytes pass through, since client and deployment speak the same dialect. Of Responses OpenAI has more than
-    /// is known here (stored answers, tools of its own), and clients' namespaces and sealed thoughts are the gateway's.
-    fn passes(&self) -> bool {
-        self.dialect == self.job.dialect && self.dialect != Dialect::Responses
     }
 
     /// What the request is encoded for.
     fn target(&self) -> Target<'a> {
         let settings = &self.model.settings;
         // Of a Claude that was found on a list only its name is known: what its own client asks for goes to it.
-        let unknown = self.model.discovered && self.passes() && self.dialect == Dialect::Anthropic;
+        let unknown = self.model.discovered && self.passes && self.dialect == Dialect::Anthropic;
         Target {
             dialect: self.dialect,
             quirks: &self.deployment.provider.quirks,
@@ -320,12 +350,12 @@ impl<'a> Attempt<'a> {
             self.deployment.window(needed, self.model.settings.context, Instant::now().into_std())
         });
         let target = Target { window, ..self.target() };
-        let Encoded { body, dropped } = if self.passes() {
+        let Encoded { body, dropped } = if self.passes {
             codec::pass_request(&target, &self.job.request, &self.job.body)?
         } else {
             codec::encode_request(&target, &self.job.request)?
         };
-        let headers = if self.passes() { self.job.headers.clone() } else { HeaderMap::new() };
+        let headers = if self.passes { self.job.headers.clone() } else { HeaderMap::new() };
         let endpoint = if self.dialect == Dialect::Responses { Endpoint::Responses } else { Endpoint::Chat };
         Ok((Call { endpoint, body: Some(body), headers }, dropped))
     }
@@ -381,7 +411,7 @@ impl<'a> Attempt<'a> {
         let raw = raw.map_err(|error| self.failed(if stream { error.into() } else { deadlines.describe(error) }))?;
         let read = codec::decode_response(dialect, &raw).or_else(|error| {
             // Where bytes pass through, the client may understand what we do not.
-            let known = if self.passes() && !stream { codec::opaque_response(dialect, &raw) } else { None };
+            let known = if self.passes && !stream { codec::opaque_response(dialect, &raw) } else { None };
             known.ok_or(error)
         });
         let mut response = read.map_err(|error| {
@@ -406,7 +436,7 @@ impl<'a> Attempt<'a> {
 
     /// Reads a stream up to its first piece of content, its end, or until it has shown signs of life for long enough.
     async fn open(&self, mut answer: Answer, report: &mut Report) -> Result<Opened, Failed> {
-        let (passes, deadlines) = (self.passes(), &self.deadlines);
+        let (passes, deadlines) = (self.passes, &self.deadlines);
         let forced = ForcedCall::of(self.dialect, &self.job.request);
         let decoder = StreamDecoder::new(self.dialect).asked_at(self.job.at_ms).forced(forced);
         let mut decoder = if passes { decoder.lenient().asked_for(self.job.request.choices()) } else { decoder };

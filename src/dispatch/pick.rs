@@ -135,9 +135,8 @@ mod tests {
         let mut rng = SmallRng::seed_from_u64(7);
         let mut at_home = |model: &Model, home: &str, tried: &[Arc<str>]| {
             let mut chance = || rng.random::<f64>();
-            let picks = (0..200).filter_map(|_| {
-                pick(model, Some(home), tried, &|_| true, Instant::now(), &mut chance)
-            });
+            let picks =
+                (0..200).filter_map(|_| pick(model, Some(home), tried, &|_| true, Instant::now(), &mut chance));
             picks.filter(|deployment| *deployment.name == *home).count()
         };
         answer_in(&model, "x", Duration::from_millis(100));

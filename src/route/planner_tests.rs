@@ -73,7 +73,12 @@ fn ask_beside(
         now: Instant::now(),
         patience: Duration::ZERO,
         chance: &mut chance,
-        stay: stay.map(|model| Stay { model: model.into(), deployment: None, cached_tokens: 100, at: Instant::now() }),
+        stay: stay.map(|model| Stay {
+            model: model.into(),
+            deployment: None,
+            cached_tokens: 100,
+            at: Instant::now(),
+        }),
         learned: None,
     };
     plan(&catalog, &rules, &config.routing, &mut question)

@@ -30,9 +30,9 @@ pub(super) fn chat(body: &Value, answer_to: impl Fn(&Query) -> Option<Answer>) -
     let Some(answer) = answer_to(&query) else { return Vendor::OpenAi.overflow() };
     let id = format!("resp_{:016x}", Dice::new(1).about(query.prompt.as_str()).bits());
     if query.stream {
-        Frames::stream("text/event-stream", stream(&id, model, body, &answer))
+        Frames::stream("text/event-stream", stream(&id, body, output(&items, body, &answer), &answer))
     } else {
-        Frames::json(200, &object(&id, model, &answer, output(body, &answer)))
+        Frames::json(200, &object(&id, body, &answer, output(&items, body, &answer)))
     }
 }
 
@@ -49,22 +49,57 @@ const UNKNOWN: [&str; 9] = [
     "logprobs",
 ];
 
+/// The items that are calls of tools, and those that are results of these.
+const CALLS: [&str; 2] = ["function_call", "custom_tool_call"];
+const RESULTS: [&str; 2] = ["function_call_output", "custom_tool_call_output"];
+
+/// A tool that is offered, at the top or in a namespace.
+struct Tool<'a> {
+    kind: &'a str,
+    name: &'a str,
+    namespace: Option<&'a str>,
+    parameters: Value,
+}
+
+/// The tools of a request, those among its items included.
+fn offered<'a>(items: &'a [Value], body: &'a Value) -> Vec<Tool<'a>> {
+    let more = items.iter().filter(|item| item["type"] == "additional_tools");
+    let lists = std::iter::once(body).chain(more).filter_map(|it| it["tools"].as_array());
+    let text = |tool: &'a Value, field: &str| tool[field].as_str().unwrap_or_default();
+    let tool = |tool: &'a Value, namespace| {
+        let parameters = match text(tool, "type") {
+            "custom" => json!({ "type": "object", "properties": { "input": { "type": "string" } } }),
+            _ => tool["parameters"].clone(),
+        };
+        Tool { kind: text(tool, "type"), name: text(tool, "name"), namespace, parameters }
+    };
+    let mut tools = Vec::new();
+    for listed in lists.flatten() {
+        match listed["tools"].as_array().filter(|_| listed["type"] == "namespace") {
+            Some(inside) => tools.extend(inside.iter().map(|it| tool(it, listed["name"].as_str()))),
+            None => tools.push(tool(listed, None)),
+        }
+    }
+    tools
+}
+
 fn refusal(model: &str, items: &[Value], body: &Value) -> Option<String> {
     let has = |field: &str| !body[field].is_null();
     if let Some(field) = UNKNOWN.into_iter().find(|field| has(field)) {
         return Some(format!("Unknown parameter: '{field}'."));
     }
-    let mut tools = body["tools"].as_array().into_iter().flatten();
-    if tools.any(|tool| tool["type"] != "function" || !tool["name"].is_string()) {
+    if offered(items, body).iter().any(|tool| !["function", "custom"].contains(&tool.kind) || tool.name.is_empty()) {
         return Some("Missing required parameter: 'tools[0].name'.".into());
     }
     let sealed = items.iter().filter(|item| item["type"] == "reasoning").map(|item| &item["encrypted_content"]);
     if sealed.into_iter().any(|sealed| !sealed.as_str().is_some_and(|sealed| sealed.starts_with(SEAL))) {
         return Some("The encrypted content could not be verified.".into());
     }
-    let of_kind = |kind: &'static str| items.iter().filter(move |item| item["type"] == kind);
-    let calls: HashSet<_> = of_kind("function_call").filter_map(|item| item["call_id"].as_str()).collect();
-    let results: HashSet<_> = of_kind("function_call_output").filter_map(|item| item["call_id"].as_str()).collect();
+    let ids = |kinds: [&str; 2]| -> HashSet<&str> {
+        let of_kind = items.iter().filter(|item| kinds.iter().any(|kind| item["type"] == *kind));
+        of_kind.filter_map(|item| item["call_id"].as_str()).collect()
+    };
+    let (calls, results) = (ids(CALLS), ids(RESULTS));
     if let Some(id) = calls.difference(&results).next() {
         return Some(format!("No tool output found for function call {id}."));
     }
@@ -90,7 +125,8 @@ fn query(model: &str, items: &[Value], body: &Value) -> Query {
     let mut query = Query { model: model.to_owned(), stream: body["stream"] == true, ..Query::default() };
     query.prompt.push_str(body["instructions"].as_str().unwrap_or_default());
     for item in items {
-        let said = if item["type"] == "function_call_output" { &item["output"] } else { &item["content"] };
+        let is_any = |kinds: [&str; 2]| kinds.iter().any(|kind| item["type"] == *kind);
+        let said = if is_any(RESULTS) { &item["output"] } else { &item["content"] };
         let mut text = said.as_str().unwrap_or_default().to_owned();
         for part in said.as_array().into_iter().flatten() {
             text.push_str(part["text"].as_str().unwrap_or_default());
@@ -106,8 +142,8 @@ fn query(model: &str, items: &[Value], body: &Value) -> Query {
                     query.called.clear();
                 }
             }
-            ("function_call_output", _) => query.tool_result = Some(text),
-            ("function_call", _) => query.called.extend(item["name"].as_str().map(str::to_owned)),
+            _ if is_any(RESULTS) => query.tool_result = Some(text),
+            _ if is_any(CALLS) => query.called.extend(item["name"].as_str().map(str::to_owned)),
             _ => {}
         }
     }
@@ -117,10 +153,9 @@ fn query(model: &str, items: &[Value], body: &Value) -> Query {
         Some("json_schema") => Some(format["schema"].clone()),
         _ => None,
     };
-    for tool in body["tools"].as_array().into_iter().flatten() {
-        let name = tool["name"].as_str().unwrap_or_default().to_owned();
-        query.prompt.push_str(&tool.to_string());
-        query.tools.push((name, tool["parameters"].clone()));
+    for tool in offered(items, body) {
+        query.prompt.push_str(&format!("{} {}", tool.name, tool.parameters));
+        query.tools.push((tool.name.to_owned(), tool.parameters));
     }
     match &body["tool_choice"] {
         Value::String(choice) if choice == "required" => query.must_call = Some(None),
@@ -134,7 +169,7 @@ fn query(model: &str, items: &[Value], body: &Value) -> Query {
 }
 
 /// The items of an answer.
-fn output(body: &Value, answer: &Answer) -> Vec<Value> {
+fn output(input: &[Value], body: &Value, answer: &Answer) -> Vec<Value> {
     let mut items = Vec::new();
     if let Some(thinking) = &answer.thinking {
         let mut item = json!({ "id": "rs_0", "type": "reasoning", "summary": [] });
@@ -148,10 +183,22 @@ fn output(body: &Value, answer: &Answer) -> Vec<Value> {
         items.push(item);
     }
     match &answer.call {
-        Some((id, name, arguments)) => items.push(json!({
-            "id": "fc_0", "type": "function_call", "status": "completed", "call_id": id, "name": name,
-            "arguments": arguments.to_string(),
-        })),
+        Some((id, name, arguments)) => {
+            let tools = offered(input, body);
+            let tool = tools.iter().find(|tool| tool.name == name);
+            let mut item = json!({ "status": "completed", "call_id": id, "name": name });
+            let (kind, id, field, said) = match tool.is_some_and(|tool| tool.kind == "custom") {
+                true => (CALLS[1], "ctc_0", "input", arguments["input"].as_str().unwrap_or_default().to_owned()),
+                false => (CALLS[0], "fc_0", "arguments", arguments.to_string()),
+            };
+            for (field, value) in [("type", kind), ("id", id), (field, &said)] {
+                item[field] = json!(value);
+            }
+            if let Some(namespace) = tool.and_then(|tool| tool.namespace) {
+                item["namespace"] = json!(namespace);
+            }
+            items.push(item);
+        }
         None => items.push(json!({
             "id": "msg_0", "type": "message", "status": "completed", "role": "assistant",
             "content": [{ "type": "output_text", "text": answer.text, "annotations": [], "logprobs": [] }],
@@ -160,11 +207,12 @@ fn output(body: &Value, answer: &Answer) -> Vec<Value> {
     items
 }
 
-fn object(id: &str, model: &str, answer: &Answer, output: Vec<Value>) -> Value {
+/// The answer, with the fields of the request that it repeats.
+fn object(id: &str, body: &Value, answer: &Answer, output: Vec<Value>) -> Value {
     let is_cut = answer.end == End::Length;
     let thought = answer.thinking.as_deref().map_or(0, super::answer::tokens);
-    json!({
-        "id": id, "object": "response", "created_at": 1_700_000_000, "model": model, "error": null,
+    let mut whole = json!({
+        "id": id, "object": "response", "created_at": 1_700_000_000, "model": body["model"], "error": null,
         "status": if is_cut { "incomplete" } else { "completed" },
         "incomplete_details": if is_cut { json!({ "reason": "max_output_tokens" }) } else { Value::Null },
         "output": output, "store": false,
@@ -175,20 +223,41 @@ fn object(id: &str, model: &str, answer: &Answer, output: Vec<Value>) -> Value {
             "output_tokens_details": { "reasoning_tokens": thought },
             "total_tokens": answer.prompt_tokens + answer.output_tokens,
         },
-    })
+        "background": false, "previous_response_id": null, "truncation": "disabled",
+    });
+    for (field, usual) in [
+        ("instructions", Value::Null),
+        ("max_output_tokens", Value::Null),
+        ("metadata", json!({})),
+        ("parallel_tool_calls", json!(true)),
+        ("reasoning", json!({ "effort": null, "summary": null })),
+        ("temperature", json!(1.0)),
+        ("text", json!({ "format": { "type": "text" } })),
+        ("tool_choice", json!("auto")),
+        ("tools", json!([])),
+        ("top_p", json!(1.0)),
+    ] {
+        let asked = &body[field];
+        whole[field] = if asked.is_null() { usual } else { asked.clone() };
+    }
+    whole
 }
 
-fn stream(id: &str, model: &str, body: &Value, answer: &Answer) -> Vec<String> {
+fn stream(id: &str, body: &Value, items: Vec<Value>, answer: &Answer) -> Vec<String> {
     let mut events = Events::default();
-    let begun = json!({ "id": id, "object": "response", "model": model, "status": "in_progress", "output": [], "usage": null });
+    let mut begun = object(id, body, answer, Vec::new());
+    for (field, value) in
+        [("status", json!("in_progress")), ("incomplete_details", json!(null)), ("usage", json!(null))]
+    {
+        begun[field] = value;
+    }
     for kind in ["response.created", "response.in_progress"] {
         events.push(kind, json!({ "response": begun }));
     }
-    let items = output(body, answer);
     for (at, item) in items.iter().enumerate() {
         events.item(at, item, answer);
     }
-    let whole = object(id, model, answer, items);
+    let whole = object(id, body, answer, items);
     let kind = if whole["status"] == "completed" { "response.completed" } else { "response.incomplete" };
     events.push(kind, json!({ "response": whole }));
     events.pieces
@@ -209,46 +278,66 @@ impl Events {
     /// Tells an item: that it begins, its text in pieces, and all of it.
     fn item(&mut self, at: usize, item: &Value, answer: &Answer) {
         let mut begun = item.clone();
-        for (field, nothing) in [("content", json!([])), ("summary", json!([])), ("arguments", json!(""))] {
+        begun["status"] = json!("in_progress");
+        let nothing = json!("");
+        for (field, nothing) in
+            [("content", json!([])), ("summary", json!([])), ("arguments", nothing.clone()), ("input", nothing)]
+        {
             if begun.get(field).is_some() {
                 begun[field] = nothing;
             }
         }
+        let place = |field: &str, value: Value| {
+            let mut event = json!({ "output_index": at, "item_id": item["id"] });
+            event[field] = value;
+            event
+        };
         self.push("response.output_item.added", json!({ "output_index": at, "item": begun }));
         match item["type"].as_str() {
             Some("reasoning") => {
                 if let Some(text) = item["summary"][0]["text"].as_str() {
-                    let part = json!({ "type": "summary_text", "text": "" });
-                    let place = || json!({ "output_index": at, "summary_index": 0, "item_id": item["id"] });
-                    let with = |key: &str, value: Value| {
-                        let mut event = place();
-                        event[key] = value;
+                    let with = |field: &str, value: Value| {
+                        let mut event = place(field, value);
+                        event["summary_index"] = json!(0);
                         event
                     };
-                    self.push("response.reasoning_summary_part.added", with("part", part));
+                    let part = |text: &str| with("part", json!({ "type": "summary_text", "text": text }));
+                    self.push("response.reasoning_summary_part.added", part(""));
                     self.push("response.reasoning_summary_text.delta", with("delta", json!(text)));
                     self.push("response.reasoning_summary_text.done", with("text", json!(text)));
+                    self.push("response.reasoning_summary_part.done", part(text));
                 }
             }
-            Some("function_call") => {
-                let arguments = item["arguments"].as_str().unwrap_or_default();
-                let half = (0..=arguments.len() / 2).rev().find(|at| arguments.is_char_boundary(*at)).unwrap_or(0);
-                for delta in [&arguments[..half], &arguments[half..]] {
-                    let piece = json!({ "output_index": at, "item_id": item["id"], "delta": delta });
-                    self.push("response.function_call_arguments.delta", piece);
+            Some(kind) if CALLS.contains(&kind) => {
+                let (field, told) = match kind == CALLS[0] {
+                    true => ("arguments", "response.function_call_arguments"),
+                    false => ("input", "response.custom_tool_call_input"),
+                };
+                let said = item[field].as_str().unwrap_or_default();
+                let half = (0..=said.len() / 2).rev().find(|at| said.is_char_boundary(*at)).unwrap_or(0);
+                for delta in [&said[..half], &said[half..]] {
+                    self.push(&format!("{told}.delta"), place("delta", json!(delta)));
                 }
-                let done = json!({ "output_index": at, "item_id": item["id"], "arguments": arguments });
-                self.push("response.function_call_arguments.done", done);
+                self.push(&format!("{told}.done"), place(field, json!(said)));
             }
             _ => {
+                let with = |field: &str, value: Value| {
+                    let mut event = place(field, value);
+                    event["content_index"] = json!(0);
+                    event
+                };
+                let mut empty = item["content"][0].clone();
+                empty["text"] = json!("");
+                self.push("response.content_part.added", with("part", empty));
                 for delta in answer.pieces() {
-                    let piece =
-                        json!({ "output_index": at, "content_index": 0, "item_id": item["id"], "delta": delta });
+                    let mut piece = with("delta", json!(delta));
+                    piece["logprobs"] = json!([]);
                     self.push("response.output_text.delta", piece);
                 }
-                let done =
-                    json!({ "output_index": at, "content_index": 0, "item_id": item["id"], "text": answer.text });
+                let mut done = with("text", json!(answer.text));
+                done["logprobs"] = json!([]);
                 self.push("response.output_text.done", done);
+                self.push("response.content_part.done", with("part", item["content"][0].clone()));
             }
         }
         self.push("response.output_item.done", json!({ "output_index": at, "item": item }));

@@ -293,8 +293,7 @@ mod tests {
         let settings = "[providers.ollama]\nenabled = false\n\
             [providers.local]\ndialect = 'ollama'\nbase_url = 'http://a'\ndiscover = true\n";
         let catalog = Catalog::new(&settings.parse().unwrap(), &BTreeMap::from(names), None);
-        let deployments: Vec<&str> =
-            catalog.find("a").unwrap().deployments.iter().map(|it| &*it.name).collect();
+        let deployments: Vec<&str> = catalog.find("a").unwrap().deployments.iter().map(|it| &*it.name).collect();
         assert_eq!(deployments, ["local/a"]);
     }
 

@@ -387,14 +387,16 @@ async fn a_large_request_keeps_its_room_until_its_answer_begins() {
     repeats["metadata"] = json!({ "long": "x".repeat(9 << 20) });
     let mut open = Vec::new();
     for (path, mut body, status) in [
-        ("/v1/chat/completions", chat.clone(), 200),
-        ("/v1/chat/completions", chat.clone(), 200),
         ("/v1/responses", responses, 200),
         // Its answer repeats it.
         ("/v1/responses", repeats, 200),
+        ("/v1/chat/completions", chat.clone(), 200),
+        ("/v1/chat/completions", chat.clone(), 200),
         ("/v1/chat/completions", chat, 429),
     ] {
-        (body["model"], body["stream"]) = (json!("gpt-4o"), json!(true));
+        // OpenAI's own answer would pass through, and repeat nothing here.
+        let model = if path == "/v1/responses" { "claude-sonnet-5-5" } else { "gpt-4o" };
+        (body["model"], body["stream"]) = (json!(model), json!(true));
         let response = gateway.post(path, body).await;
         assert_eq!(response.status(), status, "{path}");
         open.push(response);

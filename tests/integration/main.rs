@@ -22,6 +22,7 @@ mod learning;
 mod matrix;
 mod otlp;
 mod packaging;
+mod passing_responses;
 mod patience;
 mod refusals;
 mod reload;

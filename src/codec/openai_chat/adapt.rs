@@ -34,7 +34,7 @@ pub(crate) fn takes(target: &Target<'_>, request: &ChatRequest) -> bool {
         && !(wants_reasoning(target) && turns.iter().any(calls_without_reasoning))
         // Whether a call has its signature, the decoded form does not tell.
         && !(quirks.thought_signatures && parts().any(|part| matches!(part, Part::ToolCall { .. })))
-        && quirks.longest_call_id.is_none_or(|most| !parts().filter_map(call_id).any(|id| is_longer(id, most)))
+        && takes_ids(target, request)
         && (quirks.extra_fields || !has_extras(request))
         && quirks.leave_out.iter().all(|field| is_surely_absent(field, request))
 }
@@ -102,6 +102,12 @@ fn call_id(part: &Part) -> Option<&str> {
     }
 }
 
+/// Whether no call's id is longer than `target` takes.
+pub(crate) fn takes_ids(target: &Target<'_>, request: &ChatRequest) -> bool {
+    let mut ids = request.messages.iter().flat_map(|turn| &turn.parts).filter_map(call_id);
+    target.quirks.longest_call_id.is_none_or(|most| !ids.any(|id| is_longer(id, most)))
+}
+
 fn is_longer(id: &str, most: usize) -> bool {
     id.chars().count() > most
 }
@@ -110,7 +116,7 @@ fn is_longer(id: &str, most: usize) -> bool {
 const SAMPLING: [&str; 5] = ["temperature", "top_p", "top_k", "frequency_penalty", "presence_penalty"];
 
 /// Whether `target` is a model that thinks and takes `reasoning_effort`.
-pub(super) fn thinks(target: &Target<'_>) -> bool {
+pub(crate) fn thinks(target: &Target<'_>) -> bool {
     target.quirks.reasoning_effort && target.reasoning && !target.refuses(Refusal::ThinkingEffort)
 }
 

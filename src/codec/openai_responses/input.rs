@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::json::{Object, missing, unknown_value, wrong_type};
 use super::super::openai_chat::messages;
+use super::backend::thoughts;
 use super::namespaces::joined;
 use super::{custom, sealed};
 use crate::protocol::{ApiError, Message, Part, Role};
@@ -233,10 +234,16 @@ fn foreign(kind: &str, value: Value) -> Part {
     Part::Foreign { kind: kind.into(), value }
 }
 
-/// Reads a `reasoning` item. Encrypted content of another gateway or vendor is of no use here: it stays in `fields`, to
-/// be noted as lost, and its readable text is taken away with it.
+/// Reads a `reasoning` item. Encrypted content of others than this gateway is taken for OpenAI's own, which is in answers
+/// whose bytes passed through. Content of ours that was changed is of no use: it stays in `fields`, to be noted as lost,
+/// and its readable text is taken away with it.
 fn reasoning(fields: &mut Object) -> Option<Part> {
-    let thought = fields.understood("encrypted_content", |sealed| sealed::open(sealed.as_str()?));
+    let summary = fields.peek("summary").and_then(text_of).unwrap_or_default();
+    let thought = fields.understood("encrypted_content", |sealed| match sealed.as_str()? {
+        ours if sealed::is_ours(ours) => sealed::open(ours),
+        "" => None,
+        openais => Some(Part::Thinking { text: summary, signature: Some(thoughts::signature_of(openais)) }),
+    });
     if thought.is_some() || fields.peek("encrypted_content").is_some() {
         fields.take("content");
         fields.take("summary");

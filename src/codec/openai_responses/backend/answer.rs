@@ -104,7 +104,7 @@ pub(super) enum Kind {
     Thought,
     Text,
     Refusal,
-    /// The arguments of a call.
+    /// The arguments of a call, or the text that a custom tool is given.
     Arguments,
 }
 
@@ -131,6 +131,9 @@ pub(super) struct Item {
     pub(super) name: String,
     #[serde(default, deserialize_with = "raw::text")]
     arguments: Option<String>,
+    /// What a custom tool is given.
+    #[serde(default, deserialize_with = "raw::text")]
+    input: Option<String>,
     #[serde(default)]
     content: Option<Value>,
     #[serde(default)]
@@ -145,7 +148,7 @@ impl Item {
         match self.kind.as_str() {
             "message" => Some(Sort::Message),
             "reasoning" => Some(Sort::Thought),
-            "function_call" => Some(Sort::Call),
+            "function_call" | "custom_tool_call" => Some(Sort::Call),
             _ => None,
         }
     }
@@ -177,7 +180,10 @@ impl Item {
     /// The item's texts, in order, each with its index among those of its kind. Items of other kinds have none.
     pub(super) fn texts(&self) -> Vec<(Kind, u64, &str)> {
         match self.sort() {
-            Some(Sort::Call) => vec![(Kind::Arguments, 0, self.arguments.as_deref().unwrap_or_default())],
+            Some(Sort::Call) => {
+                let said = self.arguments.as_deref().or(self.input.as_deref());
+                vec![(Kind::Arguments, 0, said.unwrap_or_default())]
+            }
             Some(Sort::Message) => listed(self.content.as_ref(), |part| match part["type"].as_str()? {
                 "output_text" => Some((Kind::Text, part["text"].as_str()?)),
                 "refusal" => Some((Kind::Refusal, part["refusal"].as_str()?)),

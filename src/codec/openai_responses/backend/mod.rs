@@ -1,7 +1,8 @@
 //! OpenAI Responses, spoken to OpenAI. Its newest models do not think beside tools in Chat Completions, and do so here.
 //!
-//! So a request of such a model goes this way if it has tools, may think, and loses nothing by it ([`obstacle`]); all
-//! others stay in Chat Completions. Nothing is stored, and what the model thought travels through the client, see
+//! So a request of such a model goes this way if it has tools, may think, and loses nothing by it ([`obstacle`]). What a
+//! client of this dialect sends passes through unchanged where it can ([`verbatim`]). All others stay in Chat
+//! Completions. Nothing is stored, and what the model thought travels through the client, see
 //! [`thoughts`].
 
 mod answer;
@@ -10,6 +11,7 @@ pub(crate) mod request;
 pub(crate) mod response;
 pub(crate) mod stream;
 pub(crate) mod thoughts;
+pub(crate) mod verbatim;
 
 use serde_json::Value;
 

@@ -61,6 +61,8 @@ struct Piece {
     refusal: Option<String>,
     #[serde(default, deserialize_with = "raw::text")]
     arguments: Option<String>,
+    #[serde(default, deserialize_with = "raw::text")]
+    input: Option<String>,
 }
 
 /// A text's place: its item, what it is, and its index there.
@@ -127,7 +129,10 @@ impl Decoder {
             "response.reasoning_text.delta" | "response.reasoning_text.done" => {
                 self.piece(Kind::Thought, read(data)?, out);
             }
-            "response.function_call_arguments.delta" | "response.function_call_arguments.done" => {
+            "response.function_call_arguments.delta"
+            | "response.function_call_arguments.done"
+            | "response.custom_tool_call_input.delta"
+            | "response.custom_tool_call_input.done" => {
                 self.piece(Kind::Arguments, read(data)?, out);
             }
             event @ ("response.completed" | "response.incomplete" | "response.failed" | "response.cancelled") => {
@@ -221,7 +226,7 @@ impl Decoder {
         let at = self.hear_of(known, sort, ids, index);
         let part = if sort == Sort::Thought { piece.summary_index } else { None };
         let place = (at, kind, part.or(piece.content_index).unwrap_or_default());
-        match (piece.delta, piece.text.or(piece.refusal).or(piece.arguments)) {
+        match (piece.delta, piece.text.or(piece.refusal).or(piece.arguments).or(piece.input)) {
             (Some(delta), _) => self.say(place, &delta, out),
             (None, Some(whole)) => self.say_rest(place, &whole, out),
             (None, None) => {}

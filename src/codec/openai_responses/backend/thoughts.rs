@@ -8,7 +8,7 @@
 const MARK: &str = "openai:";
 
 /// The signature that carries an `encrypted_content`.
-pub(super) fn signature_of(encrypted: &str) -> String {
+pub(crate) fn signature_of(encrypted: &str) -> String {
     format!("{MARK}{encrypted}")
 }
 

@@ -1,0 +1,56 @@
+//! The client's own body for OpenAI's Responses: what this gateway does not know of the dialect stays in it, and so do
+//! the ids by which OpenAI knows its own items.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::super::super::Target;
+use super::super::super::openai_chat::{adapt, request as openai};
+use super::super::sealed;
+use crate::config::Refusal;
+use crate::protocol::{ChatRequest, Dialect, Effort};
+
+/// The fields that only models which think take.
+#[derive(Deserialize)]
+struct Wishes {
+    reasoning: Option<Value>,
+    include: Option<Value>,
+}
+
+/// Whether `target` takes the body as it is, but for its model and what it would have stored. Else the request is
+/// translated, which fits it to the model.
+pub(crate) fn takes(target: &Target<'_>, request: &ChatRequest, body: &[u8]) -> bool {
+    let effort = request.reasoning.as_ref().and_then(openai::effort_for);
+    target.can_answer(request.max_tokens)
+        && super::obstacle(Dialect::Responses, request).is_none()
+        && request.sampling.top_k.is_none()
+        && !(request.sampling.is_unusual() && target.refuses(Refusal::Sampling))
+        && effort.is_none_or(|effort| takes_effort(target, effort))
+        && adapt::takes_ids(target, request)
+        // What other vendors' models thought, as this gateway wrote it, OpenAI would refuse.
+        && !sealed::may_be_in(body)
+        && serde_json::from_slice(body).is_ok_and(|wishes: Wishes| takes_wishes(target, &wishes))
+}
+
+/// Whether the model has a word for that much thinking.
+fn takes_effort(target: &Target<'_>, effort: Effort) -> bool {
+    adapt::thinks(target)
+        && match effort {
+            Effort::None => !target.refuses(Refusal::NoThinking),
+            Effort::Minimal => !target.refuses(Refusal::MinimalThinking),
+            Effort::Low | Effort::Medium | Effort::High => true,
+            // The newest models have it, which are those that do not think beside tools elsewhere.
+            Effort::XHigh | Effort::Max => adapt::not_beside_tools(target),
+        }
+}
+
+fn takes_wishes(target: &Target<'_>, wishes: &Wishes) -> bool {
+    let is_thoughts = |wish: &Value| wish == "reasoning.encrypted_content";
+    let is_told = |field: &str| wishes.reasoning.as_ref().is_some_and(|wishes| !wishes[field].is_null());
+    if adapt::thinks(target) {
+        // An organisation that OpenAI has not verified is refused for a summary.
+        return target.tell_thoughts || !(is_told("summary") || is_told("generate_summary"));
+    }
+    wishes.reasoning.is_none()
+        && !wishes.include.as_ref().and_then(Value::as_array).is_some_and(|wishes| wishes.iter().any(is_thoughts))
+}

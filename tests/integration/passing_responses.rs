@@ -1,0 +1,218 @@
+//! What a client of OpenAI's Responses sends passes through to OpenAI's own, as with any dialect on both sides.
+
+use pointsman::sandbox::{Fault, SeenRequest, Times, Vendor};
+use serde_json::{Value, json};
+
+use crate::support::{TestGateway, events};
+
+const PATH: &str = "/v1/responses";
+
+/// As Codex asks: in items, with tools of all sorts, nothing stored.
+fn as_codex_asks() -> Value {
+    let patch =
+        json!({ "type": "custom", "name": "apply_patch", "description": "Patches.", "format": { "type": "text" } });
+    let shell = json!({ "type": "function", "name": "shell", "strict": false, "parameters": { "type": "object" } });
+    let files = json!({ "type": "namespace", "name": "files", "description": "Files.", "tools": [
+        { "type": "function", "name": "read", "parameters": { "type": "object" } },
+    ] });
+    json!({
+        "model": "gpt-6-sol",
+        "instructions": "Be brief.",
+        "input": [
+            { "type": "message", "role": "developer", "content": [{ "type": "input_text", "text": "Rules." }] },
+            { "type": "message", "role": "user", "content": [{ "type": "input_text", "text": "What is in a.txt?" }] },
+            { "type": "message", "role": "assistant", "phase": "commentary",
+              "content": [{ "type": "output_text", "text": "I look." }] },
+            { "type": "message", "role": "user", "content": [{ "type": "input_text", "text": "Well?" }] },
+        ],
+        "tools": [patch, shell, files],
+        "tool_choice": "none",
+        "reasoning": { "effort": "low", "summary": "detailed", "context": "new" },
+        "text": { "verbosity": "low" },
+        "store": false,
+        "include": ["reasoning.encrypted_content"],
+        "stream": true,
+        "client_metadata": { "field": "of tomorrow" },
+    })
+}
+
+/// The last request that a chat vendor was sent.
+fn last(gateway: &TestGateway) -> SeenRequest {
+    let mut seen = gateway.sandbox.seen().into_iter().filter(|request| request.vendor != Vendor::Ollama);
+    seen.next_back().unwrap()
+}
+
+#[tokio::test]
+async fn the_body_passes_but_for_its_model() {
+    let gateway = TestGateway::start(
+        "[models.mine]\nprovider = 'openai'\nupstream = 'gpt-6-sol'\ncan = ['tools', 'reasoning']",
+    )
+    .await;
+    let mut body = as_codex_asks();
+    body["model"] = json!("mine");
+    let response = gateway.post(PATH, body.clone()).await;
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.headers().get("x-pointsman-dropped"), None);
+    let told = events(&response.text().await.unwrap());
+    let sent = last(&gateway);
+    body["model"] = json!("gpt-6-sol");
+    assert_eq!((sent.path.as_str(), &sent.body), (PATH, &body));
+    // The vendor's own events come back, in their order, and nothing else.
+    let kinds: Vec<&str> = told.iter().map(|event| event["type"].as_str().unwrap()).collect();
+    assert_eq!(kinds.first(), Some(&"response.created"));
+    assert!(kinds.contains(&"response.content_part.added"), "{kinds:?}");
+    assert_eq!(kinds.last(), Some(&"response.completed"));
+    assert!(told.iter().enumerate().all(|(at, event)| event["sequence_number"] == at), "{told:?}");
+    let whole = &told.last().unwrap()["response"];
+    assert_eq!(whole["model"], "gpt-6-sol");
+    // Whole it is the same.
+    body["stream"] = json!(false);
+    let response = gateway.post(PATH, body).await;
+    let decision = response.headers()["x-pointsman-decision"].to_str().unwrap().to_owned();
+    let answer: Value = response.json().await.unwrap();
+    assert_eq!(&answer, whole);
+    // It is measured as any other.
+    gateway.app.gateway.recorder.flush().await.unwrap();
+    let entry = gateway.app.gateway.store.entry_with_sequel(decision.parse().unwrap()).unwrap().unwrap();
+    let usage = entry.outcome.unwrap().usage.unwrap();
+    assert_eq!(usage.output_tokens, answer["usage"]["output_tokens"].as_u64().unwrap());
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn nothing_is_stored_and_thoughts_come_sealed_whatever_the_client_says() {
+    let gateway = TestGateway::start("").await;
+    let sealed = json!(["reasoning.encrypted_content"]);
+    let more = json!(["message.output_text.logprobs", "reasoning.encrypted_content"]);
+    for (store, include, include_sent, dropped) in [
+        (json!(null), json!(null), &sealed, true),
+        (json!(true), json!([]), &sealed, true),
+        (json!(false), json!(["message.output_text.logprobs"]), &more, false),
+    ] {
+        let body = json!({ "model": "gpt-6-sol", "input": "Hello", "store": store, "include": include });
+        let response = gateway.post(PATH, body).await;
+        assert_eq!(response.status(), 200);
+        let told = response.headers().get("x-pointsman-dropped").map(|dropped| dropped.to_str().unwrap().to_owned());
+        assert_eq!(told.as_deref(), (dropped && store == true).then_some("store"), "{store}");
+        let sent = last(&gateway);
+        assert_eq!((sent.path.as_str(), &sent.body["store"]), (PATH, &json!(false)));
+        assert_eq!(&sent.body["include"], include_sent);
+    }
+    let body = json!({ "model": "gpt-6-sol", "input": "Hello" });
+    assert_eq!(gateway.post(PATH, body).await.status(), 200);
+    let sent = last(&gateway).body;
+    assert_eq!((&sent["store"], &sent["include"]), (&json!(false), &sealed));
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_model_would_refuse_is_translated() {
+    let gateway = TestGateway::start("").await;
+    for (model, more, path) in [
+        ("gpt-6-sol", json!({}), PATH),
+        ("gpt-6-sol", json!({ "temperature": 0.2 }), "/v1/chat/completions"),
+        ("gpt-6-sol", json!({ "reasoning": { "effort": "minimal" } }), "/v1/chat/completions"),
+        ("gpt-6-sol", json!({ "max_output_tokens": 3 }), "/v1/chat/completions"),
+        ("gpt-6-sol", json!({ "seed": 3 }), "/v1/chat/completions"),
+        ("gpt-4o", json!({ "temperature": 0.2 }), PATH),
+        ("gpt-4o", json!({ "reasoning": { "effort": "low" } }), "/v1/chat/completions"),
+        ("gpt-4o", json!({ "include": ["reasoning.encrypted_content"] }), "/v1/chat/completions"),
+    ] {
+        let mut body = json!({ "model": model, "input": "Hello" });
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let response = gateway.post(PATH, body).await;
+        assert_eq!(response.status(), 200, "{model} {more}: {}", response.text().await.unwrap());
+        assert_eq!(last(&gateway).path, path, "{model} {more}");
+    }
+    gateway.stop().await;
+}
+
+/// A conversation that goes on after `answer`.
+fn going_on(model: &str, answer: &Value) -> Value {
+    let mut input = vec![json!({ "role": "user", "content": "Think of a number." })];
+    input.extend(answer["output"].as_array().unwrap().clone());
+    input.push(json!({ "role": "user", "content": "And another." }));
+    json!({ "model": model, "input": input, "reasoning": { "effort": "high", "summary": "auto" } })
+}
+
+#[tokio::test]
+async fn a_conversation_moves_between_vendors_with_its_own_thoughts_alone() {
+    let gateway = TestGateway::start("").await;
+    let begun = json!({ "output": [] });
+    let ask = async |body: Value| -> Value {
+        let response = gateway.post(PATH, body.clone()).await;
+        let status = response.status();
+        let answer: Value = response.json().await.unwrap();
+        assert_eq!(status, 200, "{body} {answer}");
+        answer
+    };
+    let thought = |answer: &Value| answer["output"][0]["encrypted_content"].as_str().unwrap().to_owned();
+    let by_openai = ask(going_on("gpt-6-sol", &begun)).await;
+    // At OpenAI it goes on as it is ...
+    ask(going_on("gpt-6-sol", &by_openai)).await;
+    let sent = last(&gateway);
+    assert_eq!((sent.path.as_str(), &sent.body["input"][1]), (PATH, &by_openai["output"][0]));
+    // ... and at Claude without what OpenAI sealed.
+    ask(going_on("claude-sonnet-5-5", &by_openai)).await;
+    let sent = last(&gateway);
+    assert_eq!(sent.vendor, Vendor::Anthropic);
+    assert!(!sent.body.to_string().contains(&thought(&by_openai)));
+    let by_claude = ask(going_on("claude-sonnet-5-5", &begun)).await;
+    assert!(thought(&by_claude).starts_with("pointsman:"));
+    ask(going_on("gpt-6-sol", &by_claude)).await;
+    assert!(!last(&gateway).body.to_string().contains(&thought(&by_claude)));
+    // What another organisation sealed costs no more than itself.
+    let others = serde_json::from_str(&by_openai.to_string().replace("gAAAAsandbox", "gAAAAothers")).unwrap();
+    ask(going_on("gpt-6-sol", &others)).await;
+    assert!(!last(&gateway).body.to_string().contains("gAAAAothers"));
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn calls_of_custom_tools_and_of_namespaces_pass() {
+    let gateway = TestGateway::start("").await;
+    for (name, kind) in [("apply_patch", "custom_tool_call"), ("read", "function_call")] {
+        for stream in [false, true] {
+            let mut body = as_codex_asks();
+            body["stream"] = json!(stream);
+            let sort = if kind == "custom_tool_call" { "custom" } else { "function" };
+            body["tool_choice"] = json!({ "type": sort, "name": name });
+            let response = gateway.post(PATH, body).await;
+            assert_eq!(response.status(), 200);
+            let decision = response.headers()["x-pointsman-decision"].to_str().unwrap().to_owned();
+            let answer: Value = match stream {
+                true => events(&response.text().await.unwrap()).last().unwrap()["response"].clone(),
+                false => response.json().await.unwrap(),
+            };
+            let call = answer["output"].as_array().unwrap().last().unwrap();
+            assert_eq!((call["type"].as_str().unwrap(), call["name"].as_str().unwrap()), (kind, name));
+            assert_eq!(call["namespace"].as_str(), (name == "read").then_some("files"));
+            gateway.app.gateway.recorder.flush().await.unwrap();
+            let entry = gateway.app.gateway.store.entry_with_sequel(decision.parse().unwrap()).unwrap().unwrap();
+            assert!(entry.outcome.unwrap().signals.is_empty(), "{name}: a call is no empty answer");
+        }
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn where_there_are_no_responses_chat_completions_answer() {
+    let gateway = TestGateway::start("").await;
+    for stream in [false, true] {
+        gateway.reset_breakers();
+        gateway.sandbox.faults().set("gpt-6-sol", Fault::Status { status: 404, retry_after: None }, Times::First(1));
+        for _ in 0..2 {
+            let body = json!({ "model": "gpt-6-sol", "input": "Hello", "stream": stream });
+            let response = gateway.post(PATH, body).await;
+            assert_eq!(response.status(), 200);
+            assert!(response.text().await.unwrap().contains("output_text"));
+            assert_eq!(last(&gateway).path, "/v1/chat/completions");
+        }
+    }
+    // What is wrong with a request its client is told, in the vendor's words.
+    gateway.reset_breakers();
+    gateway.sandbox.faults().set("gpt-6-sol", Fault::Status { status: 400, retry_after: None }, Times::First(1));
+    let response = gateway.post(PATH, json!({ "model": "gpt-6-sol", "input": "Hello" })).await;
+    assert_eq!(response.status(), 400);
+    gateway.stop().await;
+}
