@@ -307,6 +307,11 @@ impl Deployment {
         self.health.inner.lock().load.latency()
     }
 
+    /// The same as far as it has not faded, in seconds; next to nothing where it was never measured.
+    pub fn latency_s(&self, now: Instant) -> f64 {
+        self.health.inner.lock().load.decayed(now)
+    }
+
     /// Its health now.
     pub fn status(&self, now: Instant) -> Status {
         let inner = self.health.inner.lock();
