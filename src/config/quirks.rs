@@ -64,7 +64,8 @@ pub struct Quirks {
     /// Whether it has the endpoint `/responses`, too. Models that refuse to think beside tools in Chat Completions are
     /// asked there for what has tools.
     pub responses: bool,
-    /// Whether it continues an assistant's text at the end of the conversation; OpenAI itself answers anew.
+    /// Whether it continues an assistant's text at the end of the conversation, with or without saying that text once
+    /// more; OpenAI itself answers anew.
     pub prefill: bool,
     /// Most characters of a tool call's id (OpenAI: 40). Absent: ids pass as they are.
     pub longest_call_id: Option<usize>,
