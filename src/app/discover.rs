@@ -2,15 +2,11 @@
 //! configuration.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use crate::gateway::Gateway;
-use crate::upstream::discover;
-
-/// The pause between two rounds over all servers.
-const DISCOVER_EVERY: Duration = Duration::from_secs(30);
+use crate::upstream::{DISCOVER_EVERY, discover};
 
 /// Keeps the lists of models up to date until `stop`.
 pub(super) async fn keep_discovering(gateway: Arc<Gateway>, stop: CancellationToken) {

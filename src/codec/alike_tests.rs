@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::tests::{decode_in, gist, meta};
+use super::tests::{decode_in, gist, meta, target};
 use super::*;
+use crate::config::MaxTokensField;
 use crate::protocol::{ErrorKind, StreamEvent, ToolCallDelta};
 
 fn sse(chunks: &[Value]) -> Vec<u8> {
@@ -634,5 +635,28 @@ fn who_says_that_it_calls_and_does_not_has_ended() {
             assert_eq!(gist(&decode_in(Dialect::OpenAi, &[&sse(&[chunk])])).finish, Some(FinishReason::Stop));
         }
         assert_eq!(finish_of(word), Some(FinishReason::ToolCalls), "said of an answer that was given elsewhere");
+    }
+}
+
+#[test]
+fn the_answers_length_is_bounded_in_the_name_that_look_alikes_know() {
+    let asked = [
+        (
+            Dialect::Anthropic,
+            json!({ "model": "m", "max_tokens": 5, "messages": [{ "role": "user", "content": "x" }] }),
+        ),
+        (Dialect::Responses, json!({ "model": "m", "max_output_tokens": 5, "input": "x" })),
+        (Dialect::Native, json!({ "max_tokens": 5, "messages": [{ "role": "user", "content": "x" }] })),
+    ];
+    let openai = Quirks { max_tokens_field: Some(MaxTokensField::MaxCompletionTokens), ..Quirks::default() };
+    for (dialect, body) in asked {
+        let request = decode_request(dialect, body.to_string().as_bytes()).unwrap();
+        let limits = |quirks: &Quirks| {
+            let sent = encode_request(&target(Dialect::OpenAi, quirks), &request).unwrap().body;
+            let sent: Value = serde_json::from_slice(&sent).unwrap();
+            ["max_tokens", "max_completion_tokens"].map(|name| sent[name].as_u64())
+        };
+        assert_eq!(limits(&Quirks::default()), [Some(5), None], "{dialect:?}");
+        assert_eq!(limits(&openai), [None, Some(5)], "{dialect:?}");
     }
 }

@@ -25,7 +25,7 @@ const TOO_LONG: &str = "prompt is too long";
 const TOO_MUCH_ALLOWED: &str = "exceed context limit";
 
 /// Phrases that vendors and look-alikes use when a prompt does not fit.
-const OVERFLOW: [&str; 14] = [
+const OVERFLOW: [&str; 15] = [
     "context length",
     "context window",
     TOO_LONG,
@@ -41,7 +41,15 @@ const OVERFLOW: [&str; 14] = [
     "exceeded model token limit",
     "`inputs` tokens + `max_new_tokens`",
     "prompt exceeds max length",
+    // llama.cpp, of a text to embed.
+    "is too large to process",
 ];
+
+/// What LiteLLM writes before the message of an error whose code is a mere 400: that a prompt does not fit, that it was
+/// refused by a filter, that the model behind it does not take a field.
+const LITELLMS_OVERFLOW: &str = "litellm.contextwindowexceedederror";
+const LITELLMS_FILTER: &str = "litellm.contentpolicyviolationerror";
+const LITELLMS_UNSUPPORTED: &str = "litellm.unsupportedparamserror";
 
 /// Beginnings of the messages of vendors that refuse an API key with a 400.
 const REFUSED_KEY: [&str; 4] = ["incorrect api key", "invalid api key", "api key not valid", "api key expired"];
@@ -63,6 +71,11 @@ const BAD_ANSWER: [&str; 2] = ["tool_use_failed", "json_validate_failed"];
 /// Codes with which OpenAI says that this one of its models does not take a field, or a value of it. Another may.
 const UNSUPPORTED: [&str; 2] = ["unsupported_parameter", "unsupported_value"];
 
+/// Beginning of llama.cpp's message that the model's own template cannot write this conversation (two questions in a
+/// row, say), and what such templates say, there and at vLLM. Another model's may.
+const UNWRITABLE: &str = "unable to generate parser for this template";
+const ALTERNATE: &str = "roles must alternate";
+
 /// What vLLM calls every error within a stream, its engine's death as well, until late 2025.
 const UNSORTED: &str = "400 badrequesterror";
 
@@ -72,6 +85,10 @@ const UNKNOWN_MODEL: [&str; 3] =
 
 /// Ends of the messages with which Ollama says, with a 400, that the model cannot do what it was declared to do.
 const UNABLE: [&str; 2] = ["does not support tools", "does not support thinking"];
+
+/// Beginnings of the messages with which llama.cpp says the same, with a 500.
+const NO_INPUT: [&str; 3] =
+    ["image input is not supported", "audio input is not supported", "video input is not supported"];
 
 /// Reads a vendor's error. The message comes whole; it is cut once our secrets are hidden in it.
 pub(super) fn decode(dialect: Dialect, status: u16, body: &[u8], retry_after: Option<Duration>) -> ApiError {
@@ -95,8 +112,19 @@ pub(super) fn decode(dialect: Dialect, status: u16, body: &[u8], retry_after: Op
         error.message.truncate(end);
     }
     let vendor = vendors_fields(kind, &value).map(|fields| Box::new(VendorError { dialect, status, fields }));
-    let by_model = is_bad_answer(&error) || UNSUPPORTED.iter().any(|word| error.code.contains(word));
+    let by_model = is_bad_answer(&error) || is_by_model(kind, &error);
     ApiError { kind, message: error.message, param: error.param, retry_after, vendor, by_model }
+}
+
+/// Whether a request that is refused may be taken by another model.
+fn is_by_model(kind: ErrorKind, error: &Parsed) -> bool {
+    let message = || shorten(&error.message).to_lowercase();
+    let says_so = |message: String| {
+        let begins = [LITELLMS_UNSUPPORTED, UNWRITABLE].iter().any(|words| message.starts_with(words));
+        begins || message.contains(ALTERNATE)
+    };
+    UNSUPPORTED.iter().any(|word| error.code.contains(word))
+        || kind == ErrorKind::InvalidRequest && says_so(message())
 }
 
 fn is_bad_answer(error: &Parsed) -> bool {
@@ -224,6 +252,7 @@ fn kind(dialect: Dialect, status: u16, error: &Parsed) -> ErrorKind {
     let overflow = says("context_length_exceeded")
         || says("context_overflow")
         || says("exceed_context_size")
+        || message.starts_with(LITELLMS_OVERFLOW)
         || (matches!(status, 200 | 400 | 413 | 422 | 500) && OVERFLOW.iter().any(|phrase| message.contains(phrase)));
     if overflow {
         return ErrorKind::ContextOverflow;
@@ -238,7 +267,7 @@ fn kind(dialect: Dialect, status: u16, error: &Parsed) -> ErrorKind {
     }
     let moderated = error.flagged
         || (status == 403 && MODERATED.iter().any(|phrase| message.contains(phrase)))
-        || begins(&["content exists risk"]);
+        || begins(&["content exists risk", LITELLMS_FILTER]);
     // `invalid_prompt` and `bio_policy`, `content_policy_violation`...: OpenAI's, of which it counts who brings them about.
     let refused = says("content_filter") || says("_policy") || says("invalid_prompt");
     if refused || says("data_inspection_failed") || moderated {
@@ -254,8 +283,8 @@ fn kind(dialect: Dialect, status: u16, error: &Parsed) -> ErrorKind {
     if says("rate_limit") {
         return ErrorKind::RateLimited;
     }
-    // xAI and Gemini refuse our key with a 400.
-    if matches!(status, 200..=299 | 400) && (says("api_key") || begins(&REFUSED_KEY)) {
+    // xAI and Gemini refuse our key with a 400, and LiteLLM where it has no database to look for it in.
+    if matches!(status, 200..=299 | 400) && (says("api_key") || says("no_db_connection") || begins(&REFUSED_KEY)) {
         return ErrorKind::Authentication;
     }
     if begins(&UNWELCOME) {
@@ -277,8 +306,8 @@ fn kind(dialect: Dialect, status: u16, error: &Parsed) -> ErrorKind {
         413 => ErrorKind::TooLarge,
         429 => ErrorKind::RateLimited,
         503 | 529 => ErrorKind::Overloaded,
-        // Servers that have but the other one of OpenAI's dialects say so.
-        501 if dialect == Dialect::Responses => ErrorKind::NotFound,
+        // Servers that have but the other one of OpenAI's dialects say so, and llama.cpp what it was not started with.
+        501 if dialect == Dialect::Responses || says("not_supported_error") => ErrorKind::NotFound,
         500 if dialect == Dialect::Responses
             && (says("convert_request_failed") || message.contains("not implemented")) =>
         {
@@ -292,6 +321,7 @@ fn kind(dialect: Dialect, status: u16, error: &Parsed) -> ErrorKind {
             ErrorKind::NotFound
         }
         400 if UNABLE.iter().any(|phrase| message.ends_with(phrase)) => ErrorKind::NotFound,
+        400 | 500 | 501 if NO_INPUT.iter().any(|phrase| message.starts_with(phrase)) => ErrorKind::NotFound,
         400..=499 => ErrorKind::InvalidRequest,
         _ => ErrorKind::Upstream,
     }

@@ -113,6 +113,39 @@ fn what_is_held_against_us_is_no_fault_of_the_request() {
 }
 
 #[test]
+fn litellms_and_llama_cpps_refusals_are_told_apart() {
+    let told = |status: u16, message: &str, kind: &str| {
+        let body =
+            json!({ "error": { "message": message, "type": kind, "param": null, "code": status.to_string() } });
+        let error = decode_error(Dialect::OpenAi, status, body.to_string().as_bytes(), None);
+        (error.kind, error.by_model)
+    };
+    let unsupported = "litellm.UnsupportedParamsError: anthropic does not support parameters: ['seed'], for model=x";
+    let too_long = "litellm.ContextWindowExceededError: litellm.BadRequestError: AzureException - no";
+    let filtered = "litellm.ContentPolicyViolationError: litellm.BadRequestError: AzureException - no";
+    let template = "Unable to generate parser for this template. Automatic parser generation failed: line 18";
+    let no_pictures =
+        "image input is not supported - hint: if this is unexpected, you may need to provide the mmproj";
+    let embeds_nothing = "This server does not support embeddings. Start it with `--embeddings`";
+    for (status, message, name, kind, by_model) in [
+        (400, "No connected db.", "no_db_connection", ErrorKind::Authentication, false),
+        (503, "DB not connected", "no_db_connection", ErrorKind::Overloaded, false),
+        (400, unsupported, "None", ErrorKind::InvalidRequest, true),
+        (400, "x: litellm.UnsupportedParamsError", "None", ErrorKind::InvalidRequest, false),
+        (400, too_long, "None", ErrorKind::ContextOverflow, false),
+        (400, filtered, "None", ErrorKind::ContentFilter, false),
+        (400, template, "invalid_request_error", ErrorKind::InvalidRequest, true),
+        (400, "Conversation roles must alternate user/assistant", "", ErrorKind::InvalidRequest, true),
+        (500, no_pictures, "server_error", ErrorKind::NotFound, false),
+        (500, "x: image input is not supported", "server_error", ErrorKind::Upstream, false),
+        (501, embeds_nothing, "not_supported_error", ErrorKind::NotFound, false),
+        (500, "input (901 tokens) is too large to process.", "server_error", ErrorKind::ContextOverflow, false),
+    ] {
+        assert_eq!(told(status, message, name), (kind, by_model), "{status} {message}");
+    }
+}
+
+#[test]
 fn an_error_with_status_200_is_an_error() {
     for (dialect, body) in [
         (Dialect::OpenAi, r#"{"error":{"message":"Overloaded","type":"overloaded_error"}}"#),

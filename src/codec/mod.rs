@@ -10,6 +10,7 @@
 //! names it if its loss changes the meaning (see [`obstacles`]), and is listed in [`Encoded::dropped`] if not.
 
 mod anthropic_messages;
+mod begun;
 mod characters;
 mod documents;
 mod embeddings;
@@ -47,6 +48,7 @@ use crate::protocol::{
     Usage,
 };
 
+pub use begun::Begun;
 pub use characters::whole_escapes;
 pub use embeddings::{embedded_tokens, embeddings_in_base64, vector_in_base64};
 pub use forced::ForcedCall;

@@ -7,7 +7,7 @@ use bytes::BytesMut;
 
 use super::lines::{Events, JsonLines, TooLong};
 use super::{
-    AnswerMeta, ForcedCall, NativeMeta, anthropic_messages, characters, native, ollama_chat, openai_chat,
+    AnswerMeta, Begun, ForcedCall, NativeMeta, anthropic_messages, characters, native, ollama_chat, openai_chat,
     openai_responses,
 };
 use crate::protocol::{ApiError, Dialect, ErrorKind, StreamEvent, ToolCallDelta};
@@ -291,10 +291,23 @@ impl DecoderState {
     }
 }
 
+impl DialectEncoder {
+    fn encode(&mut self, event: &StreamEvent, out: &mut BytesMut) {
+        match self {
+            Self::OpenAi(encoder) => encoder.encode(event, out),
+            Self::Responses(encoder) => encoder.encode(event, out),
+            Self::Anthropic(encoder) => encoder.encode(event, out),
+            Self::Native(encoder) => encoder.encode(event, out),
+        }
+    }
+}
+
 /// Encodes a stream for a client.
 #[derive(Debug)]
 pub struct StreamEncoder {
     dialect: DialectEncoder,
+    /// What the answer may repeat, until it has, or has not.
+    begun: Option<Begun>,
 }
 
 #[derive(Debug)]
@@ -314,16 +327,34 @@ impl StreamEncoder {
             Dialect::Anthropic => DialectEncoder::Anthropic(anthropic_messages::stream::Encoder::new(meta)),
             Dialect::Native | Dialect::Ollama => DialectEncoder::Native(native::stream::Encoder::new(meta)),
         };
-        Self { dialect }
+        Self { dialect, begun: None }
+    }
+
+    /// For the continuation of an answer, which may begin with what it continues.
+    pub fn after(mut self, begun: Option<Begun>) -> Self {
+        self.begun = begun;
+        self
     }
 
     /// Appends the bytes that a client gets for `event`.
     pub fn encode(&mut self, event: &StreamEvent, out: &mut BytesMut) {
-        match &mut self.dialect {
-            DialectEncoder::OpenAi(encoder) => encoder.encode(event, out),
-            DialectEncoder::Responses(encoder) => encoder.encode(event, out),
-            DialectEncoder::Anthropic(encoder) => encoder.encode(event, out),
-            DialectEncoder::Native(encoder) => encoder.encode(event, out),
+        let Some(begun) = &mut self.begun else { return self.dialect.encode(event, out) };
+        let (text, is_text) = match event {
+            StreamEvent::Text(text) => (Some(begun.next(text)).filter(|text| !text.is_empty()), true),
+            StreamEvent::ToolCall(_)
+            | StreamEvent::Refusal(_)
+            | StreamEvent::Finish { .. }
+            | StreamEvent::Error(_) => (begun.end(), false),
+            _ => (None, false),
+        };
+        if begun.is_over() {
+            self.begun = None;
+        }
+        if let Some(text) = text {
+            self.dialect.encode(&StreamEvent::Text(text), out);
+        }
+        if !is_text {
+            self.dialect.encode(event, out);
         }
     }
 

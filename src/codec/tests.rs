@@ -188,7 +188,7 @@ fn a_tool_loop_goes_from_anthropic_to_openai_and_ollama() {
     assert_eq!(openai["messages"][3], json!({ "role": "tool", "tool_call_id": "t1", "content": "Error: a cat" }));
     assert_eq!(openai["messages"][4], json!({ "role": "user", "content": "Well?" }));
     assert_eq!(openai["tool_choice"]["function"]["name"], "look");
-    assert_eq!((&openai["max_completion_tokens"], &openai["stop"]), (&json!(50), &json!(["END"])));
+    assert_eq!((&openai["max_tokens"], &openai["stop"]), (&json!(50), &json!(["END"])));
     assert!(dropped.iter().any(|field| field.contains("cache_control")), "{dropped:?}");
     assert!(dropped.iter().any(|field| field.contains("thinking")), "{dropped:?}");
 

@@ -9,9 +9,10 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "snake_case")]
 pub enum MaxTokensField {
     /// OpenAI's newer name.
-    #[default]
     MaxCompletionTokens,
-    /// The older one, which most look-alikes know.
+    /// The older one, which most look-alikes know. The default, since a server that wants the newer one refuses this by
+    /// name, while one that does not know the newer passes over it without a word: its answers are as long as it likes.
+    #[default]
     MaxTokens,
 }
 
@@ -38,7 +39,7 @@ impl MaxTokensField {
 #[serde(deny_unknown_fields, default)]
 pub struct Quirks {
     /// The field that bounds an answer's length, if the provider knows one name only. Absent: a request that passes
-    /// through keeps the client's name for it, and a translated one gets OpenAI's newer name.
+    /// through keeps the client's name for it, and a translated one gets the older name.
     pub max_tokens_field: Option<MaxTokensField>,
     /// Whether it gives its reasoning in `reasoning_content` and wants it back in tool loops (DeepSeek).
     pub reasoning_content: bool,
@@ -63,7 +64,8 @@ pub struct Quirks {
     /// Whether it has the endpoint `/responses`, too. What clients send in that dialect passes through to it, and models
     /// that refuse to think beside tools in Chat Completions are asked there for what has tools.
     pub responses: bool,
-    /// Whether it continues an assistant's text at the end of the conversation; OpenAI itself answers anew.
+    /// Whether it continues an assistant's text at the end of the conversation, with or without saying that text once
+    /// more; OpenAI itself answers anew.
     pub prefill: bool,
     /// Most characters of a tool call's id (OpenAI: 40). Absent: ids pass as they are.
     pub longest_call_id: Option<usize>,

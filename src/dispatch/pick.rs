@@ -14,6 +14,12 @@ use crate::upstream::{Deployment, Model};
 /// The second is taken when its expected wait is less than this share of the first's.
 const SWITCH_BELOW: f64 = 0.5;
 
+/// How many times slower than the other one's a deployment's answers may make it look. They may have been longer, or
+/// have waited for each other: one that held the last crowd of them would rest while the other gets all of the next.
+/// Played through, one that is slow by itself gets hardly more calls than without the bound; with a bound of four, two
+/// callers at once send it twice as many.
+const MOST_TIMES_SLOWER: f64 = 5.0;
+
 /// A healthy deployment of `model` that `carries` the request, preferably none of those in `tried`, and else the one named
 /// `home`.
 pub fn pick(
@@ -44,12 +50,14 @@ pub fn pick(
 /// How long each of two deployments would take for one more call, in seconds, with the calls that they have in flight
 /// held against their weights: otherwise the heavier one, which rightly has more of them, would pass for the slower.
 /// Neither passes for faster than the faster one was: a latency that fades while nobody asks would make the lighter
-/// one, which rightly rests longer, the faster.
+/// one, which rightly rests longer, the faster. Nor does either pass for [`MOST_TIMES_SLOWER`] than the other and more,
+/// but for calls that are without an answer.
 fn expected_waits_s(pair: [&Arc<Deployment>; 2], now: Instant) -> [f64; 2] {
     let in_flight: usize = pair.iter().map(|deployment| deployment.in_flight()).sum();
     let weight: f64 = pair.iter().map(|deployment| deployment.weight).sum();
     let measured_s = pair.map(|deployment| deployment.latency().map_or(0.0, |latency| latency.as_secs_f64()));
-    let least_s = measured_s[0].min(measured_s[1]);
+    let now_s = pair.map(|deployment| deployment.latency_s(now));
+    let least_s = measured_s[0].min(measured_s[1]).max(now_s[0].max(now_s[1]) / MOST_TIMES_SLOWER);
     pair.map(|deployment| {
         let share = if weight > 0.0 { deployment.weight / weight } else { 0.5 };
         deployment.expected_wait_s(in_flight as f64 * share, least_s, now)
@@ -186,6 +194,66 @@ mod tests {
         answer_in(&model, "x", Duration::from_millis(900));
         answer_in(&model, "y", Duration::from_millis(100));
         assert!(share_of_x(&model) < 0.01);
+    }
+
+    /// The share of calls that `x` gets of so many clients, each of which asks again at once; `x` takes ten times as long
+    /// as `y`.
+    fn share_of_slow(clients: usize) -> f64 {
+        let model = weighing(1.0, 1.0);
+        let mut rng = SmallRng::seed_from_u64(11);
+        let mut now = Instant::now();
+        let mut open: Vec<(Instant, Duration, crate::upstream::Permit)> = Vec::new();
+        let mut of_x = 0;
+        for _ in 0..4000 {
+            if open.len() == clients {
+                let next = (0..clients).min_by_key(|at| open[*at].0).unwrap();
+                let (ends, latency, mut permit) = open.swap_remove(next);
+                now = ends;
+                permit.settle(&CallVerdict::Good(latency), now, 0);
+            }
+            let picked = pick(&model, None, &[], &|_| true, now, &mut || rng.random::<f64>()).unwrap();
+            let is_slow = picked.upstream == "x";
+            of_x += usize::from(is_slow);
+            let latency = Duration::from_millis(if is_slow { 5000 } else { 500 }).mul_f64(0.5 + rng.random::<f64>());
+            open.push((now + latency, latency, picked.admit(now).unwrap()));
+        }
+        of_x as f64 / 4000.0
+    }
+
+    #[test]
+    fn a_slow_deployment_is_left_by_many_clients_too() {
+        for (clients, most) in [(1, 0.06), (2, 0.05), (4, 0.05), (16, 0.05)] {
+            let share = share_of_slow(clients);
+            assert!(share < most, "{clients} clients: {share:.3}");
+        }
+    }
+
+    #[test]
+    fn who_held_the_last_crowd_is_not_spared_by_the_next() {
+        let (mut at_one, mut lesser) = (0, 0);
+        for seed in 0..1000 {
+            let model = weighing(1.0, 1.0);
+            let begin = Instant::now();
+            // Six long answers at one, then short ones at the other, then six at once.
+            let crowd = |upstream: &str, latency: Duration, calls: usize, now: Instant| {
+                let found = model.deployments.iter().find(|deployment| deployment.upstream == upstream).unwrap();
+                for _ in 0..calls {
+                    found.admit(now).unwrap().settle(&CallVerdict::Good(latency), now, 0);
+                }
+            };
+            crowd("x", Duration::from_secs(4), 6, begin);
+            crowd("y", Duration::from_millis(150), 20, begin + Duration::from_secs(3));
+            let now = begin + Duration::from_secs(3);
+            let mut rng = SmallRng::seed_from_u64(seed);
+            let mut chance = || rng.random::<f64>();
+            let mut next = || pick(&model, None, &[], &|_| true, now, &mut chance).unwrap().admit(now).unwrap();
+            let calls: Vec<_> = (0..6).map(|_| next()).collect();
+            let of_x = calls.iter().filter(|permit| permit.deployment().upstream == "x").count();
+            at_one += usize::from(of_x % 6 == 0);
+            lesser += of_x.min(6 - of_x);
+        }
+        assert!(at_one < 100, "of 1000 crowds {at_one} are at one");
+        assert!(lesser > 1200, "on average {} of six are at the lesser one", lesser as f64 / 1000.0);
     }
 
     /// Calls one after another, `every` apart, each answered within 200 ms; the share that `x` gets.

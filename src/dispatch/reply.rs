@@ -9,7 +9,7 @@ use super::job::{Job, Reply, ReplyBody};
 use super::outcome::Report;
 use super::tee::Tee;
 use super::usage;
-use crate::codec::{self, AnswerMeta};
+use crate::codec::{self, AnswerMeta, Begun};
 use crate::config;
 use crate::protocol::{OutcomeStatus, Part};
 use crate::upstream::{Model, Permit};
@@ -39,7 +39,11 @@ impl Answering<'_> {
             echo: codec::echo(job.dialect, &job.body),
         };
         let (dropped, body) = match attempted {
-            Attempted::Whole(whole) => whole_answer(model, &deployment, *whole, job, meta, report),
+            Attempted::Whole(whole) => {
+                let provider = &permit.deployment().provider;
+                let begun = Begun::of(job.dialect, provider.dialect, &provider.quirks, &job.request);
+                whole_answer(model, &deployment, (*whole, begun), job, meta, report)
+            }
             Attempted::Stream(mut opened) => {
                 let dropped = std::mem::take(&mut opened.dropped);
                 let deadlines = Deadlines::of_stream(settings, opened.due);
@@ -55,7 +59,7 @@ impl Answering<'_> {
 fn whole_answer(
     model: &Model,
     deployment: &str,
-    whole: Whole,
+    (whole, begun): (Whole, Option<Begun>),
     job: &Job,
     mut meta: AnswerMeta,
     mut report: Report,
@@ -76,6 +80,9 @@ fn whole_answer(
             meta.native = Some(report.native_meta(routing));
             // The client is told what is charged, estimates of what the vendor did not count included.
             response.usage = Some(usage);
+            if let Some(begun) = begun {
+                begun.leave_out(&mut response);
+            }
             codec::encode_response(job.dialect, &response, &meta)
         }
     };

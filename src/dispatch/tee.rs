@@ -25,7 +25,7 @@ use super::attempt::{Deadlines, LAST_BYTES_TIMEOUT, Opened};
 use super::job::Job;
 use super::outcome::{Report, Setback};
 use super::usage::estimated;
-use crate::codec::{self, AnswerMeta, StreamDecoder, StreamEncoder, WholeEvents};
+use crate::codec::{self, AnswerMeta, Begun, StreamDecoder, StreamEncoder, WholeEvents};
 use crate::protocol::{ApiError, Dialect, ErrorKind, MAX_PLAUSIBLE_TOKENS, OutcomeStatus, StreamEvent};
 use crate::upstream::{Answer, CallError, CallVerdict, Model, Permit};
 
@@ -92,7 +92,9 @@ impl Tee {
             Output::Passthrough(WholeEvents::new(asked_by_us))
         } else {
             let usage = job.request.stream_usage;
-            Output::Encoded(Box::new(StreamEncoder::new(job.dialect, meta, usage)))
+            let provider = &permit.deployment().provider;
+            let begun = Begun::of(job.dialect, provider.dialect, &provider.quirks, &job.request);
+            Output::Encoded(Box::new(StreamEncoder::new(job.dialect, meta, usage).after(begun)))
         };
         let routing = job.routing(&report.outcome_mut().decision, &model.name, &permit.deployment().name);
         Self {

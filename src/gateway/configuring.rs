@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::operator_acts::save_if_ended;
 use super::{Gateway, LiveConfig, now_s};
 use crate::config::{Config, Overrides, Setting};
-use crate::upstream::{Discovered, Listing, Provider};
+use crate::upstream::{DISCOVER_EVERY, Discovered, Listing, Provider};
 
 /// Most models of a server's first list that its log line names.
 const NAMES_TOLD: usize = 20;
@@ -91,6 +92,11 @@ impl Gateway {
         if let Discovered::Unlisted(reason) = &found {
             tracing::debug!(provider, reason, "A server does not list its models");
         }
+        let is_at_work = || self.live.load().catalog.is_at_work(provider, DISCOVER_EVERY, Instant::now());
+        let found = match found {
+            Discovered::Late(_) if is_at_work() => Discovered::Busy,
+            found => found,
+        };
         let mut discovered = self.discovered.lock();
         let known = discovered.entry(provider.to_owned()).or_default();
         let before = known.clone();

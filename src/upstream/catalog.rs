@@ -161,6 +161,12 @@ impl Catalog {
         self.providers.get(name)
     }
 
+    /// Whether a provider has a call of ours in hand, or ended one well within the last `time`.
+    pub fn is_at_work(&self, provider: &str, time: Duration, now: Instant) -> bool {
+        let mut deployments = self.models().flat_map(|model| &model.deployments);
+        deployments.any(|it| it.provider.name == provider && it.is_at_work(time, now))
+    }
+
     /// All providers.
     pub fn providers(&self) -> impl Iterator<Item = &Arc<Provider>> {
         self.providers.values()

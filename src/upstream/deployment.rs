@@ -49,6 +49,8 @@ struct Inner {
     calls: u64,
     failures: u64,
     last_error: Option<LastError>,
+    /// When the latest call ended that had gone well.
+    answered: Option<Instant>,
 }
 
 /// What a deployment may lack of OpenAI's Responses.
@@ -186,6 +188,7 @@ impl Health {
             calls: 0,
             failures: 0,
             last_error: None,
+            answered: None,
         };
         Self { in_flight: AtomicUsize::new(0), inner: Mutex::new(inner) }
     }
@@ -247,7 +250,7 @@ impl Deployment {
         inner.load.begins(now);
         drop(inner);
         self.health.in_flight.fetch_add(1, Ordering::Relaxed);
-        Some(Permit { deployment: Arc::clone(self), begun: now, settled: false })
+        Some(Permit { deployment: Arc::clone(self), begun: now, settled: false, went_well: false })
     }
 
     /// The context window to ask for, in tokens, of a server that must be told ([`Window::ask`]).
@@ -284,6 +287,12 @@ impl Deployment {
         self.health.in_flight.load(Ordering::Relaxed)
     }
 
+    /// Whether it has a call in hand, or ended one well within the last `time`.
+    pub fn is_at_work(&self, time: Duration, now: Instant) -> bool {
+        let answered = self.health.inner.lock().answered;
+        self.in_flight() > 0 || answered.is_some_and(|at| now.saturating_duration_since(at) < time)
+    }
+
     /// Expected wait for one more call, in seconds, where `fair` calls in flight would be its share, and no latency
     /// below `least_s` is believed.
     pub fn expected_wait_s(&self, fair: f64, least_s: f64, now: Instant) -> f64 {
@@ -296,6 +305,11 @@ impl Deployment {
     /// Expected time to the first piece; `None` = never measured.
     pub fn latency(&self) -> Option<Duration> {
         self.health.inner.lock().load.latency()
+    }
+
+    /// The same as far as it has not faded, in seconds; next to nothing where it was never measured.
+    pub fn latency_s(&self, now: Instant) -> f64 {
+        self.health.inner.lock().load.decayed(now)
     }
 
     /// Its health now.
@@ -336,6 +350,8 @@ pub struct Permit {
     deployment: Arc<Deployment>,
     begun: Instant,
     settled: bool,
+    /// Whether it has gone well so far.
+    went_well: bool,
 }
 
 /// How long other deployments are preferred to one that refused a call, and what is added to its expected wait
@@ -378,6 +394,7 @@ impl Permit {
             return;
         }
         self.settled = true;
+        self.went_well = matches!(verdict, CallVerdict::Good(_));
         let mut inner = self.deployment.health.inner.lock();
         inner.load.lives();
         match verdict {
@@ -412,6 +429,7 @@ impl Permit {
         if !self.settled {
             return self.settle(&verdict, now, at_ms);
         }
+        self.went_well = false;
         let mut inner = self.deployment.health.inner.lock();
         match verdict {
             CallVerdict::Unrelated => {}
@@ -447,9 +465,14 @@ impl Inner {
 impl Drop for Permit {
     fn drop(&mut self) {
         self.deployment.health.in_flight.fetch_sub(1, Ordering::Relaxed);
-        if !self.settled {
-            let now = Instant::now();
-            let mut inner = self.deployment.health.inner.lock();
+        if self.settled && !self.went_well {
+            return;
+        }
+        let now = Instant::now();
+        let mut inner = self.deployment.health.inner.lock();
+        if self.went_well {
+            inner.answered = Some(now);
+        } else {
             inner.load.given_up(self.begun, now);
             inner.breaker.abandon(self.begun, now);
         }

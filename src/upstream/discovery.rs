@@ -1,7 +1,8 @@
 //! Asks a server which models it has: Ollama's `/api/tags` and `/api/show`, OpenAI's `/models`.
 //!
 //! A server under load may miss one request for its list and still serve: it counts as gone after two misses in a
-//! row, or if it never listed anything. Its models and their health stay known, so that a request for one fails because
+//! row, or if it never listed anything. Some servers do one thing at a time (llama-cpp-python): while one works for us,
+//! it is no miss that its list does not come in time. Its models and their health stay known, so that a request for one fails because
 //! the server is away, not because the model does not exist. A model's known abilities stay, too, while its server
 //! does not name them.
 
@@ -14,6 +15,9 @@ use tokio::time::Instant;
 use super::{Call, CallError, Client, Endpoint, Provider};
 use crate::config::{self, Capability};
 use crate::protocol::Dialect;
+
+/// The pause between two rounds over all servers.
+pub const DISCOVER_EVERY: Duration = Duration::from_secs(30);
 
 /// How long a server may take for its list. Short: a local server answers at once or is not there.
 const LIST_TIMEOUT: Duration = Duration::from_secs(3);
@@ -34,6 +38,10 @@ pub enum Discovered {
     Models(Vec<ListedModel>),
     /// An answer other than a list, and what it was: the server is there, and its configured models can be called.
     Unlisted(String),
+    /// No answer in time.
+    Late(String),
+    /// No answer in time, while it worked for us.
+    Busy,
     /// No answer; the reason.
     Failed(String),
 }
@@ -53,7 +61,9 @@ impl Listing {
         match found {
             Discovered::Models(models) => *self = Self { models: Some(models), missed: None },
             Discovered::Unlisted(_) => self.missed = None,
-            Discovered::Failed(reason) => {
+            // Of one that is gone, calls from before may still hang.
+            Discovered::Busy => self.missed = self.missed.take().filter(|(times, _)| *times == MISSES_UNTIL_GONE),
+            Discovered::Late(reason) | Discovered::Failed(reason) => {
                 let before = self.missed.as_ref().map_or(0, |(times, _)| *times);
                 self.missed = Some(((before + 1).min(MISSES_UNTIL_GONE), reason));
             }
@@ -188,6 +198,7 @@ async fn get(
 ) -> Result<bytes::Bytes, Discovered> {
     let failed = |error: CallError| match error {
         CallError::NoEndpoint => Discovered::Unlisted(error.to_string()),
+        CallError::Timeout => Discovered::Late(error.to_string()),
         _ => Discovered::Failed(error.to_string()),
     };
     let deadline = Instant::now() + LIST_TIMEOUT;
@@ -262,6 +273,14 @@ mod tests {
         assert_eq!(twice, after([listed(), miss(), miss(), miss()]), "nothing new");
         assert_eq!(after([miss(), miss(), listed()]), after([listed()]));
         assert_eq!(after([listed(), miss(), listed(), miss()]).gone(), None);
+    }
+
+    #[test]
+    fn a_server_that_works_for_us_misses_nothing() {
+        let late = || Discovered::Late("too slow".into());
+        assert_eq!(after([listed(), late(), late()]).gone(), Some("too slow"), "it does nothing else");
+        assert_eq!(after([listed(), late(), Discovered::Busy, late()]).gone(), None);
+        assert_eq!(after([listed(), late(), late(), Discovered::Busy]).gone(), Some("too slow"), "calls hang there");
     }
 
     #[test]

@@ -124,7 +124,8 @@ impl Load {
         0.5_f64.powf(age / HALF_LIFE.as_secs_f64())
     }
 
-    fn decayed(&self, now: Instant) -> f64 {
+    /// The expected latency as far as it has not faded, in seconds.
+    pub fn decayed(&self, now: Instant) -> f64 {
         (self.seconds * self.kept(now)).max(UNKNOWN_S)
     }
 }

@@ -31,7 +31,7 @@ pub use deadline::by;
 pub use deployment::{CallVerdict, Deployment, Lack, Permit, Refused, Status};
 #[cfg(test)]
 pub use discovery::ListedModel;
-pub use discovery::{Discovered, Listing, discover};
+pub use discovery::{DISCOVER_EVERY, Discovered, Listing, discover};
 pub use load::Load;
 pub use provider::{Endpoint, Provider};
 pub use retry_budget::RetryBudget;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use pointsman::config::{self, Capability, Loaded};
-use pointsman::upstream::discover;
+use pointsman::upstream::{Discovered, discover};
 use serde_json::json;
 
 use crate::support::mock::{Mock, Script};
@@ -129,6 +129,51 @@ async fn a_corrected_address_is_asked_at_once_and_not_spared_for_what_the_old_on
     settle(|| live().catalog.find("home-0").is_some(), "it was not asked").await;
     assert!(begun.elapsed() < Duration::from_secs(10), "only with the next round: {:?}", begun.elapsed());
     assert_eq!(unusable(), None);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_that_works_for_us_is_not_gone_while_its_list_is_late() {
+    let busy = Arc::new(AtomicBool::new(false));
+    let list = json!({ "data": [{ "id": "home" }] }).to_string();
+    let said = json!({ "role": "assistant", "content": "x" });
+    let answer = json!({ "choices": [{ "index": 0, "message": said, "finish_reason": "stop" }] }).to_string();
+    let mock = {
+        let busy = Arc::clone(&busy);
+        Mock::start(move |body| match body {
+            "" if busy.load(Ordering::Relaxed) => Script { head_ms: 60_000, ..Script::whole(list.clone()) },
+            "" => Script::whole(list.clone()),
+            _ => Script { head_ms: 500, ..Script::whole(answer.clone()) },
+        })
+        .await
+    };
+    let provider = mock.openai("one-thing") + "discover = true\n";
+    let gateway = TestGateway::before(&provider, "").await;
+    let inside = &gateway.app.gateway;
+    settle(|| inside.live().catalog.find("home").is_some(), "its models were not found").await;
+    let ask_for_list = async || {
+        let live = inside.live();
+        discover(inside.dispatcher.client(), live.catalog.provider("one-thing").unwrap(), &[]).await
+    };
+    let listed = ask_for_list().await;
+    busy.store(true, Ordering::Relaxed);
+    let late = ask_for_list().await;
+    assert!(matches!(late, Discovered::Late(_)), "{late:?}");
+    let gone_after_two = || {
+        (0..2).for_each(|_| inside.discovered("one-thing", late.clone()));
+        inside.listing("one-thing").gone().map(str::to_owned)
+    };
+    assert_eq!(gone_after_two().as_deref(), Some("no answer in time"), "it did nothing else");
+    inside.discovered("one-thing", listed);
+    let before = mock.calls();
+    let asked = gateway.post("/v1/chat/completions", ask("/v1/chat/completions", "home", "hi"));
+    let meanwhile = async {
+        settle(|| mock.calls() > before, "it was not asked").await;
+        gone_after_two()
+    };
+    let (response, gone) = tokio::join!(asked, meanwhile);
+    assert_eq!((response.status().as_u16(), gone), (200, None));
+    assert_eq!(gone_after_two(), None, "it has just answered");
     gateway.stop().await;
 }
 

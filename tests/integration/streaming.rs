@@ -7,7 +7,9 @@ use pointsman::sandbox::{Fault, Times};
 use serde_json::json;
 
 use crate::support::mock::{Mock, Script, delta};
-use crate::support::{BACKENDS, CLIENTS, TestGateway, ask, discovered, events, settle, streamed, streamed_text};
+use crate::support::{
+    BACKENDS, CLIENTS, TestGateway, ask, discovered, events, settle, streamed, streamed_text, text,
+};
 
 #[tokio::test]
 async fn a_stream_that_breaks_off_ends_with_an_error_event_in_the_clients_dialect() {
@@ -42,6 +44,33 @@ async fn a_stream_that_breaks_off_ends_with_an_error_event_in_the_clients_dialec
     let failed = gateway.admin("/metrics").await;
     assert!(failed.contains("status=\"connection\""), "{failed}");
     gateway.sandbox.faults().clear();
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_that_repeats_the_begun_answer_does_not_say_it_twice_to_its_client() {
+    let mock = Mock::start(|body| {
+        if body.contains("\"stream\":true") {
+            return Script::openai(["The colour is a", " rare one"].map(|word| (0, word.to_owned())));
+        }
+        let said = json!({ "role": "assistant", "content": "The colour is a rare one" });
+        Script::whole(json!({ "choices": [{ "index": 0, "message": said, "finish_reason": "stop" }] }).to_string())
+    })
+    .await;
+    let provider = mock.openai("home") + "quirks = { prefill = true }\n";
+    let gateway = TestGateway::before(&provider, "[models.m]\nprovider = 'home'\n").await;
+    for (path, own) in [("/v1/messages", " a rare one"), ("/v1/chat/completions", "The colour is a rare one")] {
+        let begun = json!([
+            { "role": "user", "content": "Name a colour." }, { "role": "assistant", "content": "The colour is" },
+        ]);
+        let mut body = ask(path, "m", "");
+        body["messages"] = begun;
+        let whole = gateway.post(path, body.clone()).await.json().await.unwrap();
+        assert_eq!(text(path, &whole), own, "{path}");
+        body["stream"] = true.into();
+        let stream = gateway.post(path, body).await.text().await.unwrap();
+        assert_eq!(streamed_text(path, &stream), own, "{path}");
+    }
     gateway.stop().await;
 }
 
