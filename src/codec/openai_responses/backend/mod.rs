@@ -78,6 +78,19 @@ pub(crate) fn returns_thoughts(request: &ChatRequest) -> bool {
     request.messages.iter().flat_map(|message| &message.parts).any(is_ours)
 }
 
+/// How ids of files and items begin that a request may hold.
+const IDS: [&str; 7] = ["file-", "file_", "rs_", "msg_", "fc_", "ctc_", "resp_"];
+
+/// Whether an error is about something in the request, and not about the endpoint or the model: OpenAI does not find an
+/// item or a file that is named there with a 404, too. Some servers write a text for no field.
+pub(crate) fn is_about_request(error: &ApiError) -> bool {
+    let no_field = ["", "none", "null", "model"];
+    let names_field = error.param.as_ref().is_some_and(|field| !no_field.contains(&field.to_lowercase().as_str()));
+    let is_separator = |letter: char| !letter.is_ascii_alphanumeric() && !matches!(letter, '-' | '_');
+    let mut words = error.message.split(is_separator);
+    names_field || words.any(|word| IDS.iter().any(|beginning| word.starts_with(beginning)))
+}
+
 /// Whether a request that is refused here with this error may be taken in Chat Completions: by an organisation that
 /// may not see thoughts before it is verified, a key that is limited to other endpoints, a server without this one, or
 /// since a thought was sealed for somebody else. What a vendor's filter refuses is a [`ErrorKind::ContentFilter`] and
