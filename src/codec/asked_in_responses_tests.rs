@@ -157,9 +157,11 @@ fn where_the_cache_is_to_end_is_said_in_responses_too() {
         { "role": "assistant", "content": null, "tool_calls": [
             { "id": "a", "type": "function", "function": { "name": "f", "arguments": "{}" } },
             { "id": "b", "type": "function", "function": { "name": "f", "arguments": "{}" } },
+            { "id": "c", "type": "function", "function": { "name": "f", "arguments": "{}" } },
         ] },
         { "role": "tool", "tool_call_id": "a", "content": "r" },
         { "role": "tool", "tool_call_id": "b", "content": [text(), { "type": "image_url", "image_url": image }] },
+        { "role": "tool", "tool_call_id": "c", "content": [{ "type": "text", "text": "r" }, text()] },
     ] }));
     let quirks = Quirks::default();
     let (body, dropped) = in_responses(&target(Dialect::Responses, &quirks), &chat);
@@ -172,8 +174,9 @@ fn where_the_cache_is_to_end_is_said_in_responses_too() {
         marked(json!({ "type": "input_file", "file_id": "f" })),
     ]);
     assert_eq!(body["input"][1]["content"], asked);
-    assert_eq!(body["input"][4]["output"], "r");
-    assert_eq!(body["input"][5]["output"], json!([input_text, { "type": "input_image", "image_url": image }]));
+    assert_eq!(body["input"][5]["output"], "r");
+    assert_eq!(body["input"][6]["output"], json!([input_text, { "type": "input_image", "image_url": image }]));
+    assert_eq!(body["input"][7]["output"], json!([{ "type": "input_text", "text": "r" }, input_text]));
     assert_eq!((&body["prompt_cache_options"]["mode"], dropped), (&json!("explicit"), Vec::new()));
     // A client of Responses has them, too.
     let asked = json!([asked[0], asked[1], asked[2]]);

@@ -621,6 +621,8 @@ mod arguments_tests;
 #[cfg(test)]
 mod asked_in_responses_tests;
 #[cfg(test)]
+mod breakpoints_tests;
+#[cfg(test)]
 mod caching_tests;
 #[cfg(test)]
 mod ends_tests;

@@ -59,14 +59,7 @@ pub(crate) fn loses_some(target: &Target<'_>, request: &ChatRequest) -> bool {
     let marks_answer =
         |turn: &Message| turn.role == Role::Assistant && turn.parts.iter().any(|part| part.breakpoint().is_some());
     request.messages.iter().any(marks_answer)
-        || request.leftovers.keys().any(|path| !is_breakpoint(path) && !adapt::is_left_out(target, path))
-}
-
-/// Whether this is the path of a part's breakpoint. The items write it, or note that it is lost.
-fn is_breakpoint(path: &str) -> bool {
-    let mut steps = path.rsplit('.');
-    let is_of_part = |place: &str| place.starts_with("content[") || place.starts_with("output[");
-    steps.next() == Some(messages::BREAKPOINT) && steps.next().is_some_and(is_of_part)
+        || request.leftovers.keys().any(|path| !messages::is_breakpoint(path) && !adapt::is_left_out(target, path))
 }
 
 /// Whether a request holds a thought that was sealed here, perhaps for another organisation.
