@@ -22,7 +22,7 @@ fn main() {
         lay_in_order(&root);
         if !has_profile(&root).unwrap_or(false) {
             println!(
-                "cargo::warning=built without a profile, as {HERE} has none for this compiler, or RUSTC_WRAPPER is set"
+                "cargo::warning=built without a profile, as {HERE} has none for this compiler, or RUSTC_WRAPPER or --target is set"
             );
         }
     }
@@ -38,8 +38,13 @@ fn lay_in_order(root: &str) {
     }
 }
 
-/// Whether `rustc` beside this is what the compiler is run through, and has a profile for it.
+/// Whether `rustc` beside this is what the compiler is run through, and has a profile for it. For a target that is asked
+/// for by name, be it the host, cargo has a folder of its own, and other names for the crates: the profile knows none.
 fn has_profile(root: &str) -> Option<bool> {
+    let (host, target, out) = (env::var("HOST").ok()?, env::var("TARGET").ok()?, env::var("OUT_DIR").ok()?);
+    if host != target || out.contains(&format!("/{target}/release/")) {
+        return Some(false);
+    }
     let here = Path::new(root).join(HERE);
     let told = String::from_utf8(Command::new(env::var_os("RUSTC")?).arg("-vV").output().ok()?.stdout).ok()?;
     let said = |name| told.lines().find_map(|line| line.strip_prefix(name));

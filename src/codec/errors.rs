@@ -54,6 +54,9 @@ const LITELLMS_UNSUPPORTED: &str = "litellm.unsupportedparamserror";
 /// Beginnings of the messages of vendors that refuse an API key with a 400.
 const REFUSED_KEY: [&str; 4] = ["incorrect api key", "invalid api key", "api key not valid", "api key expired"];
 
+/// Phrases with which OpenAI refuses, with a 401, a key that is good, but not for this endpoint.
+const FORBIDDEN: [&str; 2] = ["missing scopes", "insufficient permissions"];
+
 /// Phrases with which OpenRouter and xAI refuse a prompt, with a 403.
 const MODERATED: [&str; 2] = ["your input was flagged", "content violates usage guidelines"];
 
@@ -297,6 +300,12 @@ fn kind(dialect: Dialect, status: u16, error: &Parsed) -> ErrorKind {
         200..=299 if says("authentication") => ErrorKind::Authentication,
         200..=299 if says("invalid_request") => ErrorKind::InvalidRequest,
         200..=299 => ErrorKind::Upstream,
+        401 if says("permission")
+            || says("missing_scope")
+            || FORBIDDEN.iter().any(|phrase| message.contains(phrase)) =>
+        {
+            ErrorKind::Permission
+        }
         401 => ErrorKind::Authentication,
         402 => ErrorKind::Quota,
         403 => ErrorKind::Permission,

@@ -71,6 +71,14 @@ fn vendors_errors_are_told_apart() {
         (Dialect::OpenAi, 403, r#"{"error":{"code":403,"message":"no","metadata":{}}}"#, ErrorKind::Permission),
         (Dialect::OpenAi, 502, "<html>Bad Gateway</html>", ErrorKind::Upstream),
         (Dialect::OpenAi, 401, "", ErrorKind::Authentication),
+        (
+            Dialect::Responses,
+            401,
+            r#"{"error":{"message":"You have insufficient permissions for this operation. Missing scopes: api.responses.write.","code":null}}"#,
+            ErrorKind::Permission,
+        ),
+        (Dialect::Responses, 401, r#"{"error":{"message":"x","code":"missing_scope"}}"#, ErrorKind::Permission),
+        (Dialect::Responses, 401, r#"{"error":{"message":"x","code":"PermissionDenied"}}"#, ErrorKind::Permission),
         (Dialect::OpenAi, 413, "", ErrorKind::TooLarge),
         (Dialect::OpenAi, 504, "", ErrorKind::Timeout),
     ];

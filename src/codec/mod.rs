@@ -296,12 +296,22 @@ pub fn may_be_taken_in_chat(error: &ApiError) -> bool {
 
 /// Whether an error says that there is no Responses where it was asked for, or not for that model.
 pub fn lacks_responses(error: &ApiError) -> bool {
-    error.kind == ErrorKind::NotFound
+    error.kind == ErrorKind::NotFound && !openai_responses::backend::is_about_request(error)
+}
+
+/// Whether an error says that our key is not for Responses, if Chat Completions takes it.
+pub fn may_forbid_responses(error: &ApiError) -> bool {
+    error.kind == ErrorKind::Permission
 }
 
 /// Whether Responses may refuse a request with this error for a thought in it that was sealed for another organisation.
 pub fn may_refuse_thoughts(error: &ApiError, request: &ChatRequest) -> bool {
-    error.kind == ErrorKind::InvalidRequest && openai_responses::backend::returns_thoughts(request)
+    let is_requests = match error.kind {
+        ErrorKind::InvalidRequest => true,
+        ErrorKind::NotFound => openai_responses::backend::is_about_request(error),
+        _ => false,
+    };
+    is_requests && openai_responses::backend::returns_thoughts(request)
 }
 
 /// Whether Responses refuses to tell thoughts with this error: OpenAI tells them only to organisations that it has
@@ -632,9 +642,13 @@ mod arguments_tests;
 #[cfg(test)]
 mod asked_in_responses_tests;
 #[cfg(test)]
+mod breakpoints_tests;
+#[cfg(test)]
 mod caching_tests;
 #[cfg(test)]
 mod ends_tests;
+#[cfg(test)]
+mod lacks_tests;
 #[cfg(test)]
 mod large_tests;
 #[cfg(test)]

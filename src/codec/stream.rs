@@ -6,6 +6,7 @@
 use bytes::BytesMut;
 
 use super::lines::{Events, JsonLines, TooLong};
+use super::openai_responses::backend::response;
 use super::{
     AnswerMeta, Begun, ForcedCall, NativeMeta, anthropic_messages, characters, native, ollama_chat, openai_chat,
     openai_responses,
@@ -30,6 +31,8 @@ struct DecoderState {
     at_ms: i64,
     /// The forced call that the text stands for.
     forced: Option<ForcedCall>,
+    /// Whether it begins as a page of HTML does; `None` = nothing but blanks has come.
+    is_page: Option<bool>,
     /// Whether the body did not end with a frame that can be read and lacks no more than its end.
     is_torn: bool,
 }
@@ -57,10 +60,10 @@ impl DialectDecoder {
         }
     }
 
-    /// Why a stream that is none of this dialect's is refused. Nothing of it was read, so nothing was said.
-    fn foreign(&self) -> Option<ApiError> {
+    /// Why a stream that is none of this dialect's for certain is refused. Nothing of it was read, so nothing was said.
+    fn foreign(&self, is_page: bool) -> Option<ApiError> {
         match self {
-            Self::Responses(decoder) if !decoder.has_started() => Some(openai_responses::backend::response::absent()),
+            Self::Responses(decoder) if decoder.is_another(is_page) => Some(response::absent()),
             _ => None,
         }
     }
@@ -108,7 +111,15 @@ impl StreamDecoder {
                 (Frames::Lines(JsonLines::default()), DialectDecoder::Ollama(ollama_chat::stream::Decoder::default()))
             }
         };
-        let state = DecoderState { dialect, end: End::Open, lenient: false, at_ms: 0, forced: None, is_torn: false };
+        let state = DecoderState {
+            dialect,
+            end: End::Open,
+            lenient: false,
+            at_ms: 0,
+            forced: None,
+            is_page: None,
+            is_torn: false,
+        };
         Self { frames, state }
     }
 
@@ -142,6 +153,9 @@ impl StreamDecoder {
     /// Takes in bytes and appends the events that they complete.
     pub fn push(&mut self, bytes: &[u8], out: &mut Vec<StreamEvent>) {
         let Self { frames, state } = self;
+        if state.is_page.is_none() && !bytes.trim_ascii_start().is_empty() {
+            state.is_page = Some(response::is_page(bytes));
+        }
         let each = |data: &[u8]| {
             state.on_frame(data, out);
         };
@@ -173,7 +187,7 @@ impl StreamDecoder {
         if !self.is_over() {
             self.state.end = End::Broken;
             let cut = || ApiError::new(ErrorKind::Connection, "its stream was cut off");
-            out.push(StreamEvent::Error(self.state.dialect.foreign().unwrap_or_else(cut)));
+            out.push(StreamEvent::Error(self.state.foreign().unwrap_or_else(cut)));
             return;
         }
         let from = out.len();
@@ -257,7 +271,7 @@ impl DecoderState {
             if !self.lenient {
                 self.end = End::Broken;
                 let unreadable = || ApiError::new(ErrorKind::Upstream, "its stream cannot be read");
-                out.push(StreamEvent::Error(self.dialect.foreign().unwrap_or_else(unreadable)));
+                out.push(StreamEvent::Error(self.foreign().unwrap_or_else(unreadable)));
             }
             return false;
         }
@@ -280,6 +294,10 @@ impl DecoderState {
             };
         }
         true
+    }
+
+    fn foreign(&self) -> Option<ApiError> {
+        self.dialect.foreign(self.is_page == Some(true))
     }
 
     fn name_calls(&self, events: &mut [StreamEvent]) {

@@ -13,7 +13,7 @@
 //! without a wish to be told thoughts, if that is what it refuses; once more without the thoughts that the client sent
 //! back, if there are any, as another organisation may have sealed them; and then in Chat Completions, as it would have
 //! been without Responses. These calls, at most four, count as one, since no work comes of those that are refused. That
-//! a deployment tells no thoughts, or has no Responses, is remembered for a while ([`Lack`]).
+//! a deployment tells no thoughts, or has no Responses for our key or at all, is remembered for a while ([`Lack`]).
 
 use std::time::Duration;
 
@@ -197,6 +197,8 @@ pub(super) struct Attempt<'a> {
     tell_thoughts: bool,
     /// Whether it brings back what the model thought (Responses).
     return_thoughts: bool,
+    /// Whether Responses has refused it for the sake of our key, which may be good for Chat Completions.
+    is_forbidden: bool,
 }
 
 impl<'a> Attempt<'a> {
@@ -212,6 +214,7 @@ impl<'a> Attempt<'a> {
             passes: deployment.provider.dialect == job.dialect,
             tell_thoughts: !deployment.lacks(Lack::Thoughts, now),
             return_thoughts: true,
+            is_forbidden: false,
         };
         if deployment.lacks(Lack::Responses, now) {
             attempt
@@ -238,7 +241,12 @@ impl<'a> Attempt<'a> {
     pub(super) async fn run(mut self, client: &Client, report: &mut Report) -> Result<Attempted, Failed> {
         loop {
             let made = self.make(client, report).await;
-            let Err(Failed { error, .. }) = &made else { return made };
+            let Err(Failed { error, .. }) = &made else {
+                if self.is_forbidden {
+                    self.deployment.note_lack(Lack::Responses, Instant::now().into_std());
+                }
+                return made;
+            };
             if self.dialect != Dialect::Responses || !self.may_be_taken_otherwise(error) {
                 return made;
             }
@@ -270,11 +278,12 @@ impl<'a> Attempt<'a> {
             if codec::lacks_responses(error) {
                 self.deployment.note_lack(Lack::Responses, now);
             }
+            self.is_forbidden = codec::may_forbid_responses(error);
             tracing::info!(
                 deployment = &*self.deployment.name,
                 error.kind = error.kind.as_str(),
                 error.param = error.param.as_deref(),
-                "Responses refused a request, which goes to Chat Completions, without thinking"
+                "Responses refused a request, which goes to Chat Completions"
             );
         }
         if passed && !self.is_for_responses() {

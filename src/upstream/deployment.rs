@@ -56,7 +56,7 @@ struct Inner {
 /// What a deployment may lack of OpenAI's Responses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lack {
-    /// The endpoint, or the model there.
+    /// The endpoint, the model there, or leave for our key to use it.
     Responses,
     /// What the model thinks, in words: OpenAI tells it only to organisations that it has verified.
     Thoughts,
@@ -273,7 +273,7 @@ impl Deployment {
         match lack {
             Lack::Responses => tracing::warn!(
                 deployment = &*self.name,
-                "It has no Responses (see the quirk), so its models do not think where they have tools"
+                "It has no Responses, or none for our key (see the quirk), so its models do not think where they have tools"
             ),
             Lack::Thoughts => tracing::warn!(
                 deployment = &*self.name,

@@ -1,6 +1,10 @@
 //! OpenAI's models that do not think beside tools in Chat Completions are asked in Responses.
 
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 use pointsman::sandbox::{Fault, SeenRequest, Times, Vendor};
+use pointsman::upstream::Lack;
 use serde_json::{Value, json};
 
 use crate::support::mock::{Mock, Script};
@@ -215,7 +219,7 @@ async fn a_server_without_responses_is_asked_there_once_in_a_while_and_not_blame
     let gateway = TestGateway::start("").await;
     let status = |status: u16| Fault::Status { status, retry_after: None };
     let mut from = 0;
-    for fault in [status(404), status(501), Fault::WrongContentType, Fault::Garbage] {
+    for fault in [status(404), status(501), Fault::WrongContentType] {
         for stream in [false, true] {
             gateway.reset_breakers();
             gateway.sandbox.faults().set("gpt-6-sol", fault.clone(), Times::First(1));
@@ -232,7 +236,7 @@ async fn a_server_without_responses_is_asked_there_once_in_a_while_and_not_blame
     }
     let live = gateway.app.gateway.live();
     let health = live.catalog.find("gpt-6-sol").unwrap().deployments[0].status(std::time::Instant::now());
-    assert_eq!((health.failures, health.calls), (0, 16));
+    assert_eq!((health.failures, health.calls), (0, 12));
     gateway.stop().await;
 }
 
@@ -307,4 +311,141 @@ async fn errors_of_responses_are_those_of_any_vendor() {
         }
     }
     gateway.stop().await;
+}
+
+/// A server with both of OpenAI's dialects, and a gateway before it. What is in `next` is said in turn, each to a request
+/// in the dialect of its path; else the answer is good.
+struct Both {
+    gateway: TestGateway,
+    next: Arc<Mutex<Vec<(&'static str, Script)>>>,
+    called: Arc<Mutex<Vec<&'static str>>>,
+    _mock: Mock,
+}
+
+const CHAT: &str = "/chat/completions";
+const RESPONSES: &str = "/responses";
+
+impl Both {
+    async fn start() -> Self {
+        let next: Arc<Mutex<Vec<(&str, Script)>>> = Arc::default();
+        let called: Arc<Mutex<Vec<&str>>> = Arc::default();
+        let (said, calls) = (Arc::clone(&next), Arc::clone(&called));
+        let mock = Mock::start(move |body| {
+            let body: Value = serde_json::from_str(body).unwrap();
+            let path = if body["input"].is_null() { CHAT } else { RESPONSES };
+            calls.lock().push(path);
+            let mut said = said.lock();
+            let at = said.iter().position(|(of, _)| *of == path);
+            at.map_or_else(|| good(path, body["stream"] == true), |at| said.remove(at).1)
+        })
+        .await;
+        let bridge = mock.openai("bridge") + "[providers.bridge.quirks]\nresponses = true\n";
+        let model = "[dispatch]\nbackoff_ms = 1\n[models.both]\nprovider = 'bridge'\ncan = ['tools', 'reasoning']\n\
+            refuses = ['thinking_with_tools']\ncontext = 100000";
+        Self { gateway: TestGateway::before(&bridge, model).await, next, called, _mock: mock }
+    }
+
+    /// Asks with a tool; the status, what was said, and the paths that were called for it.
+    async fn ask(&self, stream: bool) -> (u16, String, Vec<&'static str>) {
+        let path = "/v1/chat/completions";
+        let mut body = ask(path, "both", "Well?");
+        body["tools"] = tools(path);
+        body["stream"] = json!(stream);
+        let response = self.gateway.post(path, body).await;
+        (response.status().as_u16(), response.text().await.unwrap(), std::mem::take(&mut *self.called.lock()))
+    }
+
+    fn lacks_responses(&self) -> bool {
+        let live = self.gateway.app.gateway.live();
+        live.catalog.find("both").unwrap().deployments[0].lacks(Lack::Responses, std::time::Instant::now())
+    }
+}
+
+fn good(path: &str, stream: bool) -> Script {
+    let item = json!({ "type": "message", "content": [{ "type": "output_text", "text": "well" }] });
+    let answer = json!({ "id": "r", "object": "response", "status": "completed", "output": [item] });
+    let message = json!({ "role": "assistant", "content": "well" });
+    match (path == RESPONSES, stream) {
+        (true, false) => Script::whole(answer.to_string()),
+        (true, true) => {
+            let event = json!({ "type": "response.completed", "response": answer });
+            Script::events(vec![(0, format!("data: {event}\n\n"))])
+        }
+        (false, false) => {
+            Script::whole(json!({ "choices": [{ "message": message, "finish_reason": "stop" }] }).to_string())
+        }
+        (false, true) => Script::openai([(0, "well".to_owned())]),
+    }
+}
+
+fn refusal(status: u16, message: &str, param: Option<&str>) -> Script {
+    let error = json!({ "message": message, "type": "invalid_request_error", "param": param, "code": null });
+    Script { status, ..Script::whole(json!({ "error": error }).to_string()) }
+}
+
+#[tokio::test]
+async fn a_broken_answer_of_responses_is_asked_for_again_there() {
+    let both = Both::start().await;
+    let events = |text: &str| (true, Script::events(vec![(0, text.to_owned())]));
+    let whole = |text: &str| (false, Script::whole(text));
+    let empty = |script: Script| Script { pieces: Vec::new(), ..script };
+    for (stream, broken) in [
+        (true, empty(Script::events(Vec::new()))),
+        events(": hi\n\n"),
+        events("data: {not json\n\n"),
+        (false, empty(Script::whole(""))),
+        whole("{\"id\": \"r\", \"object\": \"respon"),
+        whole("{}"),
+        whole("{\"id\": \"\", \"object\": \"response\", \"status\": \"completed\", \"output\": null}"),
+    ] {
+        both.gateway.reset_breakers();
+        let told = format!("{:?}", broken.pieces);
+        both.next.lock().push((RESPONSES, broken));
+        let (status, said, called) = both.ask(stream).await;
+        assert_eq!((status, said.contains("well")), (200, true), "{told}: {said}");
+        assert_eq!(called, [RESPONSES; 2], "{told}");
+        assert!(!both.lacks_responses(), "{told}");
+    }
+    both.gateway.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_not_found_of_one_request_costs_no_other_its_thoughts() {
+    let both = Both::start().await;
+    both.next.lock().push((RESPONSES, refusal(404, "No such File object: file-abc", Some("input"))));
+    both.next.lock().push((CHAT, refusal(400, "No such File object: file-abc", Some("messages"))));
+    let (status, said, called) = both.ask(false).await;
+    assert_eq!((status, said.contains("No such File"), called), (400, true, vec![RESPONSES, CHAT]), "{said}");
+    assert_eq!(both.ask(false).await.2, [RESPONSES]);
+    both.next.lock().push((RESPONSES, refusal(404, "Invalid URL (POST /v1/responses)", Some(""))));
+    assert_eq!(both.ask(false).await.2, [RESPONSES, CHAT]);
+    assert_eq!(both.ask(false).await.2, [CHAT]);
+    both.gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_key_that_is_not_for_responses_is_tried_there_once_in_a_while() {
+    let both = Both::start().await;
+    let no_scope = "You have insufficient permissions for this operation. Missing scopes: api.responses.write.";
+    for (status, message) in [(401, no_scope), (403, "Not for this key")] {
+        both.gateway.reset_breakers();
+        // Where Chat Completions does not take it, either, it is the key's fault.
+        both.next.lock().extend([RESPONSES, CHAT].map(|path| (path, refusal(status, message, None))));
+        let (failed, _, called) = both.ask(false).await;
+        assert_eq!((failed, called), (502, vec![RESPONSES, CHAT]), "{message}");
+        assert!(!both.lacks_responses(), "{message}");
+        for stream in [false, true] {
+            both.gateway.reset_breakers();
+            both.next.lock().push((RESPONSES, refusal(status, message, None)));
+            for called in [&[RESPONSES, CHAT][..], &[CHAT]] {
+                assert_eq!(both.ask(stream).await.2, called, "{message} {stream}");
+            }
+        }
+    }
+    // A key that is refused once is no key that may not.
+    both.gateway.reset_breakers();
+    both.next.lock().push((RESPONSES, refusal(401, "Incorrect API key provided", None)));
+    assert_eq!(both.ask(false).await.2, [RESPONSES, CHAT]);
+    assert!(!both.lacks_responses());
+    both.gateway.stop().await;
 }

@@ -82,3 +82,33 @@ fn a_compiler_is_given_the_profile_that_was_made_with_it() {
     assert_eq!(asked(&same, &cold, Some("/counts")), cold.join(" "));
     assert_eq!(asked(&other, &release, Some("/counts")), format!("{} -Cprofile-generate=/counts", release.join(" ")));
 }
+
+/// Cargo gives crates other names where `--target` is given, and those are in every function's.
+#[test]
+fn a_build_that_the_profile_does_not_fit_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |path: &str| folder.path().join(path);
+    let build = at("build");
+    let source = ["--edition", "2024", "packaging/profile/build.rs", "-o"];
+    assert!(Command::new("rustc").args(source).arg(&build).status().unwrap().success());
+    let here = at("packaging/profile");
+    fs::create_dir_all(&here).unwrap();
+    fs::write(here.join("1.2.3-ours.profdata"), "").unwrap();
+    let compiler = "#!/bin/sh\nif [ \"$*\" = -vV ]; then echo 'host: ours\nrelease: 1.2.3'; else exit 1; fi\n";
+    let write = ["-c", "printf '%b' \"$1\" >\"$0\" && chmod 755 \"$0\""];
+    assert!(Command::new("sh").args(write).arg(at("compiler")).arg(compiler).status().unwrap().success());
+    let warns = |target: &str, out: &str, wrapper: &str| {
+        fs::create_dir_all(at(out)).unwrap();
+        let mut command = Command::new(&build);
+        command.env("CARGO_MANIFEST_DIR", folder.path()).env("PROFILE", "release").env("RUSTC", at("compiler"));
+        command.env("HOST", "ours").env("TARGET", target).env("OUT_DIR", at(out)).env("RUSTC_WRAPPER", at(wrapper));
+        let said = String::from_utf8(command.output().unwrap().stdout).unwrap();
+        said.contains("cargo::warning=built without a profile")
+    };
+
+    let (wrapper, plain) = ("packaging/profile/rustc", "target/release/build/p-0/out");
+    assert!(!warns("ours", plain, wrapper));
+    assert!(warns("ours", plain, "sccache"));
+    assert!(warns("ours", "target/ours/release/build/p-0/out", wrapper));
+    assert!(warns("theirs", "target/theirs/release/build/p-0/out", wrapper));
+}

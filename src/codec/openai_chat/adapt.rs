@@ -131,6 +131,12 @@ pub(crate) fn not_beside_tools(target: &Target<'_>) -> bool {
     thinks(target) && target.refuses(Refusal::ThinkingWithTools)
 }
 
+/// Whether `target` knows where its prompt cache is to end by a mark (`prompt_cache_breakpoint`). OpenAI's older models
+/// refuse it; the newest, which know it, are those that are asked in Responses where they have tools.
+pub(super) fn knows_breakpoints(target: &Target<'_>) -> bool {
+    target.quirks.responses && not_beside_tools(target)
+}
+
 /// Whether `target` thinks unless the field `thinking` says not to. While it thinks, it refuses forced calls.
 fn thinks_by_itself(target: &Target<'_>) -> bool {
     target.quirks.thinking && target.reasoning && !target.refuses(Refusal::NoThinking)

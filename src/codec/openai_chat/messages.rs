@@ -111,6 +111,21 @@ pub(crate) fn breakpoint(fields: &Object) -> Option<Box<Value>> {
     fields.peek(BREAKPOINT).cloned().map(Box::new)
 }
 
+/// A part, with its breakpoint.
+pub(crate) fn marked(mut part: Value, breakpoint: Option<&Value>) -> Value {
+    if let Some(breakpoint) = breakpoint.filter(|breakpoint| !breakpoint.is_null()) {
+        part[BREAKPOINT] = breakpoint.clone();
+    }
+    part
+}
+
+/// Whether this is the path of a part's breakpoint.
+pub(crate) fn is_breakpoint(path: &str) -> bool {
+    let mut steps = path.rsplit('.');
+    let is_of_part = |place: &str| place.starts_with("content[") || place.starts_with("output[");
+    steps.next() == Some(BREAKPOINT) && steps.next().is_some_and(is_of_part)
+}
+
 /// The source of an image by its URL; a data URI holds the image itself.
 pub(crate) fn image_source(url: String) -> ImageSource {
     let inside = url.strip_prefix("data:").and_then(|rest| rest.split_once(";base64,"));
@@ -203,8 +218,9 @@ fn tool_result(fields: &mut Object, call: &str, leftovers: &mut Map<String, Valu
     Ok(Message { role: Role::User, parts: vec![part], name: None })
 }
 
-/// Writes `messages`; losses are noted in `dropped`.
-pub(crate) fn encode(messages: &[Message], dropped: &mut Vec<String>) -> Vec<Value> {
+/// Writes `messages`; losses are noted in `dropped`. `marks` = breakpoints are known there; else they are left out, and
+/// noted elsewhere.
+pub(crate) fn encode(messages: &[Message], marks: bool, dropped: &mut Vec<String>) -> Vec<Value> {
     let mut out = Vec::with_capacity(messages.len());
     // Nothing may stand among results, so what came with some waits for those of the next turn.
     let mut beside = Vec::new();
@@ -215,18 +231,18 @@ pub(crate) fn encode(messages: &[Message], dropped: &mut Vec<String>) -> Vec<Val
             out.append(&mut beside);
         }
         match message.role {
-            Role::Assistant => out.push(encode_assistant(message, &path, dropped)),
-            Role::User => encode_user(message, &path, dropped, &mut out, &mut beside),
+            Role::Assistant => out.push(encode_assistant(message, &path, marks, dropped)),
+            Role::User => encode_user(message, &path, marks, dropped, &mut out, &mut beside),
             Role::System | Role::Developer => {
                 let role = if message.role == Role::Developer { "developer" } else { "system" };
                 // Only words are taken there; what is shown is the user's.
                 let (shown, words): (Vec<Part>, Vec<Part>) =
                     message.parts.iter().cloned().partition(documents::is_shown);
                 if shown.is_empty() || !words.is_empty() {
-                    out.push(turn(role, encode_content(&words, &path, dropped), message));
+                    out.push(turn(role, encode_content(&words, &path, marks, dropped), message));
                 }
                 if !shown.is_empty() {
-                    out.push(turn("user", encode_content(&shown, &path, dropped), message));
+                    out.push(turn("user", encode_content(&shown, &path, marks, dropped), message));
                 }
             }
         }
@@ -248,6 +264,7 @@ fn turn(role: &str, content: Value, message: &Message) -> Value {
 fn encode_user(
     message: &Message,
     path: &str,
+    marks: bool,
     dropped: &mut Vec<String>,
     out: &mut Vec<Value>,
     beside: &mut Vec<Value>,
@@ -263,30 +280,38 @@ fn encode_user(
         any_result = true;
         let (pictures, texts): (Vec<Part>, Vec<Part>) =
             content.iter().cloned().partition(|part| matches!(part, Part::Image { .. } | Part::Foreign { .. }));
-        let mut text = Message { role: Role::User, parts: texts, name: None }.plain_text();
-        if *is_error {
-            text = format!("Error: {text}");
-        }
-        out.push(json!({ "role": "tool", "tool_call_id": call_id, "content": text }));
+        let is_marked = marks && texts.iter().any(|text| text.breakpoint().is_some());
+        let content = if is_marked {
+            let failure = is_error.then(|| Part::text("Error:"));
+            let texts: Vec<Part> = failure.into_iter().chain(texts).collect();
+            encode_content(&texts, path, marks, dropped)
+        } else {
+            let text = Message { role: Role::User, parts: texts, name: None }.plain_text();
+            if *is_error { json!(format!("Error: {text}")) } else { json!(text) }
+        };
+        out.push(json!({ "role": "tool", "tool_call_id": call_id, "content": content }));
         rest.extend(pictures);
     }
     if !rest.is_empty() || !any_result {
-        let turn = turn("user", encode_content(&rest, path, dropped), message);
+        let turn = turn("user", encode_content(&rest, path, marks, dropped), message);
         if any_result { beside.push(turn) } else { out.push(turn) }
     }
 }
 
 /// Writes `content`: a string where there is only one text, or nothing, else an array of parts.
-fn encode_content(parts: &[Part], path: &str, dropped: &mut Vec<String>) -> Value {
-    if let [Part::Text { text, cache_control: None, .. }] = parts {
+fn encode_content(parts: &[Part], path: &str, marks: bool, dropped: &mut Vec<String>) -> Value {
+    if let [Part::Text { text, cache_control: None, breakpoint }] = parts
+        && (!marks || breakpoint.is_none())
+    {
         return json!(text);
     }
     let mut out = Vec::with_capacity(parts.len());
     for (index, part) in parts.iter().enumerate() {
         let here = format!("{path}.content[{index}]");
         note_cache(part, &here, dropped);
+        let breakpoint = part.breakpoint().filter(|_| marks);
         match part {
-            Part::Text { text, .. } => out.push(json!({ "type": "text", "text": text })),
+            Part::Text { text, .. } => out.push(marked(json!({ "type": "text", "text": text }), breakpoint)),
             Part::Image { source, detail, .. } => {
                 let url = match source {
                     ImageSource::Url(url) => url.clone(),
@@ -296,11 +321,17 @@ fn encode_content(parts: &[Part], path: &str, dropped: &mut Vec<String>) -> Valu
                 if let Some(detail) = detail {
                     image["detail"] = json!(detail);
                 }
-                out.push(json!({ "type": "image_url", "image_url": image }));
+                out.push(marked(json!({ "type": "image_url", "image_url": image }), breakpoint));
             }
             Part::Refusal { text } => out.push(json!({ "type": "refusal", "refusal": text })),
             Part::Foreign { kind, value } => match Pdf::of(kind, value) {
-                _ if is_ours(kind) => out.push(value.clone()),
+                _ if is_ours(kind) => {
+                    let mut value = value.clone();
+                    if !marks && let Some(fields) = value.as_object_mut() {
+                        fields.shift_remove(BREAKPOINT);
+                    }
+                    out.push(value);
+                }
                 Some(pdf) => {
                     if value.get("cache_control").is_some_and(|marker| !marker.is_null()) {
                         dropped.push(format!("{here}.cache_control"));
@@ -329,7 +360,7 @@ pub(crate) fn note_cache(part: &Part, path: &str, dropped: &mut Vec<String>) {
     }
 }
 
-fn encode_assistant(message: &Message, path: &str, dropped: &mut Vec<String>) -> Value {
+fn encode_assistant(message: &Message, path: &str, marks: bool, dropped: &mut Vec<String>) -> Value {
     let mut turn = Map::new();
     turn.insert("role".into(), json!("assistant"));
     let said: Vec<Part> = message
@@ -348,8 +379,13 @@ fn encode_assistant(message: &Message, path: &str, dropped: &mut Vec<String>) ->
         // Null is refused where the turn has no call or refusal, either.
         [] if calls.is_empty() && refusal.is_empty() => json!(""),
         [] => Value::Null,
-        said => encode_content(said, path, dropped),
+        said => encode_content(said, path, false, dropped),
     };
+    if marks {
+        // Only what is asked has such marks.
+        let lost = message.parts.iter().enumerate().filter(|(_, part)| part.breakpoint().is_some());
+        dropped.extend(lost.map(|(index, _)| format!("{path}.content[{index}].{BREAKPOINT}")));
+    }
     turn.insert("content".into(), content);
     // An assistant's turn takes no images.
     let pictures = message.parts.iter().enumerate().filter(|(_, part)| matches!(part, Part::Image { .. }));

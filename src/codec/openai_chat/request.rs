@@ -216,6 +216,9 @@ pub(crate) fn effort_within(budget_tokens: u64) -> Effort {
     }
 }
 
+/// The field that says how OpenAI's prompt cache is filled, in both of its dialects.
+const CACHE_OPTIONS: &str = "prompt_cache_options";
+
 /// Whether `target` takes an extension as it is: OpenAI's two dialects share some.
 fn is_shared(target: &Target<'_>, key: &str, value: &Value) -> bool {
     match key {
@@ -255,10 +258,18 @@ pub(crate) fn obstacle(client: Dialect, request: &ChatRequest) -> Option<String>
 
 /// Writes a request.
 pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encoded, ApiError> {
-    let mut dropped: Vec<String> = request.leftovers.keys().cloned().collect();
+    let mut dropped = Vec::new();
     let mut out = Map::new();
     out.insert("model".into(), json!(target.model));
-    out.insert("messages".into(), Value::Array(messages::encode(&request.messages, &mut dropped)));
+    let marks = adapt::knows_breakpoints(target);
+    for (path, value) in &request.leftovers {
+        if marks && path == CACHE_OPTIONS {
+            out.insert(path.clone(), value.clone());
+        } else if !marks || !messages::is_breakpoint(path) {
+            dropped.push(path.clone());
+        }
+    }
+    out.insert("messages".into(), Value::Array(messages::encode(&request.messages, marks, &mut dropped)));
     if !request.tools.is_empty() {
         if request.tools.iter().any(|tool| tool.cache_control.is_some()) {
             dropped.push("tools[].cache_control".into());

@@ -195,8 +195,8 @@ fn part(mut fields: Object, leftovers: &mut Map<String, Value>) -> Result<Part, 
         },
         "input_file" => file(&mut fields)?,
         "input_audio" => {
-            let audio = fields.take("input_audio");
-            foreign("input_audio", json!({ "type": "input_audio", "input_audio": audio }))
+            let audio = json!({ "type": "input_audio", "input_audio": fields.take("input_audio") });
+            foreign("input_audio", messages::marked(audio, fields.peek(messages::BREAKPOINT)))
         }
         _ => {
             let known = "input_text, input_image, input_file, input_audio, output_text, refusal";
@@ -222,11 +222,8 @@ fn file(fields: &mut Object) -> Result<Part, ApiError> {
     if let Some(name) = name {
         file["filename"] = json!(name);
     }
-    let mut part = json!({ "type": "file", "file": file });
-    if let Some(breakpoint) = messages::breakpoint(fields) {
-        part[messages::BREAKPOINT] = *breakpoint;
-    }
-    Ok(foreign("file", part))
+    let part = json!({ "type": "file", "file": file });
+    Ok(foreign("file", messages::marked(part, fields.peek(messages::BREAKPOINT))))
 }
 
 /// A foreign part in the form of the dialect that has it.

@@ -30,7 +30,7 @@ pub(super) struct Answer {
 impl Answer {
     /// Takes over the end that a stream's last event is named after, where the answer in it does not say how it ended.
     pub(super) fn ended(&mut self, event: &str) {
-        if !matches!(self.status.as_str(), "completed" | "incomplete" | "failed" | "cancelled") {
+        if !is_end(&self.status) {
             event.trim_start_matches("response.").clone_into(&mut self.status);
         }
     }
@@ -50,7 +50,7 @@ impl Answer {
         if let Some(error) = self.error.as_ref().filter(|error| !errors::is_empty(error)) {
             return told(&json!({ "error": error }));
         }
-        let broke = matches!(self.status.as_str(), "failed" | "cancelled" | "queued" | "in_progress");
+        let broke = is_status(&self.status) && !matches!(self.status.as_str(), "completed" | "incomplete");
         broke.then(|| ApiError::new(ErrorKind::Upstream, format!("it broke off its answer ({})", self.status)))
     }
 
@@ -67,6 +67,16 @@ impl Answer {
         // Its words for a cut are no others than Chat Completions', but for this one.
         finish_of(if word == "max_output_tokens" { "length" } else { word }, any_call, refuses)
     }
+}
+
+/// Whether this is the status of an answer that has ended.
+fn is_end(status: &str) -> bool {
+    matches!(status, "completed" | "incomplete" | "failed" | "cancelled")
+}
+
+/// Whether this is the status of an answer.
+pub(super) fn is_status(status: &str) -> bool {
+    is_end(status) || matches!(status, "queued" | "in_progress")
 }
 
 /// An error in an answer or in an event. Whose fault it is, only a code of this dialect's tells.

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::super::super::Target;
 use super::super::super::documents::{self, Pdf};
-use super::super::super::openai_chat::{adapt, messages};
+use super::super::super::openai_chat::{adapt, messages, messages::marked};
 use super::thoughts;
 use crate::protocol::{ImageSource, Message, Part, Role};
 
@@ -113,9 +113,11 @@ fn thought(text: &str, sealed: &str) -> Value {
     json!({ "type": "reasoning", "summary": summary, "encrypted_content": sealed })
 }
 
-/// Writes what a tool gave back: a string, or parts where there are pictures or files. There is no field for failure.
+/// Writes what a tool gave back: a string, or parts where there are pictures, files or marks. There is no field for
+/// failure.
 fn output(parts: &[Part], is_error: bool, path: &str, dropped: &mut Vec<String>) -> Value {
-    let is_text = |part: &Part| matches!(part, Part::Text { .. });
+    // A string has no place for a mark.
+    let is_text = |part: &Part| matches!(part, Part::Text { breakpoint: None, .. });
     if parts.iter().all(is_text) {
         let text = Message { role: Role::User, parts: parts.to_vec(), name: None }.plain_text();
         return if is_error { json!(format!("Error: {text}")) } else { json!(text) };
@@ -168,14 +170,6 @@ fn content(parts: &[Part], path: &str, dropped: &mut Vec<String>) -> Value {
         }
     }
     Value::Array(out)
-}
-
-/// A part, with its breakpoint.
-fn marked(mut part: Value, breakpoint: Option<&Value>) -> Value {
-    if let Some(breakpoint) = breakpoint.filter(|breakpoint| !breakpoint.is_null()) {
-        part[messages::BREAKPOINT] = breakpoint.clone();
-    }
-    part
 }
 
 /// A file of Chat Completions' form, whose fields stand in the part itself here.

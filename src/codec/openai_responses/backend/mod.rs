@@ -61,14 +61,7 @@ pub(crate) fn loses_some(target: &Target<'_>, request: &ChatRequest) -> bool {
     let marks_answer =
         |turn: &Message| turn.role == Role::Assistant && turn.parts.iter().any(|part| part.breakpoint().is_some());
     request.messages.iter().any(marks_answer)
-        || request.leftovers.keys().any(|path| !is_breakpoint(path) && !adapt::is_left_out(target, path))
-}
-
-/// Whether this is the path of a part's breakpoint. The items write it, or note that it is lost.
-fn is_breakpoint(path: &str) -> bool {
-    let mut steps = path.rsplit('.');
-    let is_of_part = |place: &str| place.starts_with("content[") || place.starts_with("output[");
-    steps.next() == Some(messages::BREAKPOINT) && steps.next().is_some_and(is_of_part)
+        || request.leftovers.keys().any(|path| !messages::is_breakpoint(path) && !adapt::is_left_out(target, path))
 }
 
 /// Whether a request holds a thought that was sealed here, perhaps for another organisation.
@@ -78,6 +71,19 @@ pub(crate) fn returns_thoughts(request: &ChatRequest) -> bool {
         _ => false,
     };
     request.messages.iter().flat_map(|message| &message.parts).any(is_ours)
+}
+
+/// How ids of files and items begin that a request may hold.
+const IDS: [&str; 7] = ["file-", "file_", "rs_", "msg_", "fc_", "ctc_", "resp_"];
+
+/// Whether an error is about something in the request, and not about the endpoint or the model: OpenAI does not find an
+/// item or a file that is named there with a 404, too. Some servers write a text for no field.
+pub(crate) fn is_about_request(error: &ApiError) -> bool {
+    let no_field = ["", "none", "null", "model"];
+    let names_field = error.param.as_ref().is_some_and(|field| !no_field.contains(&field.to_lowercase().as_str()));
+    let is_separator = |letter: char| !letter.is_ascii_alphanumeric() && !matches!(letter, '-' | '_');
+    let mut words = error.message.split(is_separator);
+    names_field || words.any(|word| IDS.iter().any(|beginning| word.starts_with(beginning)))
 }
 
 /// Whether a request that is refused here with this error may be taken in Chat Completions: by an organisation that

@@ -22,10 +22,11 @@ pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encod
         // Fields that a client of this dialect has, too, and no other backend.
         if obstacles::is_shared_by_responses(path, value) {
             put(path, value.clone());
-        } else if !super::is_breakpoint(path) && path != openai::EXCLUSION {
+        } else if !messages::is_breakpoint(path) && path != openai::EXCLUSION {
             dropped.push(path.clone());
         }
     }
+    // These write each breakpoint, or note that it is lost.
     put("input", items::encode(target, &request.messages, &mut dropped).into());
     if !request.tools.is_empty() {
         if request.tools.iter().any(|tool| tool.cache_control.is_some()) {

@@ -1,19 +1,22 @@
 //! The whole Responses answer -> [`ChatResponse`].
 
-use super::super::super::{parse_answer, unreadable};
-use super::answer::{Answer, Item, Kind};
+use serde_json::{Map, Value};
+
+use super::super::super::{json, parse, parse_answer, unreadable, without_bom};
+use super::answer::{Answer, Item, Kind, is_status};
 use super::stream::PARAGRAPH;
 use crate::protocol::{ApiError, ChatResponse, ErrorKind, Part};
 
 /// Reads an answer. One that is none of this dialect's comes from a server that has another one at this address, or a
 /// page: it is not found here.
 pub(crate) fn decode(body: &[u8]) -> Result<ChatResponse, ApiError> {
+    let none = || if is_another(body) { absent() } else { unreadable() };
     let mut answer: Answer =
-        parse_answer(body).map_err(|error| if error == unreadable() { absent() } else { error })?;
+        parse_answer(body).map_err(|error| if error == unreadable() { none() } else { error })?;
     if let Some(error) = answer.failure() {
         return Err(error);
     }
-    let output = answer.output.take().or_else(|| answer.is_cut().then(Vec::new)).ok_or_else(absent)?;
+    let output = answer.output.take().or_else(|| answer.is_cut().then(Vec::new)).ok_or_else(none)?;
     let items: Vec<Item> = output.into_iter().flatten().collect();
     let mut parts = Vec::new();
     let mut has_text = false;
@@ -32,6 +35,27 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatResponse, ApiError> {
         parts,
         stop_sequence: None,
     })
+}
+
+/// Whether a body is something else for certain, a page or JSON of another form. One that is empty or breaks off is a
+/// broken answer: the next may be whole, so it must not be the last that is asked for.
+fn is_another(body: &[u8]) -> bool {
+    match parse(body) {
+        Some(Value::Object(fields)) => !fields.is_empty() && !is_ours(&fields),
+        Some(value) => !json::is_empty(&value),
+        None => is_page(body),
+    }
+}
+
+/// Whether an object has what only answers of this dialect have.
+fn is_ours(fields: &Map<String, Value>) -> bool {
+    let said = |key: &str| fields.get(key).and_then(Value::as_str).unwrap_or_default();
+    said("object") == "response" || is_status(said("status")) || fields.contains_key("output")
+}
+
+/// Whether a body, or a stream, is a page of HTML, by its beginning: none of JSON or of an event is like that.
+pub(crate) fn is_page(body: &[u8]) -> bool {
+    without_bom(body).trim_ascii_start().starts_with(b"<")
 }
 
 /// The error for an answer of something else than Responses.

@@ -72,6 +72,8 @@ type Place = (usize, Kind, u64);
 #[derive(Debug, Default)]
 pub(crate) struct Decoder {
     started: bool,
+    /// Whether pieces of Chat Completions came in place of this dialect's.
+    is_chat: bool,
     /// The items in the order in which they were first heard of.
     items: Vec<Heard>,
     /// Items by their ids, and by those of calls.
@@ -148,7 +150,7 @@ impl Decoder {
                 if value.get("error").is_some_and(|error| !error.is_null()) {
                     out.push(StreamEvent::Error(told(&value).ok_or(())?));
                 } else if value.get("choices").is_some() {
-                    // A stream of Chat Completions.
+                    self.is_chat = true;
                     return Err(());
                 }
             }
@@ -163,9 +165,10 @@ impl Decoder {
         }
     }
 
-    /// Whether anything of an answer in this dialect was heard.
-    pub(crate) fn has_started(&self) -> bool {
-        self.started
+    /// Whether the stream is one of Chat Completions, or, if it is a page of HTML, that: nothing of an answer in this
+    /// dialect was heard before.
+    pub(crate) fn is_another(&self, is_page: bool) -> bool {
+        !self.started && (self.is_chat || is_page)
     }
 
     /// The item with one of these ids: its own, and that of its call.
