@@ -158,7 +158,9 @@ fn a_tool_loop_goes_from_openai_to_anthropic() {
 fn a_tool_loop_goes_from_anthropic_to_openai_and_ollama() {
     let body = json!({
         "model": "x", "max_tokens": 50,
-        "system": [{ "type": "text", "text": "Be brief.", "cache_control": { "type": "ephemeral" } }],
+        "system": [
+            { "type": "text", "text": "Be" }, { "type": "text", "text": "brief.", "cache_control": { "type": "ephemeral" } },
+        ],
         "messages": [
             { "role": "user", "content": [
                 { "type": "text", "text": "What is this?" },
@@ -179,10 +181,7 @@ fn a_tool_loop_goes_from_anthropic_to_openai_and_ollama() {
     });
     let request = decode_request(Dialect::Anthropic, body.to_string().as_bytes()).unwrap();
     let (openai, dropped) = encoded(Dialect::OpenAi, &request);
-    assert_eq!(
-        openai["messages"][0],
-        json!({ "role": "system", "content": [{ "type": "text", "text": "Be brief." }] })
-    );
+    assert_eq!(openai["messages"][0], json!({ "role": "system", "content": "Be\nbrief." }));
     assert_eq!(openai["messages"][1]["content"][1]["image_url"]["url"], "data:image/png;base64,AAAA");
     assert_eq!(openai["messages"][2]["tool_calls"][0]["function"]["arguments"], "{\"zoom\":2}");
     assert_eq!(openai["messages"][3], json!({ "role": "tool", "tool_call_id": "t1", "content": "Error: a cat" }));
