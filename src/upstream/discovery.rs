@@ -95,7 +95,7 @@ impl ListedModel {
     }
 
     /// The model that `/api/show` describes by `facts`.
-    fn shown(name: String, facts: &Value) -> Self {
+    pub(super) fn shown(name: String, facts: &Value) -> Self {
         let context = context(facts);
         Self { name, context, max_output: Some(context.min(8192)), can: capabilities(facts) }
     }
