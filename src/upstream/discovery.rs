@@ -45,14 +45,16 @@ pub struct Listing {
     models: Option<Vec<ListedModel>>,
     /// Misses in a row, counted up to [`MISSES_UNTIL_GONE`], and the reason of the latest.
     missed: Option<(u8, String)>,
+    /// What its latest answer was, where that was no list.
+    unlisted: Option<String>,
 }
 
 impl Listing {
     /// Takes in the result of asking the server again.
     pub fn update(&mut self, found: Discovered) {
         match found {
-            Discovered::Models(models) => *self = Self { models: Some(models), missed: None },
-            Discovered::Unlisted(_) => self.missed = None,
+            Discovered::Models(models) => *self = Self { models: Some(models), ..Self::default() },
+            Discovered::Unlisted(reason) => (self.missed, self.unlisted) = (None, Some(reason)),
             Discovered::Failed(reason) => {
                 let before = self.missed.as_ref().map_or(0, |(times, _)| *times);
                 self.missed = Some(((before + 1).min(MISSES_UNTIL_GONE), reason));
@@ -62,12 +64,17 @@ impl Listing {
 
     /// Forgets the misses: the server is asked at another address, or in another way, from now on.
     pub fn reset_misses(&mut self) {
-        self.missed = None;
+        (self.missed, self.unlisted) = (None, None);
     }
 
     /// Its models, as far as known.
     pub fn models(&self) -> &[ListedModel] {
         self.models.as_deref().unwrap_or_default()
+    }
+
+    /// Why it does not list its models, if it does not.
+    pub fn silence(&self) -> Option<&str> {
+        self.gone().or(self.unlisted.as_deref())
     }
 
     /// Why the server counts as gone, if it does.
@@ -304,5 +311,21 @@ mod tests {
         assert_eq!(after([refusal(), refusal()]).gone(), None);
         let listing = after([listed(), refusal(), refusal()]);
         assert_eq!((listing.models().len(), listing.gone()), (1, None));
+    }
+
+    #[test]
+    fn why_there_is_no_list_is_known_until_there_is_one() {
+        let refusal = || Discovered::Unlisted("it answers with status 404".into());
+        let miss = || Discovered::Failed("too slow".into());
+        let silence = |answers: &[Discovered]| after(answers.iter().cloned()).silence().map(str::to_owned);
+        assert_eq!(silence(&[]), None);
+        assert_eq!(silence(&[refusal()]).as_deref(), Some("it answers with status 404"));
+        assert_eq!(silence(&[listed(), miss()]), None, "it may be busy");
+        assert_eq!(silence(&[listed(), refusal(), miss()]).as_deref(), Some("it answers with status 404"));
+        assert_eq!(silence(&[listed(), miss(), miss()]).as_deref(), Some("too slow"));
+        assert_eq!(silence(&[refusal(), listed()]), None);
+        let mut elsewhere = after([refusal()]);
+        elsewhere.reset_misses();
+        assert_eq!(elsewhere.silence(), None);
     }
 }
