@@ -136,9 +136,33 @@ struct OpenAiModels {
     data: Vec<OpenAiModel>,
 }
 
+/// The fields with the context window are read as they come: a strange one must not spoil the list.
 #[derive(Deserialize)]
 struct OpenAiModel {
     id: String,
+    /// llama.cpp: `n_ctx`, of what one request may have.
+    #[serde(default)]
+    meta: Value,
+    /// vLLM, SGLang.
+    #[serde(default)]
+    max_model_len: Value,
+    /// OpenRouter.
+    #[serde(default)]
+    context_length: Value,
+}
+
+impl OpenAiModel {
+    /// OpenAI's own list tells names only; look-alikes may tell the context window, too.
+    fn listed(self) -> ListedModel {
+        let told = [&self.meta["n_ctx"], &self.max_model_len, &self.context_length];
+        let mut told = told.into_iter().filter_map(|told| u32::try_from(told.as_u64()?).ok());
+        ListedModel {
+            context: told.find(|told| *told > 0).unwrap_or(128_000),
+            name: self.id,
+            max_output: None,
+            can: vec![Capability::Tools],
+        }
+    }
 }
 
 /// Asks `provider` for its models; `known` are those of its previous list.
@@ -152,15 +176,8 @@ pub async fn discover(client: &Client, provider: &Provider, known: &[ListedModel
         let Ok(list) = serde_json::from_slice::<OpenAiModels>(&body) else {
             return unreadable();
         };
-        // OpenAI's list tells names only.
-        let found = |listed: OpenAiModel| ListedModel {
-            name: listed.id,
-            context: 128_000,
-            max_output: None,
-            can: vec![Capability::Tools],
-        };
         let plain = list.data.into_iter().filter(|listed| is_plain(&listed.id));
-        return Discovered::Models(plain.map(found).collect());
+        return Discovered::Models(plain.map(OpenAiModel::listed).collect());
     }
     let Ok(tags) = serde_json::from_slice::<OllamaModels>(&body) else {
         return unreadable();
@@ -327,5 +344,22 @@ mod tests {
         let mut elsewhere = after([refusal()]);
         elsewhere.reset_misses();
         assert_eq!(elsewhere.silence(), None);
+    }
+
+    #[test]
+    fn the_context_window_is_what_a_look_alike_tells() {
+        for (told, context) in [
+            (serde_json::json!({ "meta": { "n_ctx": 1024, "n_ctx_train": 8192 } }), 1024),
+            (serde_json::json!({ "max_model_len": 32_768 }), 32_768),
+            (serde_json::json!({ "context_length": 1_000_000 }), 1_000_000),
+            (serde_json::json!({ "meta": null, "max_model_len": null, "context_length": "long" }), 128_000),
+            (serde_json::json!({ "meta": { "n_ctx": 0 }, "context_length": -1 }), 128_000),
+            (serde_json::json!({}), 128_000),
+        ] {
+            let mut entry = told;
+            entry["id"] = "m".into();
+            let model: OpenAiModel = serde_json::from_value(entry.clone()).unwrap();
+            assert_eq!(model.listed().context, context, "{entry}");
+        }
     }
 }
