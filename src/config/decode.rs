@@ -51,6 +51,8 @@ pub(super) fn decode(layers: &Layers) -> (Option<Config>, Vec<Problem>) {
     };
     let is_default = |alias: &&String| layers.origin(&join("aliases", alias)) == Origin::Default;
     config.default_aliases = config.aliases.keys().filter(is_default).cloned().collect();
+    let is_default = |model: &&String| layers.is_default(&join("models", model));
+    config.default_models = config.models.keys().filter(is_default).cloned().collect();
     // Without a whole section, names that stand in it seem to be missing everywhere.
     let named = ["providers", "models", "aliases"];
     let faults =

@@ -135,6 +135,13 @@ impl Layers {
         found.or_else(above).or_else(beside).cloned().unwrap_or(Origin::Default)
     }
 
+    /// Whether all that stands at `path` and below it comes from the defaults.
+    pub(super) fn is_default(&self, path: &str) -> bool {
+        let within =
+            |key: &str| key.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']));
+        self.origins.iter().all(|(key, origin)| *origin == Origin::Default || !within(key))
+    }
+
     /// Every leaf with its origin, sorted by path.
     pub(super) fn settings(&self) -> Vec<Setting> {
         let mut found = Vec::new();

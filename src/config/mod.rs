@@ -110,6 +110,9 @@ pub struct Config {
     /// Aliases that come from the defaults alone: a model that a server lists under the same name wins over them.
     #[serde(skip)]
     pub default_aliases: BTreeSet<String>,
+    /// Models that come from the defaults alone.
+    #[serde(skip)]
+    pub default_models: BTreeSet<String>,
     /// Static rules, in order.
     pub rules: Vec<Rule>,
     /// What operators changed on the dashboard; no file holds it.
@@ -121,6 +124,15 @@ impl Config {
     /// Whether the operator, not the defaults, has given a model this name as an alias.
     pub fn has_own_alias(&self, name: &str) -> bool {
         self.aliases.contains_key(name) && !self.default_aliases.contains(name)
+    }
+
+    /// Whether a model comes from the defaults alone and none of its providers can be called, for want of a key mostly:
+    /// one that a server lists under the same name takes its place.
+    pub fn yields(&self, model: &str) -> bool {
+        let can_be_called =
+            |(provider, _)| self.providers.get(provider).is_some_and(|it| it.enabled && !it.lacks_key());
+        let settings = self.models.get(model).filter(|_| self.default_models.contains(model));
+        settings.is_some_and(|settings| !settings.places(model).any(can_be_called))
     }
 
     /// Whether any server is asked for its models.

@@ -89,6 +89,11 @@ impl Provider {
         self.key_env.is_some() || self.key_file.is_some()
     }
 
+    /// Whether it needs a key and has none.
+    pub fn lacks_key(&self) -> bool {
+        self.wants_key() && self.key.is_none()
+    }
+
     /// Whether its list of models is read.
     pub fn discovers(&self) -> bool {
         self.enabled && self.discover

@@ -23,7 +23,10 @@ pub fn report(gateway: &Gateway) -> Value {
             let sick = deployments.filter(|deployment| deployment.check(now).is_err()).count();
             let status = match &provider.unusable {
                 Some(reason) => reason.clone(),
-                None if none => "serves no model".into(),
+                None if none => match gateway.listing(&provider.name).silence() {
+                    Some(reason) => format!("does not list its models: {reason}"),
+                    None => "serves no model".into(),
+                },
                 None if sick == 0 => "ok".into(),
                 None => format!("{sick} deployments are resting"),
             };

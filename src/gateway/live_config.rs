@@ -32,7 +32,10 @@ impl LiveConfig {
         discovered: &BTreeMap<String, Listing>,
         before: Option<&LiveConfig>,
     ) -> Self {
-        for setting in config.overrides.end_outdated(&config.models, &settings) {
+        // In the place of one that yields a server may list another, which an operator's change is of.
+        let firm = config.models.iter().filter(|(name, _)| !config.yields(name));
+        let firm = firm.map(|(name, settings)| (name.clone(), settings.clone())).collect();
+        for setting in config.overrides.end_outdated(&firm, &settings) {
             tracing::warn!(setting, "The configured value has changed: the dashboard's change of it ends");
         }
         let catalog = Catalog::new(&config, discovered, before.map(|before| &before.catalog));
@@ -74,5 +77,25 @@ impl LiveConfig {
             (model.name.to_string(), config::Model { likeness, ..model.settings.clone() })
         };
         self.catalog.models().map(|model| settings(model)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_set_of_a_listed_model_ends_where_the_default_of_its_name_comes_back() {
+        let mut config: Config = "".parse().unwrap();
+        config.overrides.change("gpt-4o", None, |own| own.weight = Some(0.5));
+        let weight =
+            Setting { path: "models.gpt-4o.weight".into(), value: "1.0".into(), origin: config::Origin::Default };
+        let weighs = |config: &Config| {
+            let live = LiveConfig::new(config.clone(), vec![weight.clone()], &BTreeMap::new(), None);
+            live.config.overrides.of("gpt-4o").and_then(|own| own.weight)
+        };
+        assert_eq!(weighs(&config), Some(0.5), "also while the server that lists it is not asked yet");
+        config.providers.get_mut("openai").unwrap().key = Some("sk".to_owned().into());
+        assert_eq!(weighs(&config), None);
     }
 }

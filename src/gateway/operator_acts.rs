@@ -85,7 +85,8 @@ impl Gateway {
         let live = self.live();
         let mut overrides = live.config.overrides.clone();
         let before = overrides.of(model).cloned().unwrap_or_default();
-        overrides.change(model, live.config.models.get(model), change);
+        let is_listed = live.catalog.find(model).is_some_and(|model| model.discovered);
+        overrides.change(model, live.config.models.get(model).filter(|_| !is_listed), change);
         let after = overrides.of(model).cloned().unwrap_or_default();
         let kept = overrides.clone();
         self.with_store(move |store| store.set_setting(OVERRIDES, &kept)).await.map_err(|error| {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::{Deployment, Listing, Provider, Refused};
 use crate::config::{self, Config, Described, Names};
-use crate::protocol::ModelName;
+use crate::protocol::{Dialect, ModelName};
 
 /// A model as this gateway lists it.
 #[derive(Debug)]
@@ -116,16 +116,16 @@ impl Catalog {
             let deployments = settings.all_deployments(name.as_str()).into_iter().filter_map(deployment).collect();
             models.insert(name.clone(), Arc::new(Model { name, settings, deployments, discovered }));
         };
+        let lists = providers.iter().filter_map(|(name, provider)| Some((provider, listing(name)?)));
+        let listed = listed(config, &providers, lists.collect());
+        let is_taken = |name: &str| listed.contains_key(name) || listed.contains_key(&format!("{name}:latest"));
         for (name, settings) in &config.models {
-            add(name, settings.clone(), false);
-        }
-        for (provider, listing) in discovered.iter().filter(|(provider, _)| asked(provider)) {
-            for model in listing.models() {
-                let name = &model.name;
-                if !config.models.contains_key(name) && !config.has_own_alias(name) {
-                    add(&model.name, model.settings(provider), true);
-                }
+            if !(config.yields(name) && is_taken(name)) {
+                add(name, settings.clone(), false);
             }
+        }
+        for (name, settings) in listed {
+            add(&name, settings, true);
         }
         Self { names: Names::new(models, config), providers }
     }
@@ -173,11 +173,56 @@ impl Catalog {
     }
 }
 
+/// The models that servers list and whose names are free, as if configured. Servers that list the same name serve one
+/// model: what holds of all of them holds of it.
+fn listed(
+    config: &Config,
+    providers: &BTreeMap<String, Arc<Provider>>,
+    mut lists: Vec<(&Arc<Provider>, &Listing)>,
+) -> BTreeMap<String, config::Model> {
+    let is_free =
+        |name: &str| (!config.models.contains_key(name) || config.yields(name)) && !config.has_own_alias(name);
+    // Ollama first: in its own dialect it tells what its models can do, and takes the context that it is asked for.
+    lists.sort_by_key(|(provider, _)| provider.dialect != Dialect::Ollama);
+    let mut models: BTreeMap<String, config::Model> = BTreeMap::new();
+    for (provider, listing) in lists {
+        let is_door_of = |server: &str| providers.get(server).is_some_and(|known| provider.is_another_door_of(known));
+        for model in listing.models().iter().filter(|model| is_free(&model.name)) {
+            let settings = model.settings(&provider.name);
+            let Some(known) = models.get_mut(&model.name) else {
+                models.insert(model.name.clone(), settings);
+                continue;
+            };
+            let servers: Vec<&str> = known.places(&model.name).map(|(server, _)| server).collect();
+            // A list may name a model twice.
+            if !servers.contains(&provider.name.as_str()) {
+                let is_door = servers.into_iter().any(is_door_of);
+                serve_also(known, settings, is_door);
+            }
+        }
+    }
+    models
+}
+
+/// Adds a further server to a listed model. Another door of a server that is known (`is_door`) says nothing new of the
+/// model, and is there for when the first one fails.
+fn serve_also(known: &mut config::Model, further: config::Model, is_door: bool) {
+    if !is_door {
+        known.context = known.context.min(further.context);
+        known.max_output = known.max_output.into_iter().chain(further.max_output).min();
+        known.can.retain(|ability| further.can.contains(ability));
+    }
+    let weight = if is_door { 0.0 } else { 1.0 };
+    let place = further.provider.map(|provider| config::Deployment { provider, upstream: further.upstream, weight });
+    known.deployments.extend(place);
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Instant;
 
     use super::*;
+    use crate::config::Capability;
     use crate::protocol::ErrorKind;
     use crate::upstream::discovery::ListedModel;
     use crate::upstream::{CallVerdict, Discovered};
@@ -307,5 +352,90 @@ mod tests {
             assert_eq!(catalog.canonical(name), listed);
         }
         assert!(catalog.find("a-2025-01-01").is_none(), "another version is another model");
+    }
+
+    /// What a server lists: models by these names, of which `/api/show` told these facts.
+    fn listing(models: &[(&str, serde_json::Value)]) -> Listing {
+        let models = models.iter().map(|(name, facts)| ListedModel::shown((*name).to_owned(), facts)).collect();
+        let mut listing = Listing::default();
+        listing.update(Discovered::Models(models));
+        listing
+    }
+
+    fn facts(context: u32, abilities: &[&str]) -> serde_json::Value {
+        serde_json::json!({ "model_info": { "x.context_length": context }, "capabilities": abilities })
+    }
+
+    #[test]
+    fn servers_that_list_the_same_model_serve_it_together() {
+        let config: Config = "[providers.a]\nbase_url = 'http://127.0.0.1:1'\ndialect = 'ollama'\ndiscover = true\n\
+            [providers.b]\nbase_url = 'http://127.0.0.1:2'\ndialect = 'ollama'\ndiscover = true\n\
+            [dispatch.breaker]\nopen_ms = 60000\n"
+            .parse()
+            .unwrap();
+        let of_a = listing(&[("m", facts(4096, &["tools"])), ("m", facts(4096, &["tools"]))]);
+        let of_b = listing(&[("m", facts(32_768, &["vision", "tools"]))]);
+        let alone = BTreeMap::from([("b".to_owned(), of_b.clone())]);
+        let before = Catalog::new(&config, &alone, None);
+        let now = Instant::now();
+        while let Some(mut permit) = before.find("m").unwrap().deployments[0].admit(now) {
+            permit.settle(&CallVerdict::Bad(ErrorKind::Connection), now, 0);
+        }
+        assert!(before.find("m").unwrap().unavailable(now).is_some());
+        let together = BTreeMap::from([("a".to_owned(), of_a), ("b".to_owned(), of_b)]);
+        let catalog = Catalog::new(&config, &together, Some(&before));
+        let model = catalog.find("m").unwrap();
+        let deployments: Vec<(&str, f64, bool)> =
+            model.deployments.iter().map(|it| (it.name.as_ref(), it.weight, it.check(now).is_ok())).collect();
+        assert_eq!(deployments, [("a/m", 1.0, true), ("b/m", 1.0, false)], "b's health is kept");
+        assert_eq!(model.unavailable(now), None);
+        assert_eq!((model.settings.context, model.settings.max_output), (4096, Some(4096)));
+        let able: Vec<Capability> = model.settings.can.iter().copied().collect();
+        assert_eq!(able, [Capability::Tools, Capability::StructuredOutput], "what both can");
+        for name in ["a/m", "b/m"] {
+            assert_eq!(catalog.canonical(name), "m");
+        }
+    }
+
+    #[test]
+    fn the_other_door_of_a_server_is_for_when_the_first_one_fails() {
+        let config: Config = "[providers.door]\nbase_url = 'http://localhost:11434/v1'\ndiscover = true\n\
+            [providers.twice]\nbase_url = 'http://localhost:11434'\ndialect = 'ollama'\ndiscover = true\n"
+            .parse()
+            .unwrap();
+        let by_name = listing(&[("m", serde_json::Value::Null)]);
+        let shown = listing(&[("m", facts(32_768, &["vision"]))]);
+        let lists = [("door", by_name), ("ollama", shown.clone()), ("twice", shown)];
+        let discovered = lists.map(|(name, list)| (name.to_owned(), list)).into();
+        let catalog = Catalog::new(&config, &discovered, None);
+        let model = catalog.find("door/m").unwrap();
+        let deployments: Vec<(&str, f64)> =
+            model.deployments.iter().map(|it| (it.name.as_ref(), it.weight)).collect();
+        assert_eq!(deployments, [("ollama/m", 1.0), ("twice/m", 0.0), ("door/m", 0.0)]);
+        assert_eq!(model.settings.context, 32_768);
+        assert!(model.settings.can.contains(&Capability::Vision), "as it tells in its own dialect");
+    }
+
+    #[test]
+    fn a_listed_model_takes_the_name_of_a_default_that_nobody_can_call() {
+        let server = "[providers.x]\nbase_url = 'http://127.0.0.1:1'\ndiscover = true\n";
+        let null = serde_json::Value::Null;
+        let of_x = listing(&[("gpt-4o", null.clone()), ("deepseek-r1:latest", null)]);
+        let discovered = BTreeMap::from([("x".to_owned(), of_x)]);
+        let whose = |settings: &str, key: bool, name: &str| {
+            let mut config: Config = format!("{server}{settings}").parse().unwrap();
+            config.providers.get_mut("openai").unwrap().key = key.then(|| "sk".to_owned().into());
+            let catalog = Catalog::new(&config, &discovered, None);
+            let model = catalog.find(name).unwrap();
+            (model.discovered, model.deployments[0].name.to_string())
+        };
+        let (its, vendors) = ((true, "x/gpt-4o".to_owned()), (false, "openai/gpt-4o".to_owned()));
+        assert_eq!(whose("", false, "gpt-4o"), its);
+        assert_eq!(whose("", true, "gpt-4o"), vendors, "it has its key");
+        assert_eq!(whose("[providers.openai]\nenabled = false\n", true, "gpt-4o"), its);
+        assert_eq!(whose("[models.gpt-4o]\nweight = 3.0\n", false, "gpt-4o"), vendors, "it is the user's own");
+        assert_eq!(whose("[aliases]\ngpt-4o-x = 'gpt-4o'\n", false, "gpt-4o-x"), its);
+        assert_eq!(whose("", false, "gpt-4o-mini"), (false, "openai/gpt-4o-mini".to_owned()), "nobody else has it");
+        assert_eq!(whose("", true, "deepseek-r1"), (true, "x/deepseek-r1:latest".to_owned()));
     }
 }

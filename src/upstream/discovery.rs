@@ -53,14 +53,16 @@ pub struct Listing {
     models: Option<Vec<ListedModel>>,
     /// Misses in a row, counted up to [`MISSES_UNTIL_GONE`], and the reason of the latest.
     missed: Option<(u8, String)>,
+    /// What its latest answer was, where that was no list.
+    unlisted: Option<String>,
 }
 
 impl Listing {
     /// Takes in the result of asking the server again.
     pub fn update(&mut self, found: Discovered) {
         match found {
-            Discovered::Models(models) => *self = Self { models: Some(models), missed: None },
-            Discovered::Unlisted(_) => self.missed = None,
+            Discovered::Models(models) => *self = Self { models: Some(models), ..Self::default() },
+            Discovered::Unlisted(reason) => (self.missed, self.unlisted) = (None, Some(reason)),
             // Of one that is gone, calls from before may still hang.
             Discovered::Busy => self.missed = self.missed.take().filter(|(times, _)| *times == MISSES_UNTIL_GONE),
             Discovered::Late(reason) | Discovered::Failed(reason) => {
@@ -72,12 +74,17 @@ impl Listing {
 
     /// Forgets the misses: the server is asked at another address, or in another way, from now on.
     pub fn reset_misses(&mut self) {
-        self.missed = None;
+        (self.missed, self.unlisted) = (None, None);
     }
 
     /// Its models, as far as known.
     pub fn models(&self) -> &[ListedModel] {
         self.models.as_deref().unwrap_or_default()
+    }
+
+    /// Why it does not list its models, if it does not.
+    pub fn silence(&self) -> Option<&str> {
+        self.gone().or(self.unlisted.as_deref())
     }
 
     /// Why the server counts as gone, if it does.
@@ -105,7 +112,7 @@ impl ListedModel {
     }
 
     /// The model that `/api/show` describes by `facts`.
-    fn shown(name: String, facts: &Value) -> Self {
+    pub(super) fn shown(name: String, facts: &Value) -> Self {
         let context = context(facts);
         Self { name, context, max_output: Some(context.min(8192)), can: capabilities(facts) }
     }
@@ -139,9 +146,33 @@ struct OpenAiModels {
     data: Vec<OpenAiModel>,
 }
 
+/// The fields with the context window are read as they come: a strange one must not spoil the list.
 #[derive(Deserialize)]
 struct OpenAiModel {
     id: String,
+    /// llama.cpp: `n_ctx`, of what one request may have.
+    #[serde(default)]
+    meta: Value,
+    /// vLLM, SGLang.
+    #[serde(default)]
+    max_model_len: Value,
+    /// OpenRouter.
+    #[serde(default)]
+    context_length: Value,
+}
+
+impl OpenAiModel {
+    /// OpenAI's own list tells names only; look-alikes may tell the context window, too.
+    fn listed(self) -> ListedModel {
+        let told = [&self.meta["n_ctx"], &self.max_model_len, &self.context_length];
+        let mut told = told.into_iter().filter_map(|told| u32::try_from(told.as_u64()?).ok());
+        ListedModel {
+            context: told.find(|told| *told > 0).unwrap_or(128_000),
+            name: self.id,
+            max_output: None,
+            can: vec![Capability::Tools],
+        }
+    }
 }
 
 /// Asks `provider` for its models; `known` are those of its previous list.
@@ -155,15 +186,8 @@ pub async fn discover(client: &Client, provider: &Provider, known: &[ListedModel
         let Ok(list) = serde_json::from_slice::<OpenAiModels>(&body) else {
             return unreadable();
         };
-        // OpenAI's list tells names only.
-        let found = |listed: OpenAiModel| ListedModel {
-            name: listed.id,
-            context: 128_000,
-            max_output: None,
-            can: vec![Capability::Tools],
-        };
         let plain = list.data.into_iter().filter(|listed| is_plain(&listed.id));
-        return Discovered::Models(plain.map(found).collect());
+        return Discovered::Models(plain.map(OpenAiModel::listed).collect());
     }
     let Ok(tags) = serde_json::from_slice::<OllamaModels>(&body) else {
         return unreadable();
@@ -322,5 +346,38 @@ mod tests {
         assert_eq!(after([refusal(), refusal()]).gone(), None);
         let listing = after([listed(), refusal(), refusal()]);
         assert_eq!((listing.models().len(), listing.gone()), (1, None));
+    }
+
+    #[test]
+    fn why_there_is_no_list_is_known_until_there_is_one() {
+        let refusal = || Discovered::Unlisted("it answers with status 404".into());
+        let miss = || Discovered::Failed("too slow".into());
+        let silence = |answers: &[Discovered]| after(answers.iter().cloned()).silence().map(str::to_owned);
+        assert_eq!(silence(&[]), None);
+        assert_eq!(silence(&[refusal()]).as_deref(), Some("it answers with status 404"));
+        assert_eq!(silence(&[listed(), miss()]), None, "it may be busy");
+        assert_eq!(silence(&[listed(), refusal(), miss()]).as_deref(), Some("it answers with status 404"));
+        assert_eq!(silence(&[listed(), miss(), miss()]).as_deref(), Some("too slow"));
+        assert_eq!(silence(&[refusal(), listed()]), None);
+        let mut elsewhere = after([refusal()]);
+        elsewhere.reset_misses();
+        assert_eq!(elsewhere.silence(), None);
+    }
+
+    #[test]
+    fn the_context_window_is_what_a_look_alike_tells() {
+        for (told, context) in [
+            (serde_json::json!({ "meta": { "n_ctx": 1024, "n_ctx_train": 8192 } }), 1024),
+            (serde_json::json!({ "max_model_len": 32_768 }), 32_768),
+            (serde_json::json!({ "context_length": 1_000_000 }), 1_000_000),
+            (serde_json::json!({ "meta": null, "max_model_len": null, "context_length": "long" }), 128_000),
+            (serde_json::json!({ "meta": { "n_ctx": 0 }, "context_length": -1 }), 128_000),
+            (serde_json::json!({}), 128_000),
+        ] {
+            let mut entry = told;
+            entry["id"] = "m".into();
+            let model: OpenAiModel = serde_json::from_value(entry.clone()).unwrap();
+            assert_eq!(model.listed().context, context, "{entry}");
+        }
     }
 }

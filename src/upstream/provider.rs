@@ -109,6 +109,18 @@ impl Provider {
         self.base_url == other.base_url && self.headers == other.headers && how(self) == how(other)
     }
 
+    /// Whether both are one server: asked in two dialects, as Ollama can be, or twice in the same way.
+    pub(super) fn is_another_door_of(&self, other: &Self) -> bool {
+        let (Some(here), Some(there)) = (self.parsed_url(Endpoint::Chat), other.parsed_url(Endpoint::Chat)) else {
+            return false;
+        };
+        let loopback = |url: &reqwest::Url| matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
+        let is_same_host = here.host_str() == there.host_str() || (loopback(here) && loopback(there));
+        let is_same_server = is_same_host && here.port_or_known_default() == there.port_or_known_default();
+        let is_same_way = here.path() == there.path() && self.headers == other.headers;
+        is_same_server && (self.dialect != other.dialect || is_same_way)
+    }
+
     /// Headers of every call, the key among them (marked sensitive, so that debug output hides it).
     pub fn headers(&self) -> &HeaderMap {
         &self.headers
@@ -124,7 +136,7 @@ fn unusable(settings: &config::Provider) -> Option<String> {
     if !settings.enabled {
         return Some("its provider is disabled".into());
     }
-    if settings.wants_key() && settings.key.is_none() {
+    if settings.lacks_key() {
         let variable = settings.key_env.as_deref().unwrap_or_default();
         return Some(match &settings.key_file {
             Some(file) => format!("no key: {} is empty", file.display()),

@@ -186,3 +186,40 @@ async fn stopping_does_not_wait_for_a_slow_server() {
     gateway.stop().await;
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
 }
+
+#[tokio::test]
+async fn a_model_that_two_servers_list_is_answered_while_one_of_them_is_away() {
+    let server = || {
+        let list = json!({ "data": [{ "id": "smol" }] });
+        let choice =
+            json!({ "index": 0, "finish_reason": "stop", "message": { "role": "assistant", "content": "x" } });
+        let answer = json!({ "id": "c", "object": "chat.completion", "created": 1, "model": "smol", "choices": [choice],
+            "usage": { "prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2 } });
+        Mock::start(move |body| Script::whole(if body.is_empty() { list.to_string() } else { answer.to_string() }))
+    };
+    let (one, two) = (server().await, server().await);
+    let upstreams = one.openai("one") + "discover = true\n" + &two.openai("two") + "discover = true\n";
+    let gateway = TestGateway::before(&upstreams, "").await;
+    let live = || gateway.app.gateway.live();
+    let is_served_twice = || live().catalog.find("smol").is_some_and(|model| model.deployments.len() == 2);
+    settle(is_served_twice, "both servers do not serve it").await;
+    drop(two);
+    for name in ["smol", "two/smol", "one/smol", "smol"] {
+        let path = "/v1/chat/completions";
+        let response = gateway.post(path, ask(path, name, "hi")).await;
+        assert_eq!(response.status().as_u16(), 200, "{name}: {}", response.text().await.unwrap());
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn health_says_why_a_server_lists_no_models() {
+    let mock = Mock::start(|_| Script { status: 404, ..Script::whole("{}") }).await;
+    let gateway = TestGateway::before(&(mock.openai("home") + "discover = true\n"), "").await;
+    settle(|| gateway.app.gateway.listing("home").silence().is_some(), "it was not asked").await;
+    let health = gateway.http.get(gateway.url("/health")).send().await.unwrap().text().await.unwrap();
+    let health: serde_json::Value = serde_json::from_str(&health).unwrap();
+    let home = health["backends"].as_array().unwrap().iter().find(|backend| backend["name"] == "home");
+    assert_eq!(home.unwrap()["status"], "does not list its models: it answers with status 404");
+    gateway.stop().await;
+}
