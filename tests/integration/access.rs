@@ -377,7 +377,9 @@ async fn large_requests_share_a_room() {
 #[tokio::test]
 async fn a_large_request_keeps_its_room_until_its_answer_begins() {
     let waits = "[dispatch]\nidle_timeout_ms = 20000\nfirst_byte_timeout_ms = 20000";
-    let gateway = TestGateway::start(&format!("[limits]\nlarge_requests_mb = 8\n{waits}")).await;
+    // Where Responses pass through the gateway repeats nothing itself.
+    let translated = "[providers.openai.quirks]\nresponses = false";
+    let gateway = TestGateway::start(&format!("[limits]\nlarge_requests_mb = 8\n{waits}\n{translated}")).await;
     gateway.sandbox.faults().set("*", Fault::Drip { ms: 800 }, Times::Always);
     let picture = format!("data:image/png;base64,{}", "A".repeat(3 << 20));
     let of = |kind: &str, url: serde_json::Value| json!([{ "type": kind, "image_url": url }]);
@@ -387,16 +389,14 @@ async fn a_large_request_keeps_its_room_until_its_answer_begins() {
     repeats["metadata"] = json!({ "long": "x".repeat(9 << 20) });
     let mut open = Vec::new();
     for (path, mut body, status) in [
+        ("/v1/chat/completions", chat.clone(), 200),
+        ("/v1/chat/completions", chat.clone(), 200),
         ("/v1/responses", responses, 200),
         // Its answer repeats it.
         ("/v1/responses", repeats, 200),
-        ("/v1/chat/completions", chat.clone(), 200),
-        ("/v1/chat/completions", chat.clone(), 200),
         ("/v1/chat/completions", chat, 429),
     ] {
-        // OpenAI's own answer would pass through, and repeat nothing here.
-        let model = if path == "/v1/responses" { "claude-sonnet-5-5" } else { "gpt-4o" };
-        (body["model"], body["stream"]) = (json!(model), json!(true));
+        (body["model"], body["stream"]) = (json!("gpt-4o"), json!(true));
         let response = gateway.post(path, body).await;
         assert_eq!(response.status(), status, "{path}");
         open.push(response);

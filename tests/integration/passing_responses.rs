@@ -108,12 +108,19 @@ async fn nothing_is_stored_and_thoughts_come_sealed_whatever_the_client_says() {
 #[tokio::test]
 async fn what_a_model_would_refuse_is_translated() {
     let gateway = TestGateway::start("").await;
+    let bare = json!([
+        { "role": "user", "content": "Hello" },
+        { "type": "reasoning", "id": "rs_1", "summary": [] },
+        { "role": "assistant", "content": "Hi." },
+        { "role": "user", "content": "Go on." },
+    ]);
     for (model, more, path) in [
         ("gpt-6-sol", json!({}), PATH),
         ("gpt-6-sol", json!({ "temperature": 0.2 }), "/v1/chat/completions"),
         ("gpt-6-sol", json!({ "reasoning": { "effort": "minimal" } }), "/v1/chat/completions"),
         ("gpt-6-sol", json!({ "max_output_tokens": 3 }), "/v1/chat/completions"),
         ("gpt-6-sol", json!({ "seed": 3 }), "/v1/chat/completions"),
+        ("gpt-6-sol", json!({ "input": bare }), "/v1/chat/completions"),
         ("gpt-4o", json!({ "temperature": 0.2 }), PATH),
         ("gpt-4o", json!({ "reasoning": { "effort": "low" } }), "/v1/chat/completions"),
         ("gpt-4o", json!({ "include": ["reasoning.encrypted_content"] }), "/v1/chat/completions"),

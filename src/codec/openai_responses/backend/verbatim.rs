@@ -1,8 +1,12 @@
 //! The client's own body for OpenAI's Responses: what this gateway does not know of the dialect stays in it, and so do
 //! the ids by which OpenAI knows its own items.
 
+use std::borrow::Cow;
+
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::super::super::Target;
 use super::super::super::openai_chat::{adapt, request as openai};
@@ -10,11 +14,21 @@ use super::super::sealed;
 use crate::config::Refusal;
 use crate::protocol::{ChatRequest, Dialect, Effort};
 
-/// The fields that only models which think take.
+/// What the decoded form does not tell of a body.
 #[derive(Deserialize)]
-struct Wishes {
+struct Body<'a> {
     reasoning: Option<Value>,
     include: Option<Value>,
+    #[serde(borrow)]
+    input: Option<&'a RawValue>,
+}
+
+/// What is asked of an item.
+#[derive(Deserialize)]
+struct Item<'a> {
+    #[serde(default, rename = "type", borrow)]
+    kind: Option<Cow<'a, str>>,
+    encrypted_content: Option<IgnoredAny>,
 }
 
 /// Whether `target` takes the body as it is, but for its model and what it would have stored. Else the request is
@@ -29,7 +43,7 @@ pub(crate) fn takes(target: &Target<'_>, request: &ChatRequest, body: &[u8]) -> 
         && adapt::takes_ids(target, request)
         // What other vendors' models thought, as this gateway wrote it, OpenAI would refuse.
         && !sealed::may_be_in(body)
-        && serde_json::from_slice(body).is_ok_and(|wishes: Wishes| takes_wishes(target, &wishes))
+        && serde_json::from_slice(body).is_ok_and(|body: Body<'_>| takes_wishes(target, &body) && !has_bare(&body))
 }
 
 /// Whether the model has a word for that much thinking.
@@ -44,13 +58,22 @@ fn takes_effort(target: &Target<'_>, effort: Effort) -> bool {
         }
 }
 
-fn takes_wishes(target: &Target<'_>, wishes: &Wishes) -> bool {
+/// Whether the model takes what is asked of its thoughts.
+fn takes_wishes(target: &Target<'_>, body: &Body<'_>) -> bool {
     let is_thoughts = |wish: &Value| wish == "reasoning.encrypted_content";
-    let is_told = |field: &str| wishes.reasoning.as_ref().is_some_and(|wishes| !wishes[field].is_null());
+    let is_told = |field: &str| body.reasoning.as_ref().is_some_and(|wishes| !wishes[field].is_null());
     if adapt::thinks(target) {
         // An organisation that OpenAI has not verified is refused for a summary.
         return target.tell_thoughts || !(is_told("summary") || is_told("generate_summary"));
     }
-    wishes.reasoning.is_none()
-        && !wishes.include.as_ref().and_then(Value::as_array).is_some_and(|wishes| wishes.iter().any(is_thoughts))
+    body.reasoning.is_none()
+        && !body.include.as_ref().and_then(Value::as_array).is_some_and(|wishes| wishes.iter().any(is_thoughts))
+}
+
+/// Whether a thought comes back without its sealed content: OpenAI looks for such a one among what it has stored, and
+/// there is nothing.
+fn has_bare(body: &Body<'_>) -> bool {
+    let items =
+        body.input.and_then(|input| serde_json::from_str::<Vec<Item<'_>>>(input.get()).ok()).unwrap_or_default();
+    items.iter().any(|item| item.kind.as_deref() == Some("reasoning") && item.encrypted_content.is_none())
 }
