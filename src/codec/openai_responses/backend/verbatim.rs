@@ -1,5 +1,6 @@
-//! The client's own body for OpenAI's Responses: what this gateway does not know of the dialect stays in it, and so do
-//! the ids by which OpenAI knows its own items.
+//! The client's own body for OpenAI's Responses: what other dialects cannot say, or this gateway does not know, of its
+//! items, tools and wishes stays in it, and so do the ids by which OpenAI knows its own items. (A field at the top that is
+//! unknown here is refused before: nobody could say what it means to the other models.)
 
 use std::borrow::Cow;
 
