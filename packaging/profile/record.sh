@@ -10,7 +10,7 @@ compiler=$(rustc -vV | awk '$1 == "release:" { release = $2 } $1 == "host:" { ho
 profdata=$(rustc --print target-libdir)/../bin/llvm-profdata
 [ -x "$profdata" ] || { echo "llvm-profdata is missing: rustup component add llvm-tools"; exit 1; }
 work=$(mktemp -d)
-trap 'kill $(jobs -p) 2>/dev/null; wait; rm -rf "$work"' EXIT
+trap 'kill $(jobs -p) 2>/dev/null || true; wait; rm -rf "$work"' EXIT
 
 # From the beginning: cargo does not know that the profile is another.
 build() { rm -rf "$target" && cargo build --release --locked --target-dir "$target" && bin=$target/release/pointsman; }
