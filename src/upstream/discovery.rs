@@ -2,9 +2,9 @@
 //!
 //! A server under load may miss one request for its list and still serve: it counts as gone after two misses in a
 //! row, or if it never listed anything. Some servers do one thing at a time (llama-cpp-python): while one works for us,
-//! it is no miss that its list does not come in time. Its models and their health stay known, so that a request for one fails because
-//! the server is away, not because the model does not exist. A model's known abilities stay, too, while its server
-//! does not name them.
+//! it is no miss that its list does not come in time. Its models and their health stay known, so that a request for
+//! one fails because the server is away, not because the model does not exist. A model's known abilities stay, too,
+//! while its server does not name them.
 
 use std::time::Duration;
 
