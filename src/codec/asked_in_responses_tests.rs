@@ -447,6 +447,7 @@ fn a_whole_answer_has_thoughts_texts_and_calls() {
         read.parts,
         [
             Part::Thinking { text: "one\n\ntwo".into(), signature },
+            Part::Foreign { kind: "web_search_call".into(), value: Value::Null },
             Part::text("I look."),
             Part::text("\n\nDone."),
             Part::ToolCall { id: "a".into(), name: "f".into(), arguments: "{\"x\":1}".into() },

@@ -24,7 +24,7 @@ pub struct Begun {
 impl Begun {
     /// The beginning that a backend may repeat to a client of another dialect; `None` = there is none.
     pub fn of(client: Dialect, backend: Dialect, quirks: &Quirks, request: &ChatRequest) -> Option<Self> {
-        if backend != Dialect::OpenAi || client == backend || !quirks.prefill || !request.is_prefilled() {
+        if backend != Dialect::OpenAi || client == backend || !quirks.repeats_prefill || !request.is_prefilled() {
             return None;
         }
         let begun = &request.messages[request.last_turn()?];
@@ -96,7 +96,7 @@ mod tests {
     }
 
     fn of(begun: &str) -> Option<Begun> {
-        let quirks = Quirks { prefill: true, ..Quirks::default() };
+        let quirks = Quirks { prefill: true, repeats_prefill: true, ..Quirks::default() };
         Begun::of(Dialect::Anthropic, Dialect::OpenAi, &quirks, &request(begun))
     }
 
@@ -148,12 +148,13 @@ mod tests {
 
     #[test]
     fn only_who_is_known_to_go_on_and_only_other_dialects_clients() {
-        let (goes_on, anew) = (Quirks { prefill: true, ..Quirks::default() }, Quirks::default());
+        let goes_on = Quirks { prefill: true, repeats_prefill: true, ..Quirks::default() };
+        let without = Quirks { prefill: true, ..Quirks::default() };
         let request = request("{");
         let is_looked_for = |client, backend, quirks| Begun::of(client, backend, quirks, &request).is_some();
         assert!(is_looked_for(Dialect::Native, Dialect::OpenAi, &goes_on));
         assert!(!is_looked_for(Dialect::OpenAi, Dialect::OpenAi, &goes_on));
-        assert!(!is_looked_for(Dialect::Native, Dialect::OpenAi, &anew));
+        assert!(!is_looked_for(Dialect::Native, Dialect::OpenAi, &without));
         assert!(!is_looked_for(Dialect::Native, Dialect::Ollama, &goes_on));
         assert!(of(&"x".repeat(MAX_BYTES + 1)).is_none());
     }

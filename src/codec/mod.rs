@@ -274,19 +274,25 @@ pub fn is_for_responses(client: Dialect, target: &Target<'_>, request: &ChatRequ
         && !(client == Dialect::OpenAi && openai_responses::backend::loses_some(target, request))
 }
 
-/// Whether the body of a client that speaks Responses passes through to a model of OpenAI's as it is.
-pub fn passes_to_responses(client: Dialect, target: &Target<'_>, request: &ChatRequest, body: &[u8]) -> bool {
+/// Whether the body of a client that speaks Responses passes through to a model of OpenAI's.
+pub fn passes_to_responses(client: Dialect, target: &Target<'_>, request: &ChatRequest) -> bool {
     client == Dialect::Responses
         && target.dialect == Dialect::OpenAi
         && target.quirks.responses
-        && openai_responses::backend::verbatim::takes(target, request, body)
+        && openai_responses::backend::verbatim::says(request)
 }
 
-/// Whether a body that passed through to Responses and was refused with this error may be taken once it is translated.
-/// What else is wrong with it the client is told: it is the client's own dialect.
+/// Whether nobody but OpenAI's Responses can be asked: in what it is asked for there is something that no other dialect
+/// can say.
+pub fn is_only_for_responses(client: Dialect, request: &ChatRequest) -> bool {
+    client == Dialect::Responses && openai_responses::backend::verbatim::is_needed(request)
+}
+
+/// Whether a body that passed through to Responses and was refused with this error may be taken with less in it, or once
+/// it is translated to Chat Completions. What else is wrong with it the client is told: it is the client's own dialect.
 pub fn may_be_translated(error: &ApiError, request: &ChatRequest) -> bool {
-    may_be_taken_in_chat(error)
-        && (error.kind != ErrorKind::InvalidRequest || hides_thoughts(error) || may_refuse_thoughts(error, request))
+    let is_told = error.kind == ErrorKind::InvalidRequest && !error.by_model;
+    may_be_taken_in_chat(error) && (!is_told || hides_thoughts(error) || may_refuse_thoughts(error, request))
 }
 
 /// Whether a request that Responses refuses with this error may be taken in Chat Completions.
@@ -311,13 +317,23 @@ pub fn may_refuse_thoughts(error: &ApiError, request: &ChatRequest) -> bool {
         ErrorKind::NotFound => openai_responses::backend::is_about_request(error),
         _ => false,
     };
-    is_requests && openai_responses::backend::returns_thoughts(request)
+    is_requests && returns_sealed_thoughts(request)
 }
 
-/// Whether Responses refuses to tell thoughts with this error: OpenAI tells them only to organisations that it has
-/// verified.
+/// Whether a request brings back thoughts that were sealed by OpenAI, which only the organisation's own key opens.
+pub fn returns_sealed_thoughts(request: &ChatRequest) -> bool {
+    openai_responses::backend::returns_thoughts(request)
+}
+
+/// Whether Responses refuses to tell thoughts with this error, or to tell them so.
 pub fn hides_thoughts(error: &ApiError) -> bool {
     error.kind == ErrorKind::InvalidRequest && error.param.as_deref() == Some("reasoning.summary")
+}
+
+/// Whether it refuses that since OpenAI tells thoughts only to organisations that it has verified, and not for a word that
+/// a model does not know.
+pub fn is_for_the_verified(error: &ApiError) -> bool {
+    hides_thoughts(error) && error.message.contains("verified")
 }
 
 /// Whether the request demands a tool call but offers no tools.
@@ -399,8 +415,11 @@ pub fn pass_request(target: &Target<'_>, request: &ChatRequest, body: &[u8]) -> 
         Dialect::OpenAi if !openai_chat::adapt::takes(target, request) => openai_chat::adapt::adapt,
         Dialect::Anthropic if !anthropic_messages::adapt::takes(target, request) => anthropic_messages::adapt::adapt,
         Dialect::Responses => {
-            let dropped = request.leftovers.get("store").map(|_| "store".to_owned()).into_iter().collect();
-            return Ok(Encoded { body: passthrough_request(target, body, request.stream)?, dropped });
+            dropped.extend(request.leftovers.get("store").map(|_| "store".to_owned()));
+            if openai_responses::backend::verbatim::takes(target, request, body) {
+                return Ok(Encoded { body: passthrough_request(target, body, request.stream)?, dropped });
+            }
+            openai_responses::backend::verbatim::adapt
         }
         _ => return Ok(Encoded { body: passthrough_request(target, body, request.stream)?, dropped }),
     };
@@ -647,6 +666,8 @@ mod breakpoints_tests;
 mod caching_tests;
 #[cfg(test)]
 mod ends_tests;
+#[cfg(test)]
+mod hosted_tests;
 #[cfg(test)]
 mod lacks_tests;
 #[cfg(test)]

@@ -16,7 +16,7 @@ fn what_only_openai_knows_goes_to_openai_and_nowhere_else() {
     };
     let call = json!({ "id": "a", "type": "custom", "custom": { "name": "sh", "input": "ls" } });
     for (fields, obstacle_to_others) in [
-        (json!({ "tools": [{ "type": "custom", "custom": { "name": "sh" } }] }), "tools"),
+        (json!({ "tools": [{ "type": "custom", "custom": { "name": "sh" } }] }), "tools (custom)"),
         (json!({ "tool_choice": { "type": "allowed_tools", "allowed_tools": { "mode": "auto" } } }), "tool_choice"),
         (json!({ "reasoning_effort": "herculean" }), "reasoning_effort"),
         (json!({ "response_format": { "type": "grammar", "grammar": "x" } }), "response_format"),

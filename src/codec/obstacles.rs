@@ -19,6 +19,10 @@ pub(super) fn refused_part(
     let results = if client == Dialect::Responses { "output" } else { "content" };
     let mut turns = request.messages.iter().enumerate();
     turns.find_map(|(at, message)| {
+        if client == Dialect::Responses && message.role == Role::Assistant {
+            // Several items make one turn: which of them it was, is not known any more.
+            return message.parts.iter().find_map(&refused).map(|what| format!("input ({})", short(&what)));
+        }
         if client == Dialect::Anthropic || !message.parts.first().is_some_and(Part::is_tool_result) {
             return refused_among(&message.parts, &|| list(client, request, at), &refused);
         }
@@ -192,7 +196,37 @@ pub(super) fn is_harmless(backend: Dialect, field: &str) -> bool {
 pub(super) fn untranslatable_extension(request: &ChatRequest, backend: Dialect) -> Option<String> {
     let mut all = request.extensions.iter();
     let passes = |key: &str, value: &Value| is_known(backend, key, value) || is_default(request, key, value);
-    all.find(|(key, value)| !is_harmless(backend, key) && !passes(key, value)).map(|(key, _)| short(key))
+    let (key, value) = all.find(|(key, value)| !is_harmless(backend, key) && !passes(key, value))?;
+    let tool = value[0]["type"].as_str().filter(|_| key == "tools").and_then(vendors_tool);
+    Some(tool.map_or_else(|| short(key), |tool| format!("tools ({tool})")))
+}
+
+/// What tools are called that a vendor runs itself, or has trained its models to use.
+const VENDORS_TOOLS: [&str; 17] = [
+    "apply_patch",
+    "bash",
+    "code_execution",
+    "code_interpreter",
+    "compaction",
+    "computer",
+    "custom",
+    "file_search",
+    "image_generation",
+    "local_shell",
+    "mcp",
+    "memory",
+    "shell",
+    "text_editor",
+    "tool_search",
+    "web_fetch",
+    "web_search",
+];
+
+/// The vendor's tool that a type of tools or items is of (`web_search_20260318`, `web_search_call`). Any other word is the
+/// client's own, and is not repeated.
+pub(super) fn vendors_tool(kind: &str) -> Option<&'static str> {
+    let is_of = |tool: &str| kind.strip_prefix(tool).is_some_and(|rest| rest.is_empty() || rest.starts_with('_'));
+    VENDORS_TOOLS.into_iter().find(|tool| is_of(tool))
 }
 
 /// The first field of the client's dialect that is among those a provider `cannot` take and that asks for more than

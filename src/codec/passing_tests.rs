@@ -104,6 +104,7 @@ const MODEST: Quirks = Quirks {
     files: false,
     responses: false,
     prefill: false,
+    repeats_prefill: false,
     longest_call_id: None,
     most_tools: None,
     most_stops: None,

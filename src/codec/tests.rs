@@ -613,6 +613,22 @@ pub(super) fn request() -> impl Strategy<Value = ChatRequest> {
         })
 }
 
+/// A request as OpenAI's dialect says it: several texts, with nothing else beside them, as one.
+fn with_joined_texts(request: &ChatRequest) -> ChatRequest {
+    let mut request = request.clone();
+    for message in &mut request.messages {
+        let is_text = |part: &Part| matches!(part, Part::Text { .. });
+        let is_call = |part: &Part| matches!(part, Part::ToolCall { .. });
+        let texts = message.parts.iter().filter(|part| is_text(part)).count();
+        if texts > 1 && message.parts.iter().all(|part| is_text(part) || is_call(part)) {
+            let text = Part::text(message.plain_text());
+            message.parts.retain(is_call);
+            message.parts.insert(0, text);
+        }
+    }
+    request
+}
+
 /// Written out, without what is added for a cache, and read again.
 fn through(dialect: Dialect, request: &ChatRequest) -> ChatRequest {
     let quirks = Quirks { cache_markers: false, ..Quirks::default() };
@@ -633,9 +649,10 @@ proptest! {
 
     #[test]
     fn a_request_survives_each_dialect_and_both_in_a_row(request in request()) {
-        prop_assert_eq!(&through(Dialect::OpenAi, &request), &request);
+        let joined = with_joined_texts(&request);
+        prop_assert_eq!(&through(Dialect::OpenAi, &request), &joined);
         prop_assert_eq!(&through(Dialect::Anthropic, &request), &request);
-        prop_assert_eq!(&through(Dialect::OpenAi, &through(Dialect::Anthropic, &request)), &request);
+        prop_assert_eq!(&through(Dialect::OpenAi, &through(Dialect::Anthropic, &request)), &joined);
     }
 
     #[test]

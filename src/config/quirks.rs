@@ -64,9 +64,11 @@ pub struct Quirks {
     /// Whether it has the endpoint `/responses`, too. What clients send in that dialect passes through to it, and models
     /// that refuse to think beside tools in Chat Completions are asked there for what has tools.
     pub responses: bool,
-    /// Whether it continues an assistant's text at the end of the conversation, with or without saying that text once
-    /// more; OpenAI itself answers anew.
+    /// Whether it continues an assistant's text at the end of the conversation; OpenAI itself answers anew.
     pub prefill: bool,
+    /// Whether it says that text once more before it goes on (llama.cpp). Clients of other dialects, whose vendors do not,
+    /// are told the continuation alone.
+    pub repeats_prefill: bool,
     /// Most characters of a tool call's id (OpenAI: 40). Absent: ids pass as they are.
     pub longest_call_id: Option<usize>,
     /// Most tools of a request (OpenAI: 128): requests with more go elsewhere. Absent: any number is sent.
@@ -102,6 +104,7 @@ impl Default for Quirks {
             files: true,
             responses: false,
             prefill: false,
+            repeats_prefill: false,
             longest_call_id: None,
             most_tools: None,
             most_stops: None,

@@ -8,12 +8,12 @@
 //!
 //! **The wire format** is the provider's, but for OpenAI's Responses: what a client sends in that format passes through to
 //! it ([`codec::passes_to_responses`]), and OpenAI's newest models are asked there where they would not think in Chat
-//! Completions ([`codec::is_for_responses`]). What passed through and is refused, for a reason that may lie in what passed,
-//! is translated as if it could not pass. What is translated and Responses refuses is asked there once more
-//! without a wish to be told thoughts, if that is what it refuses; once more without the thoughts that the client sent
-//! back, if there are any, as another organisation may have sealed them; and then in Chat Completions, as it would have
-//! been without Responses. These calls, at most four, count as one, since no work comes of those that are refused. That
-//! a deployment tells no thoughts, or has no Responses for our key or at all, is remembered for a while ([`Lack`]).
+//! Completions ([`codec::is_for_responses`]). What Responses refuses is asked there once more without a wish to be told
+//! thoughts, if that is what it refuses; once more without the thoughts that the client sent back, if there are any, as
+//! another organisation may have sealed them; and then in Chat Completions, as it would have been without Responses, unless
+//! only Responses can say it or the fault is surely the client's. These calls, at most four, count as one, since no work
+//! comes of those that are refused. That a deployment tells no thoughts, or has no Responses for our key or at all, is
+//! remembered for a while ([`Lack`]).
 
 use std::time::Duration;
 
@@ -218,19 +218,13 @@ impl<'a> Attempt<'a> {
         };
         if deployment.lacks(Lack::Responses, now) {
             attempt
-        } else if codec::passes_to_responses(job.dialect, &attempt.target(), &job.request, &job.body) {
+        } else if codec::passes_to_responses(job.dialect, &attempt.target(), &job.request) {
             Self { dialect: Dialect::Responses, passes: true, ..attempt }
-        } else if attempt.is_for_responses() {
+        } else if codec::is_for_responses(job.dialect, &attempt.target(), &job.request) {
             Self { dialect: Dialect::Responses, passes: false, ..attempt }
         } else {
             attempt
         }
-    }
-
-    /// Whether the request is asked in Responses once it is translated.
-    fn is_for_responses(&self) -> bool {
-        let target = Target { dialect: self.deployment.provider.dialect, ..self.target() };
-        codec::is_for_responses(self.job.dialect, &target, &self.job.request)
     }
 
     /// Makes the call, and others that ask for less where Responses refuses it.
@@ -248,6 +242,9 @@ impl<'a> Attempt<'a> {
                 return made;
             };
             if self.dialect != Dialect::Responses || !self.may_be_taken_otherwise(error) {
+                if self.is_only_for_responses() && codec::lacks_responses(error) {
+                    self.deployment.note_lack(Lack::Responses, Instant::now().into_std());
+                }
                 return made;
             }
             report.write_off();
@@ -255,9 +252,16 @@ impl<'a> Attempt<'a> {
         }
     }
 
+    fn is_only_for_responses(&self) -> bool {
+        codec::is_only_for_responses(self.job.dialect, &self.job.request)
+    }
+
     /// Whether what Responses refuses with this error may be taken where it is said otherwise.
     fn may_be_taken_otherwise(&self, error: &ApiError) -> bool {
-        if self.passes {
+        if self.is_only_for_responses() {
+            self.tell_thoughts && codec::hides_thoughts(error)
+                || self.return_thoughts && codec::may_refuse_thoughts(error, &self.job.request)
+        } else if self.passes {
             codec::may_be_translated(error, &self.job.request)
         } else {
             codec::may_be_taken_in_chat(error)
@@ -267,9 +271,10 @@ impl<'a> Attempt<'a> {
     /// Has the next call ask for less than the one that Responses refused.
     fn ask_for_less(&mut self, error: &ApiError) {
         let now = Instant::now().into_std();
-        let passed = std::mem::take(&mut self.passes);
         if self.tell_thoughts && codec::hides_thoughts(error) {
-            self.deployment.note_lack(Lack::Thoughts, now);
+            if codec::is_for_the_verified(error) {
+                self.deployment.note_lack(Lack::Thoughts, now);
+            }
             self.tell_thoughts = false;
         } else if self.return_thoughts && codec::may_refuse_thoughts(error, &self.job.request) {
             self.return_thoughts = false;
@@ -285,9 +290,6 @@ impl<'a> Attempt<'a> {
                 error.param = error.param.as_deref(),
                 "Responses refused a request, which goes to Chat Completions"
             );
-        }
-        if passed && !self.is_for_responses() {
-            self.ask_in_own_format();
         }
     }
 

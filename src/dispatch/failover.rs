@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use super::attempt::{Attempt, Attempted, Deadlines, Failed, may_think};
 use super::job::{Cause, Failure, Job, Reply};
 use super::outcome::{Report, Setback, Step};
+use super::pick::Home;
 use super::reply::Answering;
 use super::{pick, tee, vendor_error};
 use crate::codec;
@@ -168,8 +169,7 @@ struct Walk<'a> {
     client: &'a Client,
     budget: &'a RetryBudget,
     job: &'a Job,
-    /// The plan's.
-    home: Option<&'a str>,
+    home: Option<Home<'a>>,
     settings: &'a config::Dispatch,
     /// When the walk must be over.
     total: Instant,
@@ -197,7 +197,10 @@ impl<'a> Walk<'a> {
             client: &dispatcher.client,
             budget: &dispatcher.budget,
             job,
-            home: plan.home.as_deref(),
+            home: plan
+                .home
+                .as_deref()
+                .map(|deployment| Home { deployment, holds_thoughts: codec::returns_sealed_thoughts(&job.request) }),
             settings,
             total: Instant::now() + Duration::from_millis(settings.total_timeout_ms),
             report,
@@ -254,14 +257,15 @@ impl<'a> Walk<'a> {
 
     /// The deployment to call next, and the time left of the pause that its vendor asked for.
     fn next_deployment(&self, model: &Model) -> Option<(Arc<Deployment>, Duration)> {
-        let request = &self.job.request;
+        let (client, request) = (self.job.dialect, &self.job.request);
+        let now = std::time::Instant::now();
         let carries = |deployment: &Deployment| {
             let dialect = deployment.provider.dialect;
-            let able = codec::obstacle(self.job.dialect, dialect, request).is_none()
-                && codec::refused_part(self.job.dialect, dialect, &deployment.provider.quirks, request).is_none();
-            able && !self.ruled_out.contains(&deployment.name)
+            let says = codec::obstacle(client, dialect, request).is_none()
+                || deployment.passes_to_responses(client, request, now);
+            says && codec::refused_part(client, dialect, &deployment.provider.quirks, request).is_none()
+                && !self.ruled_out.contains(&deployment.name)
         };
-        let now = std::time::Instant::now();
         let ready = pick::pick(model, self.home, &self.tried, &carries, now, &mut rand::random::<f64>);
         ready.map(|deployment| (deployment, Duration::ZERO)).or_else(|| {
             let worth =

@@ -4,7 +4,7 @@
 //! (the "power of two choices": Mitzenmacher 2001). So weights are shares as long as all is
 //! well, and traffic moves away from a slow deployment before it fails. A deployment of weight 0 stands by: it is
 //! called where no other is ready. A conversation under way takes the place of the first draw: it goes on where it was
-//! answered last (`home`), since only that account has its prompt in the vendor's cache and can read its sealed thoughts.
+//! answered last ([`Home`]), since only that account has its prompt in the vendor's cache.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,17 +14,30 @@ use crate::upstream::{Deployment, Model};
 /// The second is taken when its expected wait is less than this share of the first's.
 const SWITCH_BELOW: f64 = 0.5;
 
+/// The same where the first is at home: one answer may well take twice as long as another, and a move costs the cache.
+const LEAVE_BELOW: f64 = 0.25;
+
+/// Where a conversation was answered last.
+#[derive(Debug, Clone, Copy)]
+pub struct Home<'a> {
+    /// The deployment's name.
+    pub deployment: &'a str,
+    /// Whether nobody else can read what the conversation brings back: its model's thoughts, sealed for that account. While
+    /// it is well it is not left then.
+    pub holds_thoughts: bool,
+}
+
 /// How many times slower than the other one's a deployment's answers may make it look. They may have been longer, or
 /// have waited for each other: one that held the last crowd of them would rest while the other gets all of the next.
 /// Played through, one that is slow by itself gets hardly more calls than without the bound; with a bound of four, two
 /// callers at once send it twice as many.
 const MOST_TIMES_SLOWER: f64 = 5.0;
 
-/// A healthy deployment of `model` that `carries` the request, preferably none of those in `tried`, and else the one named
+/// A healthy deployment of `model` that `carries` the request, preferably none of those in `tried`, and else the one at
 /// `home`.
 pub fn pick(
     model: &Model,
-    home: Option<&str>,
+    home: Option<Home<'_>>,
     tried: &[Arc<str>],
     carries: &dyn Fn(&Deployment) -> bool,
     now: Instant,
@@ -37,14 +50,21 @@ pub fn pick(
     if pool.iter().any(|deployment| deployment.weight > 0.0) {
         pool.retain(|deployment| deployment.weight > 0.0);
     }
-    let at_home = pool.iter().position(|deployment| home == Some(&*deployment.name));
+    let at_home = home.and_then(|home| pool.iter().position(|deployment| *deployment.name == *home.deployment));
     let first = match at_home {
         Some(at) => pool.swap_remove(at),
         None => draw(&mut pool, chance)?,
     };
-    let Some(second) = draw(&mut pool, chance) else { return Some(Arc::clone(first)) };
+    let stays = at_home.is_some() && home.is_some_and(|home| home.holds_thoughts);
+    let Some(second) = draw(&mut pool, chance).filter(|_| !stays) else { return Some(Arc::clone(first)) };
     let [wait_first, wait_second] = expected_waits_s([first, second], now);
-    Some(Arc::clone(if wait_second < wait_first * SWITCH_BELOW { second } else { first }))
+    // Of one that was never asked nothing is known.
+    let below = match at_home {
+        Some(_) if second.latency().is_none() => 0.0,
+        Some(_) => LEAVE_BELOW,
+        None => SWITCH_BELOW,
+    };
+    Some(Arc::clone(if wait_second < wait_first * below { second } else { first }))
 }
 
 /// How long each of two deployments would take for one more call, in seconds, with the calls that they have in flight
@@ -141,20 +161,22 @@ mod tests {
     fn a_conversation_goes_on_where_it_was_while_that_is_not_much_slower() {
         let model = model();
         let mut rng = SmallRng::seed_from_u64(7);
-        let mut at_home = |model: &Model, home: &str, tried: &[Arc<str>]| {
+        let mut stays = |model: &Model, deployment: &str, holds_thoughts: bool, tried: &[Arc<str>]| {
             let mut chance = || rng.random::<f64>();
-            let picks =
-                (0..200).filter_map(|_| pick(model, Some(home), tried, &|_| true, Instant::now(), &mut chance));
-            picks.filter(|deployment| *deployment.name == *home).count()
+            let home = Some(Home { deployment, holds_thoughts });
+            let picks = (0..200).filter_map(|_| pick(model, home, tried, &|_| true, Instant::now(), &mut chance));
+            picks.filter(|picked| *picked.name == *deployment).count()
         };
+        answer_in(&model, "y", Duration::from_millis(250));
+        assert_eq!(stays(&model, "a/y", false, &[]), 200, "the other was never asked");
         answer_in(&model, "x", Duration::from_millis(100));
-        answer_in(&model, "y", Duration::from_millis(150));
-        assert_eq!(at_home(&model, "a/y", &[]), 200, "whatever its weight");
-        assert_eq!(at_home(&model, "a/y", &["a/y".into()]), 0, "not where it just failed");
-        (0..9).for_each(|_| answer_in(&model, "y", Duration::from_millis(500)));
-        assert_eq!(at_home(&model, "a/y", &[]), 0, "not where it is slow");
-        assert_eq!(at_home(&weighing(1.0, 0.0), "a/y", &[]), 0, "what stands by keeps nobody");
-        assert_eq!(at_home(&model, "a/z", &[]), 0, "what is gone keeps nobody");
+        assert_eq!(stays(&model, "a/y", false, &[]), 200, "whatever its weight");
+        assert_eq!(stays(&model, "a/y", true, &["a/y".into()]), 0, "not where it just failed");
+        (0..9).for_each(|_| answer_in(&model, "y", Duration::from_millis(900)));
+        assert_eq!(stays(&model, "a/y", false, &[]), 0, "not where it is slow");
+        assert_eq!(stays(&model, "a/y", true, &[]), 200, "unless only there it is understood");
+        assert_eq!(stays(&weighing(1.0, 0.0), "a/y", true, &[]), 0, "what stands by keeps nobody");
+        assert_eq!(stays(&model, "a/z", true, &[]), 0, "what is gone keeps nobody");
     }
 
     #[test]

@@ -25,6 +25,9 @@ pub enum StreamEvent {
     Refusal(String),
     /// A piece of a tool call.
     ToolCall(ToolCallDelta),
+    /// Something that only the vendor's own dialect can say, as the call of a tool that the vendor runs itself: clients of
+    /// that dialect get its bytes.
+    Foreign,
     /// Token counts so far, cumulative.
     Usage(Usage),
     /// The answer is complete.
@@ -60,6 +63,7 @@ impl StreamEvent {
                 | Self::RedactedThinking(_)
                 | Self::Refusal(_)
                 | Self::ToolCall(_)
+                | Self::Foreign
         )
     }
 
@@ -68,7 +72,7 @@ impl StreamEvent {
     pub fn says_something(&self) -> bool {
         match self {
             Self::Text(text) | Self::Refusal(text) => !text.trim().is_empty(),
-            Self::ToolCall(_) => true,
+            Self::ToolCall(_) | Self::Foreign => true,
             _ => false,
         }
     }
@@ -83,6 +87,7 @@ impl StreamEvent {
             Self::ToolCall(call) => call.start.as_ref().map_or(0, |(_, name)| name.len()) + call.arguments.len(),
             Self::Start { .. }
             | Self::ThinkingSignature(_)
+            | Self::Foreign
             | Self::Usage(_)
             | Self::Finish { .. }
             | Self::Error(_) => 0,

@@ -174,11 +174,12 @@ impl Part {
         }
     }
 
-    /// Whether a client has something to read or to do: text or a refusal that is not blank, or a tool call.
+    /// Whether a client has something to read or to do: text or a refusal that is not blank, a tool call, or what only
+    /// its vendor's dialect can say.
     pub fn says_something(&self) -> bool {
         match self {
             Self::Text { text, .. } | Self::Refusal { text } => !text.trim().is_empty(),
-            Self::ToolCall { .. } => true,
+            Self::ToolCall { .. } | Self::Foreign { .. } => true,
             _ => false,
         }
     }

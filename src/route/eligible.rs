@@ -211,7 +211,8 @@ fn uncarried(model: &Model, question: &Question<'_>, unsaid: &mut Unsaid) -> Opt
         let dialect = deployment.provider.dialect;
         let (client, request) = (question.client, question.request);
         let unsaid = unsaid.entry(dialect).or_insert_with(|| codec::obstacle(client, dialect, request));
-        let unsaid = unsaid.clone().map(|field| (field, Some(dialect.as_str())));
+        let passes = || deployment.passes_to_responses(client, request, question.now);
+        let unsaid = unsaid.clone().filter(|_| !passes()).map(|field| (field, Some(dialect.as_str())));
         let refused = || codec::refused_part(client, dialect, &deployment.provider.quirks, request);
         let obstacle = unsaid.or_else(|| refused().map(|field| (field, None)))?;
         first = first.or(Some(obstacle));

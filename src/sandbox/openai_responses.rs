@@ -61,7 +61,7 @@ struct Tool<'a> {
     parameters: Value,
 }
 
-/// The tools of a request, those among its items included.
+/// The tools of a request, those among its items included. Those that OpenAI runs itself are never called here.
 fn offered<'a>(items: &'a [Value], body: &'a Value) -> Vec<Tool<'a>> {
     let more = items.iter().filter(|item| item["type"] == "additional_tools");
     let lists = std::iter::once(body).chain(more).filter_map(|it| it["tools"].as_array());
@@ -80,6 +80,7 @@ fn offered<'a>(items: &'a [Value], body: &'a Value) -> Vec<Tool<'a>> {
             None => tools.push(tool(listed, None)),
         }
     }
+    tools.retain(|tool| ["function", "custom", ""].contains(&tool.kind));
     tools
 }
 
@@ -88,7 +89,7 @@ fn refusal(model: &str, items: &[Value], body: &Value) -> Option<String> {
     if let Some(field) = UNKNOWN.into_iter().find(|field| has(field)) {
         return Some(format!("Unknown parameter: '{field}'."));
     }
-    if offered(items, body).iter().any(|tool| !["function", "custom"].contains(&tool.kind) || tool.name.is_empty()) {
+    if offered(items, body).iter().any(|tool| tool.kind.is_empty() || tool.name.is_empty()) {
         return Some("Missing required parameter: 'tools[0].name'.".into());
     }
     let sealed = items.iter().filter(|item| item["type"] == "reasoning").map(|item| &item["encrypted_content"]);

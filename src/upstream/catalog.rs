@@ -72,6 +72,10 @@ impl Model {
 pub struct Catalog {
     names: Names<Arc<Model>>,
     providers: BTreeMap<String, Arc<Provider>>,
+    /// Listed models that several servers serve, as each server alone does, by model and server.
+    apart: BTreeMap<(ModelName, String), Arc<Model>>,
+    /// Aliases of names of the form `provider/model`, with these.
+    placed: BTreeMap<String, String>,
 }
 
 impl Catalog {
@@ -127,12 +131,22 @@ impl Catalog {
         for (name, settings) in listed {
             add(&name, settings, true);
         }
-        Self { names: Names::new(models, config), providers }
+        let apart = models.values().filter(|model| model.discovered).flat_map(at_each_server).collect();
+        let names = Names::new(models, config);
+        let placed = config.aliases.keys().filter_map(|alias| Some((alias.clone(), placed(alias, config, &names)?)));
+        Self { placed: placed.collect(), names, providers, apart }
     }
 
-    /// The model that is asked for by this name ([`Names`]).
+    /// The model that is asked for by this name ([`Names`]). Of a listed model that several servers serve,
+    /// `provider/model` is the one at that server, and goes nowhere else: the name may be chosen for where the server
+    /// stands.
     pub fn find(&self, name: &str) -> Option<&Arc<Model>> {
-        self.names.find(name)
+        let model = self.names.find(name)?;
+        let apart = || {
+            let provider = self.names.provider_in(self.placed.get(name).map_or(name, String::as_str))?;
+            self.apart.get(&(model.name.clone(), provider.to_owned()))
+        };
+        Some(if model.discovered { apart().unwrap_or(model) } else { model })
     }
 
     /// How the models are named.
@@ -171,6 +185,33 @@ impl Catalog {
     pub fn providers(&self) -> impl Iterator<Item = &Arc<Provider>> {
         self.providers.values()
     }
+}
+
+/// A model as each of its servers serves it, by model and server; other doors of a server are that server. None if they
+/// are one server's all.
+fn at_each_server(model: &Arc<Model>) -> Vec<((ModelName, String), Arc<Model>)> {
+    let apart = |server: &Arc<Provider>| {
+        let is_there =
+            |it: &&Arc<Deployment>| it.provider.name == server.name || it.provider.is_another_door_of(server);
+        let deployments: Vec<_> = model.deployments.iter().filter(is_there).cloned().collect();
+        let (name, settings) = (model.name.clone(), model.settings.clone());
+        (deployments.len() < model.deployments.len()).then(|| {
+            let model = Model { name: name.clone(), settings, deployments, discovered: true };
+            ((name, server.name.clone()), Arc::new(model))
+        })
+    };
+    model.deployments.iter().filter_map(|it| apart(&it.provider)).collect()
+}
+
+/// The name of the form `provider/model` that an alias leads to.
+fn placed(alias: &str, config: &Config, names: &Names<Arc<Model>>) -> Option<String> {
+    let mut name = alias;
+    // A loop is refused at the start.
+    for _ in 0..=config.aliases.len() {
+        let Some(next) = config.aliases.get(name) else { break };
+        name = next;
+    }
+    names.provider_in(name).map(|_| name.to_owned())
 }
 
 /// The models that servers list and whose names are free, as if configured. Servers that list the same name serve one
@@ -370,7 +411,7 @@ mod tests {
     fn servers_that_list_the_same_model_serve_it_together() {
         let config: Config = "[providers.a]\nbase_url = 'http://127.0.0.1:1'\ndialect = 'ollama'\ndiscover = true\n\
             [providers.b]\nbase_url = 'http://127.0.0.1:2'\ndialect = 'ollama'\ndiscover = true\n\
-            [dispatch.breaker]\nopen_ms = 60000\n"
+            [dispatch.breaker]\nopen_ms = 60000\n[aliases]\nx = 'y'\ny = 'b/m'\n"
             .parse()
             .unwrap();
         let of_a = listing(&[("m", facts(4096, &["tools"])), ("m", facts(4096, &["tools"]))]);
@@ -392,8 +433,13 @@ mod tests {
         assert_eq!((model.settings.context, model.settings.max_output), (4096, Some(4096)));
         let able: Vec<Capability> = model.settings.can.iter().copied().collect();
         assert_eq!(able, [Capability::Tools, Capability::StructuredOutput], "what both can");
-        for name in ["a/m", "b/m"] {
-            assert_eq!(catalog.canonical(name), "m");
+        // Behind a server's name it is the one there.
+        for (name, servers) in
+            [("m", &["a", "b"][..]), ("a/m", &["a"]), ("b/m", &["b"]), ("x", &["b"]), ("y", &["b"])]
+        {
+            let model = catalog.find(name).unwrap();
+            let found: Vec<&str> = model.deployments.iter().map(|it| it.provider.name.as_str()).collect();
+            assert_eq!((model.name.as_str(), &found[..]), ("m", servers), "{name}");
         }
     }
 

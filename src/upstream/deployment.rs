@@ -9,8 +9,8 @@ use serde::Serialize;
 
 use super::window::Window;
 use super::{Breaker, BreakerState, Load, Provider};
-use crate::config;
-use crate::protocol::{ApiError, ErrorKind};
+use crate::protocol::{ApiError, ChatRequest, Dialect, ErrorKind};
+use crate::{codec, config};
 
 /// A model's id at a provider. Configured fields are fixed; the health is shared with the deployment of the same name
 /// in the previous catalog.
@@ -261,6 +261,14 @@ impl Deployment {
     /// Whether its vendor has refused something, not long ago.
     pub fn lacks(&self, lack: Lack, now: Instant) -> bool {
         self.health.inner.lock().lacks.until(lack).is_some_and(|until| now < until)
+    }
+
+    /// Whether a request that its provider's dialect cannot say passes to its Responses.
+    pub fn passes_to_responses(&self, client: Dialect, request: &ChatRequest, now: Instant) -> bool {
+        self.provider.dialect == Dialect::OpenAi
+            && self.provider.quirks.responses
+            && codec::is_only_for_responses(client, request)
+            && !self.lacks(Lack::Responses, now)
     }
 
     /// Its vendor refuses something: for a while it is not asked for it.

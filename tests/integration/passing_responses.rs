@@ -106,7 +106,7 @@ async fn nothing_is_stored_and_thoughts_come_sealed_whatever_the_client_says() {
 }
 
 #[tokio::test]
-async fn what_a_model_would_refuse_is_translated() {
+async fn what_a_model_would_refuse_is_left_out_and_what_responses_cannot_say_is_translated() {
     let gateway = TestGateway::start("").await;
     let bare = json!([
         { "role": "user", "content": "Hello" },
@@ -114,22 +114,26 @@ async fn what_a_model_would_refuse_is_translated() {
         { "role": "assistant", "content": "Hi." },
         { "role": "user", "content": "Go on." },
     ]);
-    for (model, more, path) in [
-        ("gpt-6-sol", json!({}), PATH),
-        ("gpt-6-sol", json!({ "temperature": 0.2 }), "/v1/chat/completions"),
-        ("gpt-6-sol", json!({ "reasoning": { "effort": "minimal" } }), "/v1/chat/completions"),
-        ("gpt-6-sol", json!({ "max_output_tokens": 3 }), "/v1/chat/completions"),
-        ("gpt-6-sol", json!({ "seed": 3 }), "/v1/chat/completions"),
-        ("gpt-6-sol", json!({ "input": bare }), "/v1/chat/completions"),
-        ("gpt-4o", json!({ "temperature": 0.2 }), PATH),
-        ("gpt-4o", json!({ "reasoning": { "effort": "low" } }), "/v1/chat/completions"),
-        ("gpt-4o", json!({ "include": ["reasoning.encrypted_content"] }), "/v1/chat/completions"),
+    let word = json!({ "role": "user", "content": "pointsman: Hello" });
+    for (model, more, path, dropped) in [
+        ("gpt-6-sol", json!({}), PATH, None),
+        ("gpt-6-sol", json!({ "temperature": 0.2 }), PATH, Some("temperature")),
+        ("gpt-6-sol", json!({ "reasoning": { "effort": "minimal" } }), PATH, Some("reasoning.effort")),
+        ("gpt-6-sol", json!({ "max_output_tokens": 3 }), "/v1/chat/completions", None),
+        ("gpt-6-sol", json!({ "seed": 3 }), "/v1/chat/completions", None),
+        ("gpt-6-sol", json!({ "input": bare }), PATH, Some("input[] (reasoning)")),
+        ("gpt-6-sol", json!({ "input": [word] }), PATH, None),
+        ("gpt-6-sol", json!({ "num_retries": 2 }), PATH, Some("num_retries")),
+        ("gpt-4o", json!({ "temperature": 0.2 }), PATH, None),
+        ("gpt-4o", json!({ "reasoning": { "effort": "low" } }), PATH, Some("reasoning")),
+        ("gpt-4o", json!({ "include": ["reasoning.encrypted_content"] }), PATH, None),
     ] {
         let mut body = json!({ "model": model, "input": "Hello" });
         body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let response = gateway.post(PATH, body).await;
+        let told = response.headers().get("x-pointsman-dropped").map(|told| told.to_str().unwrap().to_owned());
         assert_eq!(response.status(), 200, "{model} {more}: {}", response.text().await.unwrap());
-        assert_eq!(last(&gateway).path, path, "{model} {more}");
+        assert_eq!((last(&gateway).path.as_str(), told.as_deref()), (path, dropped), "{model} {more}");
     }
     gateway.stop().await;
 }
@@ -221,5 +225,79 @@ async fn where_there_are_no_responses_chat_completions_answer() {
     gateway.sandbox.faults().set("gpt-6-sol", Fault::Status { status: 400, retry_after: None }, Times::First(1));
     let response = gateway.post(PATH, json!({ "model": "gpt-6-sol", "input": "Hello" })).await;
     assert_eq!(response.status(), 400);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn tools_that_openai_runs_itself_go_to_its_models_alone() {
+    let gateway = TestGateway::start("").await;
+    let search = json!([{ "type": "web_search", "filters": { "allowed_domains": ["example.org"] } }]);
+    let ask =
+        |model: &str| json!({ "model": model, "input": "Hello", "tools": search, "x_new": { "of": "tomorrow" } });
+    for _ in 0..8 {
+        let response = gateway.post(PATH, ask("auto")).await;
+        assert_eq!(response.status(), 200, "{}", response.text().await.unwrap());
+        let sent = last(&gateway);
+        assert_eq!((sent.vendor, sent.path.as_str()), (Vendor::OpenAi, PATH));
+        assert_eq!((&sent.body["tools"], &sent.body["x_new"]), (&search, &json!({ "of": "tomorrow" })));
+    }
+    for model in ["claude-sonnet-5-5", "deepseek-v3.1"] {
+        let response = gateway.post(PATH, json!({ "model": model, "input": "Hello", "tools": search })).await;
+        assert_eq!(response.status(), 400);
+        let told: Value = response.json().await.unwrap();
+        assert_eq!(told["error"]["param"], "tools (web_search)", "{told}");
+    }
+    // What one model refuses of it is changed; where there are no Responses, there is nothing else to ask.
+    let mut body = ask("gpt-4o");
+    body["reasoning"] = json!({ "effort": "low" });
+    let response = gateway.post(PATH, body).await;
+    assert_eq!(
+        (response.status().as_u16(), &response.headers()["x-pointsman-dropped"]),
+        (200, &"reasoning".parse().unwrap())
+    );
+    assert_eq!((last(&gateway).path.as_str(), last(&gateway).body.get("reasoning")), (PATH, None));
+    gateway.sandbox.faults().set("gpt-4o", Fault::Status { status: 404, retry_after: None }, Times::First(1));
+    assert_eq!(gateway.post(PATH, ask("gpt-4o")).await.status(), 502);
+    let response = gateway.post(PATH, ask("gpt-4o")).await;
+    assert_eq!(response.status(), 400, "it is known that it has none: {}", response.text().await.unwrap());
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_call_that_only_openai_knows_is_no_empty_answer_and_its_result_goes_back_there() {
+    let gateway = TestGateway::start("").await;
+    let input = json!([
+        { "role": "user", "content": "Delete a.txt." },
+        { "type": "apply_patch_call", "id": "apc_1", "call_id": "call_1", "status": "completed",
+          "operation": { "type": "delete_file", "path": "a.txt" } },
+        { "type": "apply_patch_call_output", "call_id": "call_1", "status": "completed" },
+    ]);
+    let tools = json!([{ "type": "apply_patch" }]);
+    let response = gateway.post(PATH, json!({ "model": "auto", "input": input, "tools": tools })).await;
+    assert_eq!(response.status(), 200, "{}", response.text().await.unwrap());
+    let sent = last(&gateway);
+    assert_eq!((sent.vendor, &sent.body["input"], &sent.body["tools"]), (Vendor::OpenAi, &input, &tools));
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn rules_search_all_that_passes() {
+    let rule = "[[rules]]\nname = 'stays here'\npin = 'deepseek-v3.1'\nwhen = { keywords = ['confidential'] }";
+    let gateway = TestGateway::start(rule).await;
+    let tool = |name: &str, description: &str| json!({ "type": "function", "name": name, "description": description, "parameters": {} });
+    let allowed = json!({ "type": "allowed_tools", "mode": "auto", "tools": [{ "type": "function", "name": "a" }] });
+    for more in [
+        // A tool that nobody else would be told of.
+        json!({ "tools": [tool("a", ""), tool("b", "A confidential plan")], "tool_choice": allowed }),
+        json!({ "reasoning": { "effort": "low", "summary": "confidential" } }),
+        json!({ "input": [{ "role": "user", "content": "q" }, { "role": "assistant", "content": "a", "id": "confidential" },
+            { "role": "user", "content": "q" }] }),
+    ] {
+        let mut body = json!({ "model": "gpt-6-sol", "input": "Hello" });
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let response = gateway.post(PATH, body).await;
+        assert_eq!(response.status(), 200, "{}", response.text().await.unwrap());
+        assert_eq!(response.headers()["x-pointsman-model"], "deepseek-v3.1", "{more}");
+    }
     gateway.stop().await;
 }

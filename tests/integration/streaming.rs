@@ -57,7 +57,7 @@ async fn a_server_that_repeats_the_begun_answer_does_not_say_it_twice_to_its_cli
         Script::whole(json!({ "choices": [{ "index": 0, "message": said, "finish_reason": "stop" }] }).to_string())
     })
     .await;
-    let provider = mock.openai("home") + "quirks = { prefill = true }\n";
+    let provider = mock.openai("home") + "quirks = { prefill = true, repeats_prefill = true }\n";
     let gateway = TestGateway::before(&provider, "[models.m]\nprovider = 'home'\n").await;
     for (path, own) in [("/v1/messages", " a rare one"), ("/v1/chat/completions", "The colour is a rare one")] {
         let begun = json!([

@@ -120,7 +120,7 @@ class Errors(unittest.TestCase):
             ({"previous_response_id": "resp_1"}, "previous_response_id"),
             ({"conversation": "conv_1"}, "conversation"),
             ({"background": True}, "background"),
-            ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
+            ({"model": "llama3.2", "tools": [{"type": "web_search"}]}, "tools (web_search)"),
             ({"input": [{"type": "item_reference", "id": "msg_1"}]}, "input[0].id"),
             ({"temperature": "hot"}, "temperature"),
         ]:

@@ -112,7 +112,7 @@ fn block(part: &Part, told: &mut Told) -> Option<Value> {
             "type": "thinking", "thinking": text, "signature": signature.as_deref().unwrap_or(UNSIGNED),
         })),
         Part::RedactedThinking { data } => Some(json!({ "type": "redacted_thinking", "data": data })),
-        Part::Foreign { value, .. } => Some(value.clone()),
+        Part::Foreign { kind, value } => blocks::is_ours(kind, value).then(|| value.clone()),
         Part::Image { .. } | Part::ToolResult { .. } => None,
     }
 }

@@ -133,7 +133,7 @@ pub(crate) fn not_beside_tools(target: &Target<'_>) -> bool {
 
 /// Whether `target` knows where its prompt cache is to end by a mark (`prompt_cache_breakpoint`). OpenAI's older models
 /// refuse it; the newest, which know it, are those that are asked in Responses where they have tools.
-pub(super) fn knows_breakpoints(target: &Target<'_>) -> bool {
+pub(crate) fn knows_breakpoints(target: &Target<'_>) -> bool {
     target.quirks.responses && not_beside_tools(target)
 }
 

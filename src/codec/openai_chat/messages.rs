@@ -239,7 +239,7 @@ pub(crate) fn encode(messages: &[Message], marks: bool, dropped: &mut Vec<String
                 let (shown, words): (Vec<Part>, Vec<Part>) =
                     message.parts.iter().cloned().partition(documents::is_shown);
                 if shown.is_empty() || !words.is_empty() {
-                    out.push(turn(role, instructions(&words, &path, marks, dropped), message));
+                    out.push(turn(role, encode_content(&words, &path, marks, dropped), message));
                 }
                 if !shown.is_empty() {
                     out.push(turn("user", encode_content(&shown, &path, marks, dropped), message));
@@ -298,25 +298,15 @@ fn encode_user(
     }
 }
 
-/// Writes the `content` of instructions: a string if they are texts without marks, however many. Some look-alikes
-/// (llama-cpp-python) take no array there.
-fn instructions(words: &[Part], path: &str, marks: bool, dropped: &mut Vec<String>) -> Value {
-    let is_plain = |part: &Part| matches!(part, Part::Text { breakpoint, .. } if !marks || breakpoint.is_none());
-    if !words.iter().all(is_plain) {
-        return encode_content(words, path, marks, dropped);
-    }
-    for (index, part) in words.iter().enumerate() {
-        note_cache(part, &format!("{path}.content[{index}]"), dropped);
-    }
-    json!(Message { role: Role::System, parts: words.to_vec(), name: None }.plain_text())
-}
-
-/// Writes `content`: a string where there is only one text, or nothing, else an array of parts.
+/// Writes `content`: a string where there are only texts without marks, or nothing, else an array of parts. Many
+/// look-alikes (llama-cpp-python with most templates) take no array where a string would do.
 fn encode_content(parts: &[Part], path: &str, marks: bool, dropped: &mut Vec<String>) -> Value {
-    if let [Part::Text { text, cache_control: None, breakpoint }] = parts
-        && (!marks || breakpoint.is_none())
-    {
-        return json!(text);
+    let is_plain = |part: &Part| matches!(part, Part::Text { breakpoint, .. } if !marks || breakpoint.is_none());
+    if parts.iter().all(is_plain) {
+        for (index, part) in parts.iter().enumerate() {
+            note_cache(part, &format!("{path}.content[{index}]"), dropped);
+        }
+        return json!(Message { role: Role::User, parts: parts.to_vec(), name: None }.plain_text());
     }
     let mut out = Vec::with_capacity(parts.len());
     for (index, part) in parts.iter().enumerate() {

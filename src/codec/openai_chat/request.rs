@@ -217,7 +217,7 @@ pub(crate) fn effort_within(budget_tokens: u64) -> Effort {
 }
 
 /// The field that says how OpenAI's prompt cache is filled, in both of its dialects.
-const CACHE_OPTIONS: &str = "prompt_cache_options";
+pub(crate) const CACHE_OPTIONS: &str = "prompt_cache_options";
 
 /// Whether `target` takes an extension as it is: OpenAI's two dialects share some.
 fn is_shared(target: &Target<'_>, key: &str, value: &Value) -> bool {

@@ -5,11 +5,15 @@ use std::collections::HashMap;
 use serde_json::{Map, Value, json};
 
 use super::super::json::{Object, missing, unknown_value, wrong_type};
+use super::super::obstacles::vendors_tool;
 use super::super::openai_chat::messages;
 use super::backend::thoughts;
 use super::namespaces::joined;
 use super::{custom, sealed};
 use crate::protocol::{ApiError, Message, Part, Role};
+
+/// Stands for a type that is not known here: it is not repeated, as it may be anything.
+pub(super) const UNKNOWN: &str = "unknown";
 
 /// The turns of the items read so far.
 #[derive(Debug, Default)]
@@ -101,12 +105,8 @@ impl Turns {
                 return Err(ApiError::invalid(format!("{at} names an item, and Pointsman keeps none: {cure}")).at(at));
             }
             _ => {
-                let known = "message, function_call, function_call_output, custom_tool_call, custom_tool_call_output, \
-                             additional_tools, reasoning";
-                let told = "items of tools that a vendor runs itself mean nothing to another vendor: leave them out";
-                let mut error = unknown_value(&fields.at("type"), known);
-                error.message = format!("{}; {told}", error.message);
-                return Err(error);
+                self.foreign(index, kind, fields);
+                return Ok(());
             }
         }
         // An item's id and status mean nothing to a model.
@@ -115,6 +115,23 @@ impl Turns {
         }
         fields.leave(leftovers);
         Ok(())
+    }
+
+    /// Adds an item that only OpenAI understands: of a tool that it runs itself, or of one that it has trained its models
+    /// to use, whose results clients send. Whether it is a result, its type tells.
+    fn foreign(&mut self, index: usize, kind: String, fields: Object) {
+        let is_result = ["_output", "_response"].iter().any(|ending| kind.ends_with(ending));
+        let id = ["call_id", "approval_request_id", "id"].iter().find_map(|key| fields.peek(key)?.as_str());
+        let id = id.unwrap_or_default().to_owned();
+        let part = foreign(vendors_tool(&kind).unwrap_or(UNKNOWN), fields.whole());
+        if is_result {
+            let called = self.calls.get(&id).copied();
+            let result = Part::ToolResult { call_id: id, content: vec![part], is_error: false, cache_control: None };
+            self.add_result(index, called, result);
+        } else {
+            self.continue_assistant(index, turn(Role::Assistant, vec![part]));
+            self.calls.insert(id, self.messages.len() - 1);
+        }
     }
 
     /// Adds to the assistant's turn, or begins one.
@@ -177,11 +194,10 @@ fn content(fields: &mut Object, key: &str, leftovers: &mut Map<String, Value>) -
 }
 
 fn part(mut fields: Object, leftovers: &mut Map<String, Value>) -> Result<Part, ApiError> {
-    if fields.peek("file_id").is_some() {
-        let told = format!("{} names a file, and Pointsman keeps none: send the file itself", fields.at("file_id"));
-        return Err(ApiError::invalid(told).at(fields.at("file_id")));
-    }
-    let part = match fields.need_string("type")?.as_str() {
+    let kind = fields.need_string("type")?;
+    let part = match kind.as_str() {
+        // One that OpenAI keeps.
+        "input_image" if fields.peek("file_id").is_some() => return Ok(foreign(&kind, fields.whole())),
         "input_text" | "output_text" => {
             let text = fields.need_string("text")?;
             Part::Text { text, cache_control: None, breakpoint: messages::breakpoint(&fields) }
@@ -198,17 +214,18 @@ fn part(mut fields: Object, leftovers: &mut Map<String, Value>) -> Result<Part, 
             let audio = json!({ "type": "input_audio", "input_audio": fields.take("input_audio") });
             foreign("input_audio", messages::marked(audio, fields.peek(messages::BREAKPOINT)))
         }
-        _ => {
+        "text" | "image_url" | "file" => {
             let known = "input_text, input_image, input_file, input_audio, output_text, refusal";
             return Err(unknown_value(&fields.at("type"), known));
         }
+        _ => return Ok(foreign(UNKNOWN, fields.whole())),
     };
     fields.leave(leftovers);
     Ok(part)
 }
 
-/// Reads a file: one inside the request into the form of chat completions, one by URL into Anthropic's `document`,
-/// since no other dialect has that.
+/// Reads a file: one inside the request, or that OpenAI keeps, into the form of chat completions, one by URL into
+/// Anthropic's `document`, since no other dialect has that.
 fn file(fields: &mut Object) -> Result<Part, ApiError> {
     let name = fields.string("filename")?;
     if let Some(url) = fields.string("file_url")? {
@@ -218,7 +235,10 @@ fn file(fields: &mut Object) -> Result<Part, ApiError> {
         }
         return Ok(foreign("document", document));
     }
-    let mut file = json!({ "file_data": fields.need_string("file_data")? });
+    let mut file = match fields.string("file_id")? {
+        Some(id) => json!({ "file_id": id }),
+        None => json!({ "file_data": fields.need_string("file_data")? }),
+    };
     if let Some(name) = name {
         file["filename"] = json!(name);
     }

@@ -8,8 +8,9 @@
 //! Custom tools take plain text, see [`custom`]. Tools may also come among the items (Codex): of several tools with one
 //! name the last one counts.
 //!
-//! OpenAI can store conversations, answers and prompts, and run tools of its own. The gateway does neither: a request
-//! that needs it is refused with what to do instead. Reasoning travels through the client, see [`sealed`].
+//! OpenAI can store conversations, answers and prompts. The gateway does not: a request that needs it is refused with
+//! what to do instead. It can run tools of its own, too: a request that brings some goes to OpenAI's models only, as it
+//! is (see [`backend::verbatim`]). Reasoning travels through the client, see [`sealed`].
 
 pub(super) mod backend;
 mod custom;

@@ -1,16 +1,18 @@
 //! The Responses request -> [`ChatRequest`].
 //!
 //! `input` is read by [`Turns`]; tools in namespaces get the names that other dialects know; fields that need something
-//! stored are refused; fields that may be lost go to `leftovers`.
+//! stored are refused; fields that may be lost go to `leftovers`. What only OpenAI can do (tools that it runs itself, and
+//! whatever is unknown here) goes to `extensions`, or is a foreign part: it keeps the request from all others.
 
 use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value};
 
 use super::super::json::{Object, is_empty, missing, not_a_count, unknown_value, wrong_type};
+use super::super::obstacles::vendors_tool;
 use super::super::openai_chat::{messages, request as openai};
 use super::custom;
-use super::input::Turns;
+use super::input::{Turns, UNKNOWN};
 use super::namespaces::{MAX_NAMESPACE_BYTES, joined};
 use crate::protocol::{ApiError, ChatRequest, Message, Reasoning, ResponseFormat, Role, Tool, ToolChoice};
 
@@ -32,7 +34,7 @@ const RENAMED: [(&str, &str); 5] = [
 ];
 
 /// Fields that may be lost: they say how an answer is kept, billed or delivered, and ask for no other answer.
-const HARMLESS: [&str; 12] = [
+pub(super) const HARMLESS: [&str; 12] = [
     "access_programs",
     "background_options",
     "client_metadata",
@@ -62,10 +64,11 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
     lose(&mut fields, &mut leftovers);
     let mut inside = HashMap::new();
     let mut offered = Vec::new();
+    let mut hosted = Vec::new();
     // The last list that offers each name.
     let mut last = HashMap::new();
     for (at, (path, list)) in lists.into_iter().enumerate() {
-        let list = self::tools(list, &path, false, &mut inside, &mut leftovers)?;
+        let list = self::tools(list, &path, false, &mut inside, &mut hosted, &mut leftovers)?;
         refuse_clash(&list, &inside, &path)?;
         last.extend(list.iter().map(|tool| (tool.name.clone(), at)));
         offered.extend(list.into_iter().map(|tool| (at, tool)));
@@ -76,7 +79,9 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
     // A tool of the bare name wins over one in a namespace.
     tools.iter().for_each(|tool| drop(inside.remove(&tool.name)));
     let choice = fields.take("tool_choice");
-    let tool_choice = choice.map(|choice| tool_choice(&choice, &mut tools, &inside)).transpose()?;
+    let hosted_choice = choice.clone().filter(|choice| !hosted.is_empty() && is_hosted(choice));
+    let choice = choice.filter(|_| hosted_choice.is_none());
+    let tool_choice = choice.map(|choice| tool_choice(&choice, &mut tools, &inside, &hosted)).transpose()?;
     let (response_format, verbosity) = text(&mut fields, &mut leftovers)?;
     let stream = fields.boolean("stream")?.unwrap_or(false);
     let mut request = ChatRequest {
@@ -103,7 +108,9 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
         return Err(not_a_count(key));
     }
     request.extensions = fields.rest();
-    request.extensions.extend(verbosity.map(|verbosity| ("verbosity".to_owned(), verbosity)));
+    let hosted = (!hosted.is_empty()).then_some(Value::Array(hosted));
+    let known = [("verbosity", verbosity), ("tools", hosted), ("tool_choice", hosted_choice)];
+    request.extensions.extend(known.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))));
     Ok(request)
 }
 
@@ -163,12 +170,15 @@ fn lose(fields: &mut Object, leftovers: &mut Map<String, Value>) {
 }
 
 /// Reads the tools in the list at `path`: functions, custom tools, and namespaces of both. For tools in namespaces
-/// `inside` maps the bare name to the name in other dialects; of several the first counts.
+/// `inside` maps the bare name to the name in other dialects; of several the first counts. All others are `hosted`:
+/// tools that OpenAI runs itself (web_search, file_search, code_interpreter, mcp...), or has trained its models
+/// to use (computer, apply_patch...).
 fn tools(
     values: Vec<Value>,
     path: &str,
     in_namespace: bool,
     inside: &mut HashMap<String, String>,
+    hosted: &mut Vec<Value>,
     leftovers: &mut Map<String, Value>,
 ) -> Result<Vec<Tool>, ApiError> {
     let mut tools = Vec::with_capacity(values.len());
@@ -185,7 +195,7 @@ fn tools(
                     return Err(ApiError::invalid(told).at(fields.at("name")));
                 }
                 let functions = fields.array("tools")?.unwrap_or_default();
-                let mut functions = self::tools(functions, &path, true, inside, leftovers)?;
+                let mut functions = self::tools(functions, &path, true, inside, hosted, leftovers)?;
                 for tool in &mut functions {
                     let called = joined(&namespace, &tool.name);
                     let name = std::mem::replace(&mut tool.name, called.clone());
@@ -193,13 +203,12 @@ fn tools(
                 }
                 tools.extend(functions);
             }
-            _ => {
-                let at = fields.at("type");
-                let told = format!(
-                    "{at} must be `function` or `custom`: Pointsman has no tools that a vendor runs itself \
-                     (web_search, file_search, code_interpreter, computer, mcp ...); leave it out, or offer a function"
-                );
-                return Err(ApiError::invalid(told).at(at));
+            kind => {
+                let kind = vendors_tool(kind).unwrap_or(UNKNOWN);
+                let mut tool = fields.whole();
+                tool["type"] = kind.into();
+                hosted.push(tool);
+                continue;
             }
         }
         fields.leave(leftovers);
@@ -223,11 +232,17 @@ fn refuse_clash(tools: &[Tool], inside: &HashMap<String, String>, path: &str) ->
     }
 }
 
+/// Whether a `tool_choice` is of a tool that OpenAI runs itself.
+fn is_hosted(choice: &Value) -> bool {
+    choice["type"].as_str().is_some_and(|kind| !["function", "custom", "allowed_tools"].contains(&kind))
+}
+
 /// Reads `tool_choice`. A choice among some of the tools removes the others from `tools`.
 fn tool_choice(
     value: &Value,
     tools: &mut Vec<Tool>,
     inside: &HashMap<String, String>,
+    hosted: &[Value],
 ) -> Result<ToolChoice, ApiError> {
     let name = |value: &Value| chosen(value, inside);
     let choice = match value["type"].as_str() {
@@ -235,7 +250,7 @@ fn tool_choice(
         Some("allowed_tools") => {
             let allowed: HashSet<String> = value["tools"].as_array().into_iter().flatten().filter_map(name).collect();
             tools.retain(|tool| allowed.contains(&tool.name));
-            if tools.is_empty() {
+            if tools.is_empty() && hosted.is_empty() {
                 return Err(ApiError::invalid("tool_choice.tools names none of the tools").at("tool_choice.tools"));
             }
             messages::decode_choice(&value["mode"])

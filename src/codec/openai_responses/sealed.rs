@@ -33,11 +33,6 @@ pub(super) fn is_ours(sealed: &str) -> bool {
     sealed.starts_with(MARK)
 }
 
-/// Whether a body may hold such content.
-pub(super) fn may_be_in(body: &[u8]) -> bool {
-    memchr::memmem::find(body, MARK.as_bytes()).is_some()
-}
-
 /// Decodes what [`seal`] wrote; `None` = content of a vendor's, or changed.
 pub(super) fn open(sealed: &str) -> Option<Part> {
     let written = STANDARD.decode(sealed.strip_prefix(MARK)?).ok()?;

@@ -87,7 +87,7 @@ async fn answer(
     };
     let ticket = gateway.monitor.arrive(&arrival);
     let conversation = gateway.conversation(&request, token);
-    let passes = matches!(dialect, Dialect::OpenAi | Dialect::Anthropic);
+    let passes = matches!(dialect, Dialect::OpenAi | Dialect::Responses | Dialect::Anthropic);
     let body = passes.then_some(&*bytes);
     let asked = PlanRequest { request: &request, dialect, body, headers: &headers, token, conversation };
     let plan = gateway.plan(&live, asked).await.inspect_err(|error| {

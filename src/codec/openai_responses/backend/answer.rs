@@ -153,6 +153,16 @@ pub(super) struct Item {
 }
 
 impl Item {
+    /// Whether it is one that only this dialect has: the call of a tool that OpenAI runs itself, or has trained its models
+    /// to use.
+    pub(super) fn is_foreign(&self) -> bool {
+        self.sort().is_none() && !self.kind.is_empty()
+    }
+
+    pub(super) fn kind(&self) -> &str {
+        &self.kind
+    }
+
     /// What sort of item it is; `None` = one that says nothing here.
     pub(super) fn sort(&self) -> Option<Sort> {
         match self.kind.as_str() {

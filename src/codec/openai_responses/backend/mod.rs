@@ -25,18 +25,7 @@ const MIN_TOKENS: u32 = 16;
 
 /// The first part or field that cannot be said here although Chat Completions may have it.
 pub(crate) fn obstacle(client: Dialect, request: &ChatRequest) -> Option<String> {
-    let sampling = &request.sampling;
-    let penalises = |penalty: Option<f64>| penalty.is_some_and(|penalty| penalty != 0.0);
-    let unsaid = [
-        ("stop", !sampling.stop.is_empty()),
-        ("seed", sampling.seed.is_some()),
-        ("frequency_penalty", penalises(sampling.frequency_penalty)),
-        ("presence_penalty", penalises(sampling.presence_penalty)),
-        ("max_tokens", request.max_tokens.is_some_and(|most| most < MIN_TOKENS)),
-        ("tools[].name", request.tools.iter().any(|tool| tool.name.chars().count() > openai::MAX_NAME_CHARS)),
-        ("messages[].name", request.messages.iter().any(|message| message.name.is_some())),
-    ];
-    if let Some((field, _)) = unsaid.into_iter().find(|(_, asked)| *asked) {
+    if let Some(field) = unsaid(request) {
         return Some(field.to_owned());
     }
     let refused = |part: &Part| match part {
@@ -48,6 +37,22 @@ pub(crate) fn obstacle(client: Dialect, request: &ChatRequest) -> Option<String>
     };
     obstacles::refused_part(client, request, refused)
         .or_else(|| obstacles::untranslatable_extension(request, Dialect::Responses))
+}
+
+/// The first wish for which there is no field here, or that OpenAI refuses here.
+fn unsaid(request: &ChatRequest) -> Option<&'static str> {
+    let sampling = &request.sampling;
+    let penalises = |penalty: Option<f64>| penalty.is_some_and(|penalty| penalty != 0.0);
+    let unsaid = [
+        ("stop", !sampling.stop.is_empty()),
+        ("seed", sampling.seed.is_some()),
+        ("frequency_penalty", penalises(sampling.frequency_penalty)),
+        ("presence_penalty", penalises(sampling.presence_penalty)),
+        ("max_tokens", request.max_tokens.is_some_and(|most| most < MIN_TOKENS)),
+        ("tools[].name", request.tools.iter().any(|tool| tool.name.chars().count() > openai::MAX_NAME_CHARS)),
+        ("messages[].name", request.messages.iter().any(|message| message.name.is_some())),
+    ];
+    unsaid.into_iter().find(|(_, asked)| *asked).map(|(field, _)| field)
 }
 
 /// Whether a part is a file as Chat Completions has it, inside the request or by the vendor's id.

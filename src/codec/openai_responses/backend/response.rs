@@ -66,6 +66,11 @@ pub(crate) fn absent() -> ApiError {
 /// Adds an item's parts. A message behind another one begins a paragraph.
 fn add(item: &Item, has_text: bool, parts: &mut Vec<Part>) {
     let texts = item.texts();
+    if item.is_foreign() {
+        // Its content is in the bytes that pass through.
+        parts.push(Part::Foreign { kind: item.kind().to_owned(), value: Value::Null });
+        return;
+    }
     if item.is_thought() {
         let text = texts.iter().map(|(_, _, text)| *text).collect::<Vec<_>>().join(PARAGRAPH);
         let signature = item.signature();

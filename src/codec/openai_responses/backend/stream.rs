@@ -201,6 +201,9 @@ impl Decoder {
     /// An item begins. With an index that is known it is another one all the same, unless its id is known, too.
     fn added(&mut self, index: Option<u64>, item: &Item, out: &mut Vec<StreamEvent>) {
         self.start(&Answer::default(), out);
+        if item.is_foreign() {
+            out.push(StreamEvent::Foreign);
+        }
         let Some(sort) = item.sort() else { return };
         let at = self.hear_of(self.with_id(sort, item.ids()), sort, item.ids(), index);
         if item.is_call() && !item.name.is_empty() {

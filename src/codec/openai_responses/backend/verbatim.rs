@@ -1,19 +1,22 @@
 //! The client's own body for OpenAI's Responses: what other dialects cannot say, or this gateway does not know, of its
-//! items, tools and wishes stays in it, and so do the ids by which OpenAI knows its own items. (A field at the top that is
-//! unknown here is refused before: nobody could say what it means to the other models.)
+//! items, tools and wishes stays in it, and so do the ids by which OpenAI knows its own items. What the model is known to
+//! refuse is changed or left out ([`adapt`]).
 
 use std::borrow::Cow;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use serde_json::Value;
 use serde_json::value::RawValue;
+use serde_json::{Map, Value, json};
 
-use super::super::super::Target;
-use super::super::super::openai_chat::{adapt, request as openai};
+use super::super::super::openai_chat::request::CACHE_OPTIONS;
+use super::super::super::openai_chat::{adapt as chat, messages, request as openai};
+use super::super::super::{Target, obstacles};
+use super::super::request::HARMLESS;
 use super::super::sealed;
+use super::thoughts;
 use crate::config::Refusal;
-use crate::protocol::{ChatRequest, Dialect, Effort};
+use crate::protocol::{ChatRequest, Dialect, Effort, Part};
 
 /// What the decoded form does not tell of a body.
 #[derive(Deserialize)]
@@ -22,6 +25,17 @@ struct Body<'a> {
     include: Option<Value>,
     #[serde(borrow)]
     input: Option<&'a RawValue>,
+    // Fields of Chat Completions, which a request may bring where they ask for nothing, or for what is said elsewhere.
+    verbosity: Option<IgnoredAny>,
+    stop: Option<IgnoredAny>,
+    frequency_penalty: Option<IgnoredAny>,
+    presence_penalty: Option<IgnoredAny>,
+}
+
+impl Body<'_> {
+    fn is_of_chat(&self) -> bool {
+        [&self.verbosity, &self.stop, &self.frequency_penalty, &self.presence_penalty].iter().any(|it| it.is_some())
+    }
 }
 
 /// What is asked of an item.
@@ -29,52 +43,220 @@ struct Body<'a> {
 struct Item<'a> {
     #[serde(default, rename = "type", borrow)]
     kind: Option<Cow<'a, str>>,
-    encrypted_content: Option<IgnoredAny>,
+    #[serde(borrow)]
+    encrypted_content: Option<&'a RawValue>,
 }
 
-/// Whether `target` takes the body as it is, but for its model and what it would have stored. Else the request is
-/// translated, which fits it to the model.
+/// Whether there are words here for all that is asked. Else it is translated to Chat Completions, which may have some.
+pub(crate) fn says(request: &ChatRequest) -> bool {
+    super::unsaid(request).is_none() || is_needed(request)
+}
+
+/// Whether nothing but the client's own body can say the request: it brings tools that OpenAI runs itself, or parts or
+/// fields that other dialects cannot say.
+pub(crate) fn is_needed(request: &ChatRequest) -> bool {
+    // A short answer is for OpenAI to refuse.
+    super::unsaid(request).is_none_or(|field| field == "max_tokens")
+        && openai::obstacle(Dialect::Responses, request).is_some()
+}
+
+/// Whether `target` takes the body as it is, but for its model and what it would have stored.
 pub(crate) fn takes(target: &Target<'_>, request: &ChatRequest, body: &[u8]) -> bool {
     let effort = request.reasoning.as_ref().and_then(openai::effort_for);
     target.can_answer(request.max_tokens)
-        && super::obstacle(Dialect::Responses, request).is_none()
         && request.sampling.top_k.is_none()
+        && request.extensions.keys().all(|field| OWN.contains(&field.as_str()))
+        && (chat::thinks(target) || !request.extensions.contains_key("verbosity"))
+        && (chat::knows_breakpoints(target) || !marks_cache(request))
+        && (target.return_thoughts || !super::returns_thoughts(request))
         && !(request.sampling.is_unusual() && target.refuses(Refusal::Sampling))
         && effort.is_none_or(|effort| takes_effort(target, effort))
-        && adapt::takes_ids(target, request)
-        // What other vendors' models thought, as this gateway wrote it, OpenAI would refuse.
-        && !sealed::may_be_in(body)
-        && serde_json::from_slice(body).is_ok_and(|body: Body<'_>| takes_wishes(target, &body) && !has_bare(&body))
+        && chat::takes_ids(target, request)
+        && serde_json::from_slice(body)
+            .is_ok_and(|body: Body<'_>| !body.is_of_chat() && takes_wishes(target, &body) && takes_thoughts(&body))
+}
+
+/// Fields of this dialect that are no others' or unknown ones, as they are decoded: `tools` and `tool_choice` are of tools
+/// that OpenAI runs itself, `verbosity` stands in `text`.
+const OWN: [&str; 8] = [
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "safety_identifier",
+    "service_tier",
+    "tool_choice",
+    "tools",
+    "top_logprobs",
+    "verbosity",
+];
+
+/// Whether a request marks where the prompt cache is to end.
+fn marks_cache(request: &ChatRequest) -> bool {
+    let is_mark = |path: &String| path == CACHE_OPTIONS || messages::is_breakpoint(path);
+    let mut parts = request.messages.iter().flat_map(|message| &message.parts);
+    request.leftovers.keys().any(is_mark) || parts.any(is_marked)
+}
+
+fn is_marked(part: &Part) -> bool {
+    match part {
+        Part::ToolResult { content, .. } => content.iter().any(is_marked),
+        Part::Foreign { value, .. } => value.get(messages::BREAKPOINT).is_some(),
+        _ => part.breakpoint().is_some(),
+    }
+}
+
+/// Changes what `target` would refuse in `body`; losses are noted in `dropped`.
+pub(crate) fn adapt(target: &Target<'_>, body: &mut Map<String, Value>, dropped: &mut Vec<String>) {
+    target.cap(body, "max_output_tokens", dropped);
+    let marks = chat::knows_breakpoints(target);
+    let is_own = |field: &str| OWN.contains(&field) || HARMLESS.contains(&field);
+    let is_lost = |field: &str| match field {
+        "temperature" | "top_p" => target.refuses(Refusal::Sampling),
+        "top_k" => true,
+        CACHE_OPTIONS => !marks,
+        field => !is_own(field) && obstacles::is_harmless(Dialect::Responses, field),
+    };
+    body.retain(|field, value| {
+        let is_lost = is_lost(field);
+        if is_lost {
+            dropped.push(field.clone());
+        }
+        !is_lost && !asks_for_nothing(field, value)
+    });
+    if let Some(verbosity) = body.shift_remove("verbosity").filter(|verbosity| !verbosity.is_null())
+        && let Some(text) = body.entry("text").or_insert_with(|| json!({})).as_object_mut()
+    {
+        text.entry("verbosity").or_insert(verbosity);
+    }
+    adapt_reasoning(target, body, dropped);
+    let Some(items) = body.get_mut("input").and_then(Value::as_array_mut) else { return };
+    let (mut index, all) = (0, items.len());
+    items.retain_mut(|item| {
+        let stays = item["type"] != "reasoning" || takes_thought(target, item);
+        if !stays {
+            dropped.push(format!("input[{index}] (reasoning)"));
+        }
+        index += 1;
+        if !marks {
+            remove_marks(item);
+        }
+        if let (Some(most), Some(id)) = (target.quirks.longest_call_id, item.get_mut("call_id"))
+            && let Some(short) = id.as_str().and_then(|id| chat::short_id(id, most))
+        {
+            *id = short.into();
+        }
+        stays
+    });
+    if items.len() < all {
+        // By its id OpenAI may know an item, and refuse it without the thought that led to it. These need none.
+        let by_thought = |item: &&mut Value| {
+            item["type"].as_str().is_none_or(|kind| ["message", "function_call", "custom_tool_call"].contains(&kind))
+        };
+        let objects = items.iter_mut().filter(by_thought).filter_map(Value::as_object_mut);
+        objects.for_each(|item| drop(item.shift_remove("id")));
+    }
+}
+
+/// Whether this is a field of Chat Completions that asks for what is done anyway.
+fn asks_for_nothing(field: &str, value: &Value) -> bool {
+    match field {
+        "n" => *value == 1,
+        "logprobs" => *value == false,
+        "modalities" => *value == json!(["text"]),
+        "functions" | "stop" => *value == json!([]),
+        "frequency_penalty" | "presence_penalty" => value.as_f64() == Some(0.0),
+        "function_call" => value.is_string(),
+        _ => false,
+    }
+}
+
+/// Removes the marks from an item's parts.
+fn remove_marks(item: &mut Value) {
+    for key in ["content", "output"] {
+        let parts = item.get_mut(key).and_then(Value::as_array_mut).into_iter().flatten();
+        parts.filter_map(Value::as_object_mut).for_each(|part| drop(part.shift_remove(messages::BREAKPOINT)));
+    }
+}
+
+/// Says how much to think in a word that the model has, and asks for no thoughts where none are told.
+fn adapt_reasoning(target: &Target<'_>, body: &mut Map<String, Value>, dropped: &mut Vec<String>) {
+    if !chat::thinks(target) {
+        let verbosity = body.get_mut("text").and_then(|text| text.as_object_mut()?.shift_remove("verbosity"));
+        dropped.extend(verbosity.map(|_| "text.verbosity".to_owned()));
+        if let Some(wishes) = body.get_mut("include").and_then(Value::as_array_mut) {
+            wishes.retain(|wish| !is_for_thoughts(wish));
+        }
+        // A model that cannot think loses nothing with `none`.
+        let asked = body.shift_remove("reasoning").filter(|asked| !asked.is_null() && asked["effort"] != "none");
+        dropped.extend(asked.map(|_| "reasoning".to_owned()));
+        return;
+    }
+    let Some(reasoning) = body.get_mut("reasoning").and_then(Value::as_object_mut) else { return };
+    if !target.tell_thoughts {
+        SUMMARIES.iter().for_each(|field| drop(reasoning.shift_remove(*field)));
+    }
+    let effort = reasoning.get("effort").and_then(openai::effort_of).filter(|effort| !takes_effort(target, *effort));
+    let instead = match effort {
+        None => return,
+        Some(Effort::Minimal) => "low",
+        Some(Effort::None) => "minimal",
+        Some(_) => "high",
+    };
+    reasoning.insert("effort".into(), json!(instead));
+    dropped.push("reasoning.effort".into());
+}
+
+/// Whether OpenAI takes a thought that comes back. One of its own that this gateway has wrapped is unwrapped.
+fn takes_thought(target: &Target<'_>, item: &mut Value) -> bool {
+    let Some(sealed) = item["encrypted_content"].as_str().filter(|sealed| !sealed.is_empty()) else { return false };
+    if sealed::is_ours(sealed) {
+        let Some(Part::Thinking { signature: Some(signature), .. }) = sealed::open(sealed) else { return false };
+        let Some(openais) = thoughts::encrypted_in(&signature) else { return false };
+        item["encrypted_content"] = openais.into();
+    }
+    target.return_thoughts
+}
+
+/// The fields of `reasoning` that ask to be told what the model thinks.
+const SUMMARIES: [&str; 2] = ["summary", "generate_summary"];
+
+/// Whether a wish in `include` is for the sealed thoughts.
+fn is_for_thoughts(wish: &Value) -> bool {
+    wish == "reasoning.encrypted_content"
 }
 
 /// Whether the model has a word for that much thinking.
 fn takes_effort(target: &Target<'_>, effort: Effort) -> bool {
-    adapt::thinks(target)
+    chat::thinks(target)
         && match effort {
             Effort::None => !target.refuses(Refusal::NoThinking),
             Effort::Minimal => !target.refuses(Refusal::MinimalThinking),
             Effort::Low | Effort::Medium | Effort::High => true,
             // The newest models have it, which are those that do not think beside tools elsewhere.
-            Effort::XHigh | Effort::Max => adapt::not_beside_tools(target),
+            Effort::XHigh | Effort::Max => chat::not_beside_tools(target),
         }
 }
 
 /// Whether the model takes what is asked of its thoughts.
 fn takes_wishes(target: &Target<'_>, body: &Body<'_>) -> bool {
-    let is_thoughts = |wish: &Value| wish == "reasoning.encrypted_content";
-    let is_told = |field: &str| body.reasoning.as_ref().is_some_and(|wishes| !wishes[field].is_null());
-    if adapt::thinks(target) {
+    let is_told = |field: &&str| body.reasoning.as_ref().is_some_and(|wishes| !wishes[*field].is_null());
+    if chat::thinks(target) {
         // An organisation that OpenAI has not verified is refused for a summary.
-        return target.tell_thoughts || !(is_told("summary") || is_told("generate_summary"));
+        return target.tell_thoughts || !SUMMARIES.iter().any(|field| is_told(&field));
     }
     body.reasoning.is_none()
-        && !body.include.as_ref().and_then(Value::as_array).is_some_and(|wishes| wishes.iter().any(is_thoughts))
+        && !body.include.as_ref().and_then(Value::as_array).is_some_and(|wishes| wishes.iter().any(is_for_thoughts))
 }
 
-/// Whether a thought comes back without its sealed content: OpenAI looks for such a one among what it has stored, and
-/// there is nothing.
-fn has_bare(body: &Body<'_>) -> bool {
+/// Whether OpenAI takes all thoughts that come back: each with sealed content, for it looks for others among what it has
+/// stored, and there is nothing; and none as this gateway wrote it, in whose content is another vendor's.
+fn takes_thoughts(body: &Body<'_>) -> bool {
     let items =
         body.input.and_then(|input| serde_json::from_str::<Vec<Item<'_>>>(input.get()).ok()).unwrap_or_default();
-    items.iter().any(|item| item.kind.as_deref() == Some("reasoning") && item.encrypted_content.is_none())
+    let is_openais = |sealed: &RawValue| {
+        let written = sealed.get().strip_prefix('"');
+        written.is_some_and(|written| written != "\"" && !sealed::is_ours(written))
+    };
+    items
+        .iter()
+        .all(|item| item.kind.as_deref() != Some("reasoning") || item.encrypted_content.is_some_and(is_openais))
 }
