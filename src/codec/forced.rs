@@ -1,12 +1,15 @@
-//! A forced tool call at a server whose dialect cannot force one (Ollama).
+//! A forced tool call where none can be forced: Ollama's dialect cannot say it, and the newest models of Anthropic's
+//! refuse it.
 //!
 //! A call of a given tool is nothing but that tool's arguments. So the model is told to write them, the server holds
-//! the answer to their schema ("Structured outputs", ollama/ollama docs/api.md, which advises to put the schema into
-//! the prompt too), and the text that comes is turned into the call. This works only where the request leaves one tool.
+//! the answer to their schema (for Ollama see "Structured outputs", ollama/ollama docs/api.md, which advises to put the
+//! schema into the prompt too; for Claude [`anthropic_messages::forced`]), and the text that comes is turned into the
+//! call. This works only where the request leaves one tool.
 
 use serde_json::{Value, json};
 
-use super::raw;
+use super::{Target, anthropic_messages, raw};
+use crate::config::Refusal;
 use crate::protocol::{
     ApiError, ChatRequest, ChatResponse, Dialect, ErrorKind, FinishReason, Part, StreamEvent, Tool, ToolCallDelta,
     ToolChoice, Usage,
@@ -30,13 +33,38 @@ pub(super) fn schema(tool: &Tool) -> Value {
     }
 }
 
-/// The instruction that the model gets in place of the tools.
+/// The instruction to write the arguments of a call.
 pub(super) fn instruction(tool: &Tool) -> String {
     let what = tool.description.as_deref().map(|text| format!(" It does this: {text}")).unwrap_or_default();
-    let (name, schema) = (&tool.name, schema(tool));
-    format!(
-        "Answer by calling the function `{name}`.{what}\nSay nothing but its arguments, as one JSON object of this schema: {schema}"
-    )
+    let name = &tool.name;
+    format!("Answer by calling the function `{name}`.{what}\nSay nothing but its arguments, as one JSON object")
+}
+
+/// Whether a demanded call can be had of a model that refuses to be made to call a tool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Forcing {
+    /// As an answer that is held to the schema of the tool's arguments.
+    AsAnswer,
+    /// So, if the request named one of its tools.
+    ByName,
+    /// Not of this tool: no answer can be held to its schema, for this reason.
+    Unheld(&'static str),
+    /// Not at all.
+    Impossible,
+}
+
+impl Forcing {
+    /// Where a `backend` serves the model. Of the vendor's own client the body passes through, and so does the answer.
+    pub fn of(client: Dialect, backend: Dialect, request: &ChatRequest) -> Self {
+        if backend != Dialect::Anthropic || client == backend || request.is_prefilled() {
+            return Self::Impossible;
+        }
+        match anthropic_messages::forced::held(request) {
+            Ok(_) => Self::AsAnswer,
+            Err(Some(why)) => Self::Unheld(why),
+            Err(None) => Self::ByName,
+        }
+    }
 }
 
 /// Bytes of a call's arguments that are held back at most.
@@ -44,7 +72,8 @@ const MAX_ARGUMENTS_BYTES: usize = 1 << 20;
 
 /// Turns an answer to [`instruction`] into the call. Not every model keeps to the schema, whatever its server says
 /// (ollama/ollama#14645), so the text is checked first: a stream's is held back until it is whole. Reasoning is not
-/// held back; after some, a failed check can only be told within the stream.
+/// held back; after some, a failed check can only be told within the stream. It loses its signature: the vendor refuses
+/// it where what was said before is not what the model was told, and the client does not know the instruction.
 #[derive(Debug)]
 pub struct ForcedCall {
     name: String,
@@ -56,10 +85,26 @@ pub struct ForcedCall {
     usage: Option<Usage>,
 }
 
+/// What an answer says in place of the call.
+enum Said {
+    /// The call's arguments.
+    Arguments(String),
+    /// Why there is none, in words.
+    Refusal,
+    /// Nothing: the server made a call by itself, or the answer ended before the arguments began.
+    Nothing,
+}
+
 impl ForcedCall {
-    /// The call that an answer of `backend` stands for; `None` = the answer is to stay as it is.
-    pub fn of(backend: Dialect, request: &ChatRequest) -> Option<Self> {
-        let tool = (backend == Dialect::Ollama).then(|| tool(request)).flatten()?;
+    /// The call that the answer to a translated request stands for; `None` = the answer is to stay as it is.
+    pub fn of(target: &Target<'_>, request: &ChatRequest) -> Option<Self> {
+        let tool = match target.dialect {
+            Dialect::Ollama => tool(request),
+            Dialect::Anthropic if target.refuses(Refusal::ForcedTools) => {
+                anthropic_messages::forced::held(request).ok().map(|(tool, _)| tool)
+            }
+            _ => None,
+        }?;
         Some(Self { name: tool.name.clone(), text: String::new(), called: false, usage: None })
     }
 
@@ -72,16 +117,22 @@ impl ForcedCall {
         match event {
             StreamEvent::Text(text) if self.text.len() + text.len() > MAX_ARGUMENTS_BYTES => return Err(no_call()),
             StreamEvent::Text(text) => self.text.push_str(&text),
-            StreamEvent::Usage(usage) => self.usage.get_or_insert_default().absorb(&usage),
+            // Before the text it counts the prompt, and what was thought.
+            StreamEvent::Usage(usage) if !self.text.is_empty() => self.usage.get_or_insert_default().absorb(&usage),
+            StreamEvent::ThinkingSignature(_) | StreamEvent::RedactedThinking(_) => {}
             StreamEvent::Finish { mut reason, stop_sequence } => {
-                let call = self.arguments(&mut reason);
-                if let Ok(Some(arguments)) = &call {
-                    let arguments = arguments.clone();
-                    let start = Some((String::new(), self.name.clone()));
-                    out.push(StreamEvent::ToolCall(ToolCallDelta { index: 0, start, arguments }));
+                let said = self.said(&mut reason);
+                match &said {
+                    Ok(Said::Arguments(arguments)) => {
+                        let arguments = arguments.clone();
+                        let start = Some((String::new(), self.name.clone()));
+                        out.push(StreamEvent::ToolCall(ToolCallDelta { index: 0, start, arguments }));
+                    }
+                    Ok(Said::Refusal) => out.push(StreamEvent::Text(std::mem::take(&mut self.text))),
+                    Ok(Said::Nothing) | Err(_) => {}
                 }
                 out.extend(self.usage.take().map(StreamEvent::Usage));
-                call?;
+                said?;
                 out.push(StreamEvent::Finish { reason, stop_sequence });
             }
             other => {
@@ -98,26 +149,43 @@ impl ForcedCall {
     ///
     /// `Upstream` where the text is no call.
     pub fn apply(mut self, response: &mut ChatResponse) -> Result<(), ApiError> {
-        response.parts.retain(|part| {
-            self.called |= matches!(part, Part::ToolCall { .. });
-            let Part::Text { text, .. } = part else { return true };
-            self.text.push_str(text);
-            false
+        response.parts.retain_mut(|part| match part {
+            Part::Text { text, .. } => {
+                self.text.push_str(text);
+                false
+            }
+            Part::Thinking { text, signature } => {
+                *signature = None;
+                !text.is_empty()
+            }
+            Part::RedactedThinking { .. } => false,
+            _ => {
+                self.called |= matches!(part, Part::ToolCall { .. });
+                true
+            }
         });
-        if let Some(arguments) = self.arguments(&mut response.finish_reason)? {
-            response.parts.push(Part::ToolCall { id: String::new(), name: self.name, arguments });
+        match self.said(&mut response.finish_reason)? {
+            Said::Arguments(arguments) => {
+                response.parts.push(Part::ToolCall { id: String::new(), name: self.name, arguments });
+            }
+            Said::Refusal => response.parts.push(Part::text(self.text)),
+            Said::Nothing => {}
         }
         Ok(())
     }
 
-    /// The call's arguments in the text; `reason` becomes that of a call. `None` = the server made a call by itself, or
-    /// the answer was cut off before the arguments began.
-    fn arguments(&mut self, reason: &mut FinishReason) -> Result<Option<String>, ApiError> {
+    /// What the text says; `reason` becomes that of a call, if it is one.
+    fn said(&mut self, reason: &mut FinishReason) -> Result<Said, ApiError> {
         let said = unfenced(&self.text);
+        // A refusal goes before any schema, and may break off what was begun.
+        let refused = *reason == FinishReason::ContentFilter;
         // Cut off by the client's own limit, perhaps within the reasoning.
         let cut = *reason == FinishReason::Length;
-        if self.called || (cut && said.is_empty()) {
-            return Ok(None);
+        if self.called || ((cut || refused) && said.is_empty()) {
+            return Ok(Said::Nothing);
+        }
+        if refused {
+            return Ok(Said::Refusal);
         }
         let is_object = said.starts_with('{') && raw::is_sound(said);
         let begins_one = cut && said.starts_with('{');
@@ -127,7 +195,7 @@ impl ForcedCall {
         if *reason == FinishReason::Stop {
             *reason = FinishReason::ToolCalls;
         }
-        Ok(Some(said.to_owned()))
+        Ok(Said::Arguments(said.to_owned()))
     }
 }
 
@@ -145,11 +213,25 @@ fn unfenced(text: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::LazyLock;
+
     use super::super::{StreamDecoder, name_calls};
-    use super::super::{Target, decode_request, decode_response, encode_request, obstacle};
+    use super::super::{decode_request, decode_response, encode_request, obstacle};
     use super::*;
     use crate::config::Quirks;
     use crate::protocol::{Effort, Reasoning};
+
+    static QUIRKS: LazyLock<Quirks> = LazyLock::new(Quirks::default);
+    static UNFORCED: LazyLock<BTreeSet<Refusal>> = LazyLock::new(|| [Refusal::ForcedTools].into());
+
+    fn ollama() -> Target<'static> {
+        Target::new(Dialect::Ollama, &QUIRKS, "m")
+    }
+
+    fn claude() -> Target<'static> {
+        Target { refuses: &UNFORCED, ..Target::new(Dialect::Anthropic, &QUIRKS, "m") }
+    }
 
     fn asking(choice: Value, tools: &[&str]) -> ChatRequest {
         let tools: Vec<Value> = tools
@@ -190,9 +272,13 @@ mod tests {
     fn a_choice_among_several_or_of_a_stranger_cannot_be_said() {
         for request in [asking("required".into(), &["look", "other"]), asking(named("stranger"), &["look"])] {
             assert_eq!(obstacle(Dialect::OpenAi, Dialect::Ollama, &request).as_deref(), Some("tool_choice"));
-            assert!(ForcedCall::of(Dialect::Ollama, &request).is_none());
+            assert!(ForcedCall::of(&ollama(), &request).is_none());
         }
-        assert!(ForcedCall::of(Dialect::OpenAi, &asking("required".into(), &["look"])).is_none());
+        let one = asking("required".into(), &["look"]);
+        for able in [Dialect::OpenAi, Dialect::Anthropic] {
+            assert!(ForcedCall::of(&Target::new(able, &QUIRKS, "m"), &one).is_none());
+        }
+        assert!(ForcedCall::of(&claude(), &one).is_some());
     }
 
     #[test]
@@ -200,7 +286,7 @@ mod tests {
         let request = asking("required".into(), &["look"]);
         let body = br#"{"model":"m","message":{"content":"{\"city\":\"Oslo\"}"},"done":true,"done_reason":"stop"}"#;
         let mut response = decode_response(Dialect::Ollama, body).unwrap();
-        ForcedCall::of(Dialect::Ollama, &request).unwrap().apply(&mut response).unwrap();
+        ForcedCall::of(&ollama(), &request).unwrap().apply(&mut response).unwrap();
         name_calls(&mut response, 7);
         let call =
             Part::ToolCall { id: "call_7_0".into(), name: "look".into(), arguments: r#"{"city":"Oslo"}"#.into() };
@@ -211,8 +297,7 @@ mod tests {
     fn heard(pieces: &[&str], why: &str) -> Result<(Option<String>, FinishReason), ErrorKind> {
         let request = asking("required".into(), &["look"]);
         let line = |text: &str, done: bool| json!({ "model": "m", "message": { "content": text }, "done": done, "done_reason": done.then_some(why) });
-        let mut decoder =
-            StreamDecoder::new(Dialect::Ollama).asked_at(7).forced(ForcedCall::of(Dialect::Ollama, &request));
+        let mut decoder = StreamDecoder::new(Dialect::Ollama).asked_at(7).forced(ForcedCall::of(&ollama(), &request));
         let mut events = Vec::new();
         for line in pieces.iter().map(|piece| line(piece, false)).chain([line("", true)]) {
             decoder.push(format!("{line}\n").as_bytes(), &mut events);
@@ -231,7 +316,7 @@ mod tests {
         }
         let mut whole =
             decode_response(Dialect::Ollama, line(&pieces.concat(), true).to_string().as_bytes()).unwrap();
-        let read = ForcedCall::of(Dialect::Ollama, &request).unwrap().apply(&mut whole);
+        let read = ForcedCall::of(&ollama(), &request).unwrap().apply(&mut whole);
         let read = read.map_err(|error| error.kind).map(|()| {
             let arguments = whole.parts.iter().find_map(|part| match part {
                 Part::ToolCall { arguments, .. } => Some(arguments.clone()),
@@ -258,7 +343,7 @@ mod tests {
     fn a_streams_count_comes_after_the_call_and_also_where_there_is_none() {
         for (text, last) in [(r#"{"city":"Oslo"}"#, "finish"), ("Oslo", "error")] {
             let request = asking("required".into(), &["look"]);
-            let forced = ForcedCall::of(Dialect::Ollama, &request);
+            let forced = ForcedCall::of(&ollama(), &request);
             let line = json!({ "model": "m", "message": { "content": text }, "done": true, "done_reason": "stop",
                 "prompt_eval_count": 9, "eval_count": 7 });
             let mut events = Vec::new();
@@ -282,6 +367,83 @@ mod tests {
         }
         assert_eq!(heard(&["Let me see"], "length"), Err(ErrorKind::Upstream));
         assert_eq!(heard(&["{", &" ".repeat(MAX_ARGUMENTS_BYTES)], "stop"), Err(ErrorKind::Upstream));
+    }
+
+    /// What an answer of Claude's, this text behind thoughts, is read as: whole, and the events where it is streamed,
+    /// with the stream's own end or without.
+    fn heard_of_claude(text: &str, why: &str, ends: bool) -> (ChatResponse, Vec<(&'static str, String)>) {
+        let request = asking("required".into(), &["look"]);
+        let thought = json!({ "type": "thinking", "thinking": "Hm.", "signature": "c2ln" });
+        let hidden = json!({ "type": "thinking", "thinking": "", "signature": "c2ln" });
+        let sealed = json!({ "type": "redacted_thinking", "data": "x" });
+        let usage = json!({ "input_tokens": 9, "output_tokens": 7 });
+        let said = json!({ "type": "text", "text": text });
+        let body = json!({ "id": "msg", "model": "m", "content": [thought, hidden, sealed, said],
+            "stop_reason": why, "usage": usage });
+        let mut whole = decode_response(Dialect::Anthropic, body.to_string().as_bytes()).unwrap();
+        ForcedCall::of(&claude(), &request).unwrap().apply(&mut whole).unwrap();
+        let mut decoder = StreamDecoder::new(Dialect::Anthropic).forced(ForcedCall::of(&claude(), &request));
+        let mut events = Vec::new();
+        let counted = json!({ "input_tokens": 9, "output_tokens": 1 });
+        let deltas = [
+            json!({ "type": "thinking_delta", "thinking": "Hm." }),
+            json!({ "type": "signature_delta", "signature": "c2ln" }),
+            json!({ "type": "text_delta", "text": text }),
+        ];
+        let deltas = deltas.map(|delta| json!({ "type": "content_block_delta", "index": 0, "delta": delta }));
+        let start = json!({ "type": "message_start", "message": { "id": "msg", "model": "m", "usage": counted } });
+        let end = json!({ "type": "message_delta", "delta": { "stop_reason": why }, "usage": usage });
+        let stop = ends.then(|| json!({ "type": "message_stop" }));
+        for event in [start].into_iter().chain(deltas).chain([end]).chain(stop) {
+            decoder.push(format!("data: {event}\n\n").as_bytes(), &mut events);
+        }
+        decoder.finish(&mut events);
+        let told = events.into_iter().map(|event| match event {
+            StreamEvent::Start { .. } => ("start", String::new()),
+            StreamEvent::Thinking(text) => ("thought", text),
+            StreamEvent::Text(text) => ("text", text),
+            StreamEvent::ToolCall(call) => ("call", call.arguments),
+            StreamEvent::Usage(usage) => ("usage", usage.output_tokens.to_string()),
+            StreamEvent::Finish { reason, .. } => ("finish", format!("{reason:?}")),
+            other => ("other", format!("{other:?}")),
+        });
+        (whole, told.collect())
+    }
+
+    #[test]
+    fn claudes_answer_is_the_call_and_its_thoughts_are_nobody_s_to_send_back() {
+        let oslo = r#"{"city":"Oslo"}"#;
+        for ends in [true, false] {
+            let (whole, told) = heard_of_claude(oslo, "end_turn", ends);
+            let thought = Part::Thinking { text: "Hm.".into(), signature: None };
+            let call = Part::ToolCall { id: String::new(), name: "look".into(), arguments: oslo.into() };
+            assert_eq!((whole.parts, whole.finish_reason), (vec![thought, call], FinishReason::ToolCalls));
+            let expected = [
+                ("start", ""),
+                ("usage", "1"),
+                ("thought", "Hm."),
+                ("call", oslo),
+                ("usage", "7"),
+                ("finish", "ToolCalls"),
+            ];
+            assert_eq!(told, expected.map(|(name, text)| (name, text.to_owned())));
+        }
+    }
+
+    #[test]
+    fn who_refuses_is_heard_and_makes_no_call() {
+        for words in ["I cannot.", r#"{"city":"#] {
+            let (whole, told) = heard_of_claude(words, "refusal", true);
+            assert_eq!(
+                (whole.parts.last(), whole.finish_reason),
+                (Some(&Part::text(words)), FinishReason::ContentFilter)
+            );
+            let end: Vec<&str> = told[3..].iter().map(|(_, text)| text.as_str()).collect();
+            assert_eq!(end, [words, "7", "ContentFilter"]);
+        }
+        let (whole, told) = heard_of_claude("", "refusal", true);
+        assert_eq!((whole.parts.len(), whole.finish_reason), (1, FinishReason::ContentFilter));
+        assert_eq!(told.last().map(|(_, text)| text.as_str()), Some("ContentFilter"));
     }
 
     #[test]

@@ -51,7 +51,7 @@ use crate::protocol::{
 pub use begun::Begun;
 pub use characters::whole_escapes;
 pub use embeddings::{embedded_tokens, embeddings_in_base64, vector_in_base64};
-pub use forced::ForcedCall;
+pub use forced::{ForcedCall, Forcing};
 pub(crate) use lines::BYTE_ORDER_MARK;
 pub use native::NO_OLLAMA;
 pub use ollama_chat::request::needed_window;

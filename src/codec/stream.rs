@@ -196,6 +196,9 @@ impl StreamDecoder {
             DialectDecoder::Anthropic(decoder) => decoder.end(out),
             DialectDecoder::Responses(_) | DialectDecoder::Ollama(_) => {}
         }
+        if !self.state.make_call(from, out) {
+            return;
+        }
         self.state.name_calls(&mut out[from..]);
         self.state.end = if self.broken_off().is_some() { End::Broken } else { End::Unmarked };
     }
@@ -275,13 +278,8 @@ impl DecoderState {
             }
             return false;
         }
-        if let Some(call) = &mut self.forced {
-            let said: Vec<StreamEvent> = out.drain(from..).collect();
-            if let Err(error) = said.into_iter().try_for_each(|event| call.on_event(event, out)) {
-                self.end = End::NoCall;
-                out.push(StreamEvent::Error(error));
-                return true;
-            }
+        if !self.make_call(from, out) {
+            return true;
         }
         self.name_calls(&mut out[from..]);
         let is_last = |event: &StreamEvent| matches!(event, StreamEvent::Finish { .. } | StreamEvent::Error(_));
@@ -294,6 +292,16 @@ impl DecoderState {
             };
         }
         true
+    }
+
+    /// Has the forced call, if there is one, take in the events since `from`; false = the answer is no call, and ended.
+    fn make_call(&mut self, from: usize, out: &mut Vec<StreamEvent>) -> bool {
+        let Some(call) = &mut self.forced else { return true };
+        let said: Vec<StreamEvent> = out.drain(from..).collect();
+        let Err(error) = said.into_iter().try_for_each(|event| call.on_event(event, out)) else { return true };
+        self.end = End::NoCall;
+        out.push(StreamEvent::Error(error));
+        false
     }
 
     fn foreign(&self) -> Option<ApiError> {

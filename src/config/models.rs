@@ -21,7 +21,8 @@ pub enum Capability {
 }
 
 /// What a model answers with an error although its vendor's dialect can say it. The field is left out or replaced;
-/// only for `forced_tools`, `prefill`, `stop` and `logprobs` another model is asked.
+/// only for `forced_tools` (if an answer cannot stand for the call), `prefill`, `stop` and `logprobs` another model is
+/// asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Refusal {

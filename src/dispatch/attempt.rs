@@ -347,6 +347,11 @@ impl<'a> Attempt<'a> {
         }
     }
 
+    /// The demanded call that the answer stands for, where none could be forced.
+    fn forced(&self) -> Option<ForcedCall> {
+        if self.passes { None } else { ForcedCall::of(&self.target(), &self.job.request) }
+    }
+
     /// An error from when the vendor was at work.
     fn failed(&self, error: ApiError) -> Failed {
         let too_slow = error.kind == ErrorKind::Timeout;
@@ -435,7 +440,7 @@ impl<'a> Attempt<'a> {
             }
             self.failed(error)
         })?;
-        if let Some(call) = ForcedCall::of(dialect, &self.job.request) {
+        if let Some(call) = self.forced() {
             // It is charged for, whether or not it is the call.
             let usage = usage::of_whole(&response, self.job.prompt_tokens);
             report.charge_if_lost(usage, &self.model.settings.price);
@@ -448,8 +453,7 @@ impl<'a> Attempt<'a> {
     /// Reads a stream up to its first piece of content, its end, or until it has shown signs of life for long enough.
     async fn open(&self, mut answer: Answer, report: &mut Report) -> Result<Opened, Failed> {
         let (passes, deadlines) = (self.passes, &self.deadlines);
-        let forced = ForcedCall::of(self.dialect, &self.job.request);
-        let decoder = StreamDecoder::new(self.dialect).asked_at(self.job.at_ms).forced(forced);
+        let decoder = StreamDecoder::new(self.dialect).asked_at(self.job.at_ms).forced(self.forced());
         let mut decoder = if passes { decoder.lenient().asked_for(self.job.request.choices()) } else { decoder };
         let mut events = Vec::new();
         let mut raw = Vec::new();

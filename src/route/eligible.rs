@@ -9,7 +9,7 @@ use super::Demand;
 use super::error::PlanError;
 use super::question::Question;
 use super::rules::RuleEffect;
-use crate::codec;
+use crate::codec::{self, Forcing};
 use crate::config::Capability;
 use crate::protocol::{Dialect, Mode, Needs, RoutingOptions};
 use crate::upstream::{Catalog, Model, Refused};
@@ -32,8 +32,9 @@ pub(super) enum Reason {
     /// Its backends cannot carry a field of the request: one of them speaks `dialect`, which lacks the field; `None`
     /// = its provider refuses the field, of all its models or of this one.
     Uncarried { field: String, dialect: Option<&'static str> },
-    /// It cannot be made to call a tool; `by_schema` = it could answer by a JSON schema.
-    Unforced { by_schema: bool },
+    /// It cannot be made to call a tool; `by_schema` = it could answer by a JSON schema, and `forcing` why not in this
+    /// call's stead.
+    Unforced { by_schema: bool, forcing: Forcing },
     /// It cannot be called now; when it can be, and what is in the way until then, if known.
     Unavailable { why: String, available_in: Option<(Duration, Refused)> },
     /// Its context is too small for the prompt.
@@ -69,8 +70,16 @@ impl fmt::Display for Reason {
             Self::Lasting(text) | Self::TooLong(text) | Self::Unavailable { why: text, .. } => f.write_str(text),
             Self::Forbidden => f.write_str("this API token may not use it"),
             Self::Weightless { .. } => f.write_str("its weight is 0"),
-            Self::Unforced { by_schema } => {
-                let beside = if *by_schema { ", and so does a schema as the answer's format" } else { "" };
+            Self::Unforced { by_schema: true, forcing: Forcing::Unheld(why) } => {
+                let held = format!("nor can its answer be held to the schema of the tool ({why})");
+                write!(f, "it cannot be made to call a tool, {held} (`tool_choice` \"auto\" works)")
+            }
+            Self::Unforced { by_schema, forcing } => {
+                let beside = match forcing {
+                    _ if !by_schema => "",
+                    Forcing::ByName => ", and so does the name of one tool",
+                    _ => ", and so does a schema as the answer's format",
+                };
                 write!(f, "it cannot be made to call a tool (`tool_choice` \"auto\" works{beside})")
             }
             Self::Uncarried { field, dialect: None } => write!(f, "its provider does not take `{field}`"),
@@ -189,7 +198,11 @@ fn eligible(
     let needs = Needs { structured_output: demand.needs.structured_output && !in_words, ..demand.needs };
     Demand { needs, ..*demand }.check(&model.settings).map_err(Reason::Lasting)?;
     if demand.forces(&model.settings) {
-        return Err(Reason::Unforced { by_schema: model.settings.can.contains(&Capability::StructuredOutput) });
+        let by_schema = model.settings.can.contains(&Capability::StructuredOutput);
+        let forcing = forcing(model, question);
+        if !by_schema || forcing != Forcing::AsAnswer {
+            return Err(Reason::Unforced { by_schema, forcing });
+        }
     }
     if let Some(field) = codec::refused_field(question.client, &model.settings.refuses, question.request) {
         return Err(Reason::Uncarried { field, dialect: None });
@@ -202,6 +215,13 @@ fn eligible(
     }
     // Last, so that "too long" is only said of models that a shorter prompt could use.
     demand.fits(&model.settings).map_err(Reason::TooLong)
+}
+
+/// Whether a demanded call can be had of a model that refuses to be made to call a tool, wherever it is asked.
+fn forcing(model: &Model, question: &Question<'_>) -> Forcing {
+    let of = |dialect: Dialect| Forcing::of(question.client, dialect, question.request);
+    let mut all = model.deployments.iter().map(|deployment| of(deployment.provider.dialect));
+    all.find(|forcing| *forcing != Forcing::AsAnswer).unwrap_or(Forcing::AsAnswer)
 }
 
 /// A field that some deployment cannot carry, if each lacks one; with the dialect, if that is the reason.

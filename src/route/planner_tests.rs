@@ -157,6 +157,54 @@ fn who_cannot_be_made_to_call_a_tool_says_what_works() {
     assert!(error.message.contains(way_out), "{}", error.message);
 }
 
+/// Three models that refuse to be forced, of which only the first can always be asked for an answer of a schema.
+const UNFORCED: &str = "
+[providers.claude]
+base_url = 'http://127.0.0.1:2'
+dialect = 'anthropic'
+[models.opus]
+provider = 'claude'
+refuses = ['forced_tools']
+can = ['tools', 'structured_output']
+[models.old]
+provider = 'claude'
+refuses = ['forced_tools']
+can = ['tools']
+[models.both]
+refuses = ['forced_tools']
+can = ['tools', 'structured_output']
+deployments = [{ provider = 'claude' }, { provider = 'open' }]
+";
+
+#[test]
+fn an_answer_stands_for_a_call_where_none_can_be_forced() {
+    let one_of = |model: &str, parameters: serde_json::Value| {
+        let mut request = must_call(model);
+        request.tools.truncate(1);
+        request.tools[0].parameters = parameters;
+        request
+    };
+    let one = |model: &str| one_of(model, serde_json::json!({}));
+    assert_eq!(names(&ask(UNFORCED, &one("opus"), 1).unwrap()), ["opus"]);
+    let mut named = must_call("opus");
+    named.tool_choice = Some(ToolChoice::Named("g".into()));
+    assert_eq!(names(&ask(UNFORCED, &named, 1).unwrap()), ["opus"]);
+    let every = ask(UNFORCED, &one("auto"), 1).unwrap();
+    assert!(names(&every).contains(&"opus") && !names(&every).contains(&"both"));
+    let tree = serde_json::json!({ "type": "object", "properties": { "in": { "$ref": "#" } } });
+    for (client, request, why) in [
+        (Dialect::OpenAi, must_call("opus"), "(`tool_choice` \"auto\" works, and so does the name of one tool)"),
+        (Dialect::OpenAi, one_of("opus", tree), "held to the schema of the tool (recursive) (`tool_choice` \"auto\""),
+        (Dialect::Anthropic, one("opus"), "and so does a schema as the answer's format)"),
+        (Dialect::OpenAi, one("both"), "and so does a schema as the answer's format)"),
+        (Dialect::OpenAi, one("old"), "(`tool_choice` \"auto\" works)"),
+    ] {
+        let error = ApiError::from(ask_in(client, UNFORCED, &request, 1).unwrap_err());
+        assert_eq!((error.kind, error.param.as_deref()), (ErrorKind::InvalidRequest, Some("tool_choice")));
+        assert!(error.message.contains(why), "{}", error.message);
+    }
+}
+
 #[test]
 fn what_a_model_does_not_take_of_its_dialect_goes_to_the_others() {
     let config = "[models.gpt]\nrefuses = ['stop', 'logprobs']\nprovider = 'home'\n\

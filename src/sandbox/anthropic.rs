@@ -103,7 +103,7 @@ fn refusal(model: &str, messages: &[Value], body: &Value) -> Option<&'static str
         () if always && thinking == Some("disabled") => {
             Some("\"thinking.type.disabled\" is not supported for this model.")
         }
-        () if always && forced => Some("tool_choice forces tool use and is not compatible with this model."),
+        () if always && forced => Some("tool_choice: type \"tool\" and \"any\" are not supported for this model."),
         () if newest && prefilled(messages) => Some("This model does not support assistant message prefill."),
         () if has("temperature") && has("top_p") => Some("`temperature` and `top_p` cannot both be specified."),
         () if thinks && has("temperature") && body["temperature"] != 1.0 => {

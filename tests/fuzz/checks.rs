@@ -1,8 +1,10 @@
 //! What must hold for any bytes at all: the fuzzer's targets.
 
+use std::collections::BTreeSet;
+
 use bytes::{Bytes, BytesMut};
-use pointsman::codec::{self, AnswerMeta, StreamDecoder, StreamEncoder, Target, WholeEvents};
-use pointsman::config::Quirks;
+use pointsman::codec::{self, AnswerMeta, Forcing, StreamDecoder, StreamEncoder, Target, WholeEvents};
+use pointsman::config::{Quirks, Refusal};
 use pointsman::protocol::{ApiError, ChatRequest, Dialect, StreamEvent};
 
 const CLIENTS: [Dialect; 4] = [Dialect::OpenAi, Dialect::Responses, Dialect::Anthropic, Dialect::Native];
@@ -45,6 +47,7 @@ pub fn request(bytes: &[u8]) -> Signature {
                 assert_eq!(value["model"], "m");
                 signature.push(format!("{dialect:?} understood"));
                 signature.extend(sent_on(&quirks, &request));
+                signature.extend(unforced(&quirks, &request));
             }
         }
     }
@@ -81,6 +84,21 @@ fn sent_on(quirks: &Quirks, request: &ChatRequest) -> Signature {
         }
     }
     signature
+}
+
+/// A Claude that refuses to be forced is not, where an answer can stand for the call, and is asked for nothing odd.
+fn unforced(quirks: &Quirks, request: &ChatRequest) -> Option<String> {
+    let refuses = BTreeSet::from([Refusal::ForcedTools]);
+    let claude = Target { refuses: &refuses, ..target(quirks, Dialect::Anthropic) };
+    let sent = codec::encode_request(&claude, request);
+    let announced = codec::obstacle(Dialect::Native, Dialect::Anthropic, request);
+    assert_eq!(sent.is_err(), announced.is_some(), "what stands in the way is the same for all of them");
+    let body = sent.ok()?.body;
+    let again = codec::decode_request(Dialect::Anthropic, &body);
+    let again = again.unwrap_or_else(|error| panic!("a Claude was sent what it refuses: {error:?}"));
+    let forcing = Forcing::of(Dialect::Native, Dialect::Anthropic, request);
+    assert!(forcing != Forcing::AsAnswer || !again.must_call() && again.response_format.is_some());
+    Some(format!("{forcing:?}"))
 }
 
 /// An answer from an upstream nobody trusts.

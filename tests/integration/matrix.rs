@@ -109,6 +109,70 @@ async fn a_tool_is_called_and_its_result_is_heard() {
     gateway.stop().await;
 }
 
+/// Claude's newest refuse to be made to call a tool, and nearly every library forces one to get data.
+#[tokio::test]
+async fn who_refuses_to_be_forced_answers_in_the_call_s_stead() {
+    let gateway = TestGateway::start("").await;
+    let sent = || gateway.sandbox.seen().into_iter().rfind(|seen| seen.body["messages"].is_array()).unwrap().body;
+    for path in CLIENTS {
+        let mut body = ask(path, "claude-sonnet-5-5", "Extract it.");
+        body["tools"] = tool(path);
+        body["tool_choice"] = json!("required");
+        match path {
+            "/v1/chat/completions" => body["reasoning_effort"] = json!("low"),
+            "/v1/responses" => body["reasoning"] = json!({ "effort": "low", "summary": "auto" }),
+            _ => {}
+        }
+        if path == "/v1/messages" {
+            body["tool_choice"] = json!({ "type": "tool", "name": "weather" });
+            let response = gateway.post(path, body).await;
+            assert_eq!(response.status(), 400, "its own dialect");
+            let told = error(path, &response.json().await.unwrap());
+            assert!(told.contains("and so does a schema as the answer's format"), "{told}");
+            continue;
+        }
+        let response = gateway.post(path, body.clone()).await;
+        let lost = response.headers().get("x-pointsman-dropped").cloned();
+        let answer: Value = response.json().await.unwrap();
+        let (id, arguments) = call(path, &answer);
+        assert!(arguments["city"].is_string() && lost.is_none(), "{path}: {answer} {lost:?}");
+        assert_eq!(text(path, &answer), "", "{path}");
+        let asked = sent();
+        assert_eq!(asked["tool_choice"], json!({ "type": "none" }), "{path}");
+        assert_eq!(asked["output_config"]["format"]["type"], "json_schema", "{path}");
+        // Behind the result the same, and what was thought is not sent back.
+        let more = if path == "/v1/responses" {
+            let mut more = answer["output"].as_array().unwrap().clone();
+            assert!(more.iter().any(|item| item["type"] == "reasoning"), "{answer}");
+            more.push(json!({ "type": "function_call_output", "call_id": id, "output": "minus three" }));
+            more
+        } else {
+            let message = if path == "/api/chat" { &answer["message"] } else { &answer["choices"][0]["message"] };
+            vec![message.clone(), json!({ "role": "tool", "tool_call_id": id, "content": "minus three" })]
+        };
+        body[turns(path)].as_array_mut().unwrap().extend(more);
+        let answer: Value = gateway.post(path, body.clone()).await.json().await.unwrap();
+        assert_eq!(call(path, &answer).1, arguments, "{path}");
+        let asked = sent()["messages"].clone();
+        assert_eq!(asked[1]["content"][0]["type"], "tool_use", "{path}: {asked}");
+        assert_eq!(asked[2]["content"][1]["type"], "text", "{path}: {asked}");
+        // And streamed.
+        body["stream"] = json!(true);
+        let stream = gateway.post(path, body).await.text().await.unwrap();
+        let said = events(&stream);
+        let pieces = said.iter().filter_map(|event| match path {
+            "/api/chat" => event["tool_call"]["arguments"].as_str(),
+            "/v1/responses" if event["type"] == "response.function_call_arguments.delta" => event["delta"].as_str(),
+            "/v1/responses" => None,
+            _ => event["choices"][0]["delta"]["tool_calls"][0]["function"]["arguments"].as_str(),
+        });
+        let streamed: String = pieces.collect();
+        assert_eq!(serde_json::from_str::<Value>(&streamed).ok(), Some(arguments), "{path}: {stream}");
+        assert_eq!(streamed_text(path, &stream), "", "{path}");
+    }
+    gateway.stop().await;
+}
+
 #[tokio::test]
 async fn what_is_said_of_tools_where_there_are_none_is_in_nobody_s_way() {
     let gateway = TestGateway::start("").await;

@@ -6,6 +6,7 @@
 
 pub(super) mod adapt;
 pub(super) mod blocks;
+pub(super) mod forced;
 mod ids;
 pub(super) mod markers;
 mod pieces;

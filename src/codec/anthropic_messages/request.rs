@@ -16,7 +16,7 @@ use super::super::openai_chat::schemas::can_be_strict;
 use super::super::{Encoded, Target, raw};
 use super::blocks::is_blank;
 use super::ids::Ids;
-use super::{adapt, blocks, is_signed, markers, schemas};
+use super::{adapt, blocks, forced, is_signed, markers, schemas};
 use crate::protocol::{
     ApiError, CacheWish, ChatRequest, Dialect, Effort, ImageSource, Message, Part, Reasoning, ResponseFormat, Role,
     Sampling, Tool, ToolChoice,
@@ -309,8 +309,15 @@ pub(crate) fn obstacle(client: Dialect, request: &ChatRequest) -> Option<String>
         .or_else(|| obstacles::untranslatable_extension(request, Dialect::Anthropic))
 }
 
-/// Writes a request.
+/// Writes a request. A call that the model refuses to be made to make is asked for as an answer, see [`forced`].
 pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encoded, ApiError> {
+    let Some(asked) = forced::as_answer(target, request) else { return write(target, request) };
+    let mut encoded = write(target, &asked)?;
+    forced::name_losses(request, &mut encoded.dropped);
+    Ok(encoded)
+}
+
+fn write(target: &Target<'_>, request: &ChatRequest) -> Result<Encoded, ApiError> {
     let mut dropped: Vec<String> = request.leftovers.keys().cloned().collect();
     let mut out = Map::new();
     out.insert("model".into(), json!(target.model));

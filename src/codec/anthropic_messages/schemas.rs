@@ -237,6 +237,22 @@ pub(super) fn of_arguments(schema: &Value) -> (Value, bool) {
     (Value::Object(fields), !choices.is_empty())
 }
 
+/// The schema of an answer that stands for the arguments of a call: an object at the top. Without a schema they are
+/// none (OpenAI, "Function calling").
+///
+/// # Errors
+///
+/// What Anthropic [cannot hold](unheld) an answer to.
+pub(super) fn of_call(parameters: &Value) -> Result<Value, &'static str> {
+    let mut fields = parameters.as_object().cloned().unwrap_or_default();
+    if fields.is_empty() {
+        fields.insert("properties".into(), json!({}));
+    }
+    fields.insert("type".into(), json!("object"));
+    let schema = Value::Object(fields);
+    unheld(&schema).map_or(Ok(schema), Err)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -41,7 +41,8 @@ pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encod
     if let Some(tool) = forced {
         // After the other instructions: many models' templates require the last turn to be a user's or a tool's.
         let at = messages.iter().take_while(|message| message["role"] == "system").count();
-        messages.insert(at, json!({ "role": "system", "content": forced::instruction(tool) }));
+        let told = format!("{} of this schema: {}", forced::instruction(tool), forced::schema(tool));
+        messages.insert(at, json!({ "role": "system", "content": told }));
     }
     out.insert("messages".into(), Value::Array(messages));
     out.insert("stream".into(), json!(request.stream));
