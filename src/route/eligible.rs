@@ -41,14 +41,6 @@ pub(super) enum Reason {
 }
 
 impl Reason {
-    /// The reason as a clause for people.
-    pub(super) fn into_text(self) -> String {
-        match self {
-            Self::Lasting(text) | Self::TooLong(text) | Self::Unavailable { why: text, .. } => text,
-            other => other.to_string(),
-        }
-    }
-
     /// When the model is available again, and what is in the way until then, if waiting helps.
     pub(super) fn available_in(&self) -> Option<(Duration, Refused)> {
         if let Self::Unavailable { available_in, .. } = self { *available_in } else { None }

@@ -1,4 +1,4 @@
-//! Asks a server which models it has: Ollama's `/api/tags` and `/api/show`, OpenAI's `/models`.
+//! Asks a server which models it has: Ollama's `/api/tags` and `/api/show`, OpenAI's and Anthropic's `/models`.
 //!
 //! A server under load may miss one request for its list and still serve: it counts as gone after two misses in a
 //! row, or if it never listed anything. Some servers do one thing at a time (llama-cpp-python): while one works for us,
@@ -25,7 +25,7 @@ const LIST_TIMEOUT: Duration = Duration::from_secs(3);
 /// Longest list of models accepted.
 const MAX_LIST_BYTES: usize = 8 << 20;
 
-/// Context assumed where the server does not tell it, in tokens.
+/// Context assumed where Ollama does not tell it, in tokens.
 const DEFAULT_CONTEXT: u32 = 8192;
 
 /// Misses in a row after which a server counts as gone.
@@ -167,7 +167,7 @@ impl OpenAiModel {
         let told = [&self.meta["n_ctx"], &self.max_model_len, &self.context_length];
         let mut told = told.into_iter().filter_map(|told| u32::try_from(told.as_u64()?).ok());
         ListedModel {
-            context: told.find(|told| *told > 0).unwrap_or(128_000),
+            context: told.find(|told| *told > 0).unwrap_or_else(|| config::Model::default().context),
             name: self.id,
             max_output: None,
             can: vec![Capability::Tools],
