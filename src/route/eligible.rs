@@ -176,10 +176,7 @@ fn eligible(
             return Err(Reason::Weightless { callable });
         }
     }
-    // Anthropic's models are told in words to answer with a JSON object, which needs no structured output.
-    let in_words = demand.any_object && model.deployments.iter().all(|it| it.provider.dialect == Dialect::Anthropic);
-    let needs = Needs { structured_output: demand.needs.structured_output && !in_words, ..demand.needs };
-    Demand { needs, ..*demand }.check(&model.settings).map_err(Reason::Lasting)?;
+    Demand { needs: needs(model, demand, mode), ..*demand }.check(&model.settings).map_err(Reason::Lasting)?;
     if demand.forces(&model.settings) {
         return Err(Reason::Unforced { by_schema: model.settings.can.contains(&Capability::StructuredOutput) });
     }
@@ -194,6 +191,17 @@ fn eligible(
     }
     // Last, so that "too long" is only said of models that a shorter prompt could use.
     demand.fits(&model.settings).map_err(Reason::TooLong)
+}
+
+/// What the model must be known to be able to do.
+fn needs(model: &Model, demand: &Demand, mode: Mode) -> Needs {
+    if mode == Mode::Named && model.settings.can_is_guessed {
+        // Nothing else would be asked: whether it can, its server says.
+        return Needs::default();
+    }
+    // Anthropic's models are told in words to answer with a JSON object, which needs no structured output.
+    let in_words = demand.any_object && model.deployments.iter().all(|it| it.provider.dialect == Dialect::Anthropic);
+    Needs { structured_output: demand.needs.structured_output && !in_words, ..demand.needs }
 }
 
 /// A field that some deployment cannot carry, if each lacks one; with the dialect, if that is the reason.
