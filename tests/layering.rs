@@ -11,7 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Who may use whom, top to bottom as the road goes. `config`, `protocol` and `telemetry` are open to all but the
-/// pure modules, which see `protocol` (and each other where listed) and nothing else.
+/// pure modules, which see `protocol` and what is listed.
 const ARROWS: [(&str, &[&str]); 19] = [
     (
         "cli",

@@ -278,3 +278,18 @@ fn is_default(request: &ChatRequest, key: &str, value: &Value) -> bool {
         _ => empty(value),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn what_steers_other_routers_is_what_openai_is_never_sent() {
+        let config: Config = "".parse().unwrap();
+        let mut left_out = config.providers["openai"].quirks.leave_out.clone();
+        // How much to think is said in its own field instead.
+        left_out.retain(|field| !["reasoning", "thinking"].contains(&field.as_str()));
+        assert_eq!(left_out, ROUTERS.map(str::to_owned).into());
+    }
+}

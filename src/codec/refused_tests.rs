@@ -688,6 +688,6 @@ fn what_claude_summed_up_first_is_counted_beside_the_answer() {
     assert_eq!(gist(&decode_in(Dialect::Anthropic, &[stream.as_bytes()])).usage, wanted);
     for odd in [json!(null), json!("x"), json!({})] {
         let counts = json!({ "input_tokens": 3, "output_tokens": 1, "iterations": odd });
-        assert_eq!(usage_of(&counts).unwrap().compaction, Compaction::NONE, "{odd}");
+        assert_eq!(usage_of(&counts).unwrap().compaction, Compaction::default(), "{odd}");
     }
 }

@@ -11,7 +11,7 @@ use toml::{Table, Value};
 
 use super::check::{self, Problem};
 use super::keys::{self, Unknown};
-use super::layers::{Layers, Origin, join, parent};
+use super::layers::{Layers, Origin, join, parent, within};
 use super::{Config, redact};
 
 /// The configuration and what is wrong with it; only without problems is it what was written. `None` = nothing could be
@@ -78,11 +78,6 @@ fn note(value: &Value, path: &str, standing: &mut BTreeSet<String>) {
         _ => {}
     }
     standing.insert(path.to_owned());
-}
-
-/// Whether `path` is `other` or stands below it.
-fn within(path: &str, other: &str) -> bool {
-    path.strip_prefix(other).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
 /// The path as it was written, where `gone` entries of lists were left out before.

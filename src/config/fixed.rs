@@ -1,5 +1,6 @@
 //! Settings that are read once, at start: a change takes effect after a restart.
 
+use super::layers::within;
 use super::{Classifier, Config, Setting};
 
 /// A section or key that is read at start.
@@ -67,8 +68,7 @@ pub fn keep_fixed_settings(new: Vec<Setting>, old: &[Setting]) -> Vec<Setting> {
 }
 
 fn is_fixed(path: &str) -> bool {
-    let within = |name: &str| path.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
-    path != NOT_FIXED && FIXED.iter().any(|fixed| within(fixed.name))
+    path != NOT_FIXED && FIXED.iter().any(|fixed| within(path, fixed.name))
 }
 
 #[cfg(test)]

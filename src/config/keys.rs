@@ -62,24 +62,26 @@ fn walk(table: &mut Table, shape: &Json, path: &str, unknown: &mut Unknown) {
         let here = join(path, &key);
         if let Some(below) = keys.get(&key).or_else(|| keys.get(ANY)) {
             let Some(value) = table.get_mut(&key) else { continue };
-            // A table where a name has one value: of `gpt-4.1 = "gpt-4o"`, say.
-            if let (Value::Table(inner), false) = (&*value, keys.contains_key(&key) || is_compound(below)) {
-                let hint = inner.iter().next().map(|(next, value)| in_quotes(&key, next, value, below));
-                let what = format!("is a table where one value is meant{}", hint.unwrap_or_default());
-                unknown.problems.push(Problem { path: here.clone(), what });
-                unknown.lost.push(here);
-                table.remove(&key);
-                continue;
+            let misshapen = match &*value {
+                // Where a name has one value: of `gpt-4.1 = "gpt-4o"`, say.
+                Value::Table(inner) if !keys.contains_key(&key) && !is_compound(below) => {
+                    let hint = inner.iter().next().map(|(next, value)| in_quotes(&key, next, value, below));
+                    Some(format!("is a table where one value is meant{}", hint.unwrap_or_default()))
+                }
+                // serde would take it for the table's values, in an order that nobody knows.
+                Value::Array(_) if below.is_object() => {
+                    Some("is a list where a table is meant, each value with its key".to_owned())
+                }
+                _ => None,
+            };
+            match misshapen {
+                None => descend(value, below, &here, unknown),
+                Some(what) => {
+                    unknown.problems.push(Problem { path: here.clone(), what });
+                    unknown.lost.push(here);
+                    table.remove(&key);
+                }
             }
-            // serde would take it for the table's values, in an order that nobody knows.
-            if value.is_array() && below.is_object() {
-                let what = "is a list where a table is meant, each value with its key".to_owned();
-                unknown.problems.push(Problem { path: here.clone(), what });
-                unknown.lost.push(here);
-                table.remove(&key);
-                continue;
-            }
-            descend(value, below, &here, unknown);
             continue;
         }
         let names = || keys.keys().map(String::as_str);

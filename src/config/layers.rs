@@ -116,11 +116,11 @@ impl Layers {
 
     /// The origin of the value at `path`, or of what stands below it.
     pub(super) fn origin(&self, path: &str) -> Origin {
-        let below = |key: &str| key.strip_prefix(path).is_some_and(|rest| rest.starts_with(['.', '[']));
         let exact = self.origins.get(path);
-        let found = exact.or_else(|| self.origins.iter().find(|(key, _)| below(key)).map(|(_, origin)| origin));
+        let found =
+            exact.or_else(|| self.origins.iter().find(|(key, _)| within(key, path)).map(|(_, origin)| origin));
         let above = || {
-            let parents = self.origins.iter().filter(|(key, _)| path.starts_with(key.as_str()));
+            let parents = self.origins.iter().filter(|(key, _)| within(path, key));
             parents.max_by_key(|(key, _)| key.len()).map(|(_, origin)| origin)
         };
         // For a missing key: the origin of its neighbours.
@@ -137,9 +137,7 @@ impl Layers {
 
     /// Whether all that stands at `path` and below it comes from the defaults.
     pub(super) fn is_default(&self, path: &str) -> bool {
-        let within =
-            |key: &str| key.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']));
-        self.origins.iter().all(|(key, origin)| *origin == Origin::Default || !within(key))
+        self.origins.iter().all(|(key, origin)| *origin == Origin::Default || !within(key, path))
     }
 
     /// Every leaf with its origin, sorted by path.
@@ -170,10 +168,7 @@ fn merge(into: &mut Table, layer: Table, prefix: &str, origin: &Origin, origins:
         match (into.get_mut(&key), value) {
             (Some(Value::Table(below)), Value::Table(above)) => merge(below, above, &path, origin, origins),
             (_, value) => {
-                let is_replaced = |known: &str| {
-                    known.strip_prefix(&path).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
-                };
-                origins.retain(|known, _| !is_replaced(known));
+                origins.retain(|known, _| !within(known, &path));
                 mark(&value, &path, origin, origins);
                 into.insert(key, value);
             }
@@ -202,6 +197,11 @@ pub(super) fn leaves(table: &Table, prefix: &str, each: &mut impl FnMut(&str, &V
             value => each(&path, value),
         }
     }
+}
+
+/// Whether `path` is `other` or stands below it.
+pub(super) fn within(path: &str, other: &str) -> bool {
+    path.strip_prefix(other).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
 /// Appends a key to a path, quoted where TOML needs it.
@@ -247,6 +247,17 @@ mod tests {
         layers.merge(table("[models.'b.1']\nupstream = 'x'"), &Origin::Flag("--set".into()));
         assert_eq!(layers.origin("models.\"b.1\".provider"), Origin::Flag("--set".into()));
         assert_eq!(layers.origin("models.a.provider"), Origin::Default);
+    }
+
+    #[test]
+    fn a_key_that_only_begins_like_another_does_not_stand_below_it() {
+        let mut layers = Layers::default();
+        layers.merge(table("[routing.objectives]\ncost = 1"), &Origin::Default);
+        layers.merge(table("[routing]\nobjective = 'cost'\nrules = [{ name = 'a' }]"), &Origin::Flag("--set".into()));
+        assert_eq!(layers.origin("routing.objectives.speed"), Origin::Default);
+        for path in ["routing.objective.x", "routing.rules[0].name"] {
+            assert_eq!(layers.origin(path), Origin::Flag("--set".into()), "{path}");
+        }
     }
 
     #[test]

@@ -71,6 +71,9 @@ pub struct Model {
     pub max_output: Option<u32>,
     /// What it can do beyond text.
     pub can: BTreeSet<Capability>,
+    /// Whether `can` is but a guess: a server's list has the model's name, and does not tell what it can.
+    #[serde(skip)]
+    pub can_is_guessed: bool,
     /// Request features it refuses.
     pub refuses: BTreeSet<Refusal>,
     /// Its share of `auto` under the strategy `weighted`, relative to the others; 0 = only by name.
@@ -95,6 +98,7 @@ impl Default for Model {
             context: 128_000,
             max_output: None,
             can: BTreeSet::new(),
+            can_is_guessed: false,
             refuses: BTreeSet::new(),
             weight: 1.0,
             like: None,

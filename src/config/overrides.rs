@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-use super::layers::{join, leaves};
+use super::layers::{join, leaves, within};
 use super::{Model, Setting};
 use crate::protocol::Price;
 
@@ -164,8 +164,7 @@ fn note<T: Copy + PartialEq>(
 
 /// Whether one of `settings` is the value at `path`, or a part of it.
 fn sets(settings: &[Setting], path: &str) -> bool {
-    let mut rests = settings.iter().filter_map(|setting| setting.path.strip_prefix(path));
-    rests.any(|rest| rest.is_empty() || rest.starts_with('.'))
+    settings.iter().any(|setting| within(&setting.path, path))
 }
 
 #[cfg(test)]

@@ -57,7 +57,7 @@ pub struct Provider {
     pub headers: BTreeMap<String, String>,
     /// Which certificate authorities are trusted.
     pub roots: Roots,
-    /// Whether its list of models is read, and the models added (Ollama's list call, OpenAI's `/models`).
+    /// Whether its list of models is read, and the models added (Ollama's list call, else `/models`).
     pub discover: bool,
     /// How it differs from its dialect.
     pub quirks: Quirks,

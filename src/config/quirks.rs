@@ -34,7 +34,8 @@ impl MaxTokensField {
     }
 }
 
-/// How a provider differs from OpenAI, or from Anthropic; the defaults are these themselves.
+/// How a provider differs from its dialect; the defaults are a server that takes all of it and has no more. What is
+/// OpenAI's own (its limits, Responses) stands in `config/default.toml`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Quirks {

@@ -84,7 +84,7 @@ impl Default for Objectives {
 }
 
 impl Objectives {
-    /// The weights of an objective; NaN counts as 0, others are clamped to 0..=`Objective::HEAVIEST`.
+    /// The weights of an objective; NaN counts as 0, others are clamped to 0..=[`Objective::MAX_WEIGHT`].
     pub fn weights(&self, objective: Objective) -> Weights {
         match objective {
             Objective::Named(NamedObjective::Quality) => self.quality,

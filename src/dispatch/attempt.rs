@@ -332,8 +332,8 @@ impl<'a> Attempt<'a> {
     /// What the request is encoded for.
     fn target(&self) -> Target<'a> {
         let settings = &self.model.settings;
-        // Of a Claude that was found on a list only its name is known: what its own client asks for goes to it.
-        let unknown = self.model.discovered && self.passes && self.dialect == Dialect::Anthropic;
+        // Of a Claude that was found on a list nobody told whether it thinks: what its own client asks for goes to it.
+        let unknown = settings.can_is_guessed && self.passes && self.dialect == Dialect::Anthropic;
         Target {
             dialect: self.dialect,
             quirks: &self.deployment.provider.quirks,

@@ -77,7 +77,7 @@ mod tests {
         assert_eq!(check(&report(usage, 20.0, 900_000.0), Some(&model)), Ok(()));
         assert_eq!(check(&report(Usage::default(), 0.9, 1.0), None), Ok(()), "a model that is gone");
         let absurd = Usage { cache_read_tokens: u64::MAX, ..usage };
-        let endless = Compaction { output_tokens: u64::MAX, ..Compaction::NONE };
+        let endless = Compaction { output_tokens: u64::MAX, ..Compaction::default() };
         for (report, field) in [
             (report(absurd, 0.1, 1.0), "usage.cache_read_tokens"),
             (report(Usage { compaction: endless, ..usage }, 0.1, 1.0), "usage.compaction"),

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::{Gateway, limiter};
+use crate::config::Dispatch;
 use crate::protocol::ApiError;
 use crate::store::{Order, OutcomeRecord, OutcomeStatus, Span, Token};
 
@@ -15,10 +16,6 @@ const DAY_MS: i64 = 86_400_000;
 
 /// The setting that holds what API tokens owe.
 const DEBTS: &str = "limits.owed";
-
-/// How long an answer takes at most, with room to spare: one that was begun before the debts were saved may have ended
-/// after that.
-const LONGEST_ANSWER_MS: i64 = 3_600_000;
 
 /// How often debts are saved.
 const SAVE_EVERY: Duration = Duration::from_secs(60);
@@ -101,6 +98,13 @@ impl Book {
     }
 }
 
+/// From when on the decision log may have what a book lacks that holds all up to `since_ms`: an answer that was begun
+/// before that may have ended after it. What is older than a day has refilled.
+fn log_since_ms(since_ms: i64, dispatch: &Dispatch, now_ms: i64) -> i64 {
+    let longest_answer_ms = (dispatch.total_timeout_ms + dispatch.stream_timeout_ms) as i64;
+    (since_ms - longest_answer_ms).max(now_ms - DAY_MS)
+}
+
 impl Gateway {
     /// Learns the cost of a call and the model's speed for the next choices, whoever made the call.
     pub fn observe(&self, call: &OutcomeRecord) {
@@ -134,7 +138,7 @@ impl Gateway {
     /// Adds to `book` what the last day's decision log has and it has not. Entries of a clock that was ahead are left
     /// out: they would be charged again at each restart until that time has come.
     async fn play_log(&self, mut book: Book, now_ms: i64) -> Result<Book, ApiError> {
-        let from_ms = (book.since_ms - LONGEST_ANSWER_MS).max(now_ms - DAY_MS);
+        let from_ms = log_since_ms(book.since_ms, &self.live().config.dispatch, now_ms);
         let span = Span { from_ms: Some(from_ms), ..Span::up_to(now_ms) };
         self.with_store(move |store| {
             store.walk(&span, Order::Oldest, |entry| {
@@ -220,6 +224,18 @@ mod tests {
         assert!((owed(&in_order, 105) - 12.0).abs() < 1e-9, "{}", owed(&in_order, 105));
         assert!((owed(&as_begun, 105) - 16.0).abs() < 1e-9, "{}", owed(&as_begun, 105));
         assert!((owed(&as_begun, 109) - 12.0).abs() < 1e-9, "{}", owed(&as_begun, 109));
+    }
+
+    #[test]
+    fn the_log_is_read_from_where_the_longest_answer_may_have_begun() {
+        let now_ms = 200 * HOUR_MS;
+        let since_ms = |dispatch: &Dispatch| log_since_ms(now_ms - HOUR_MS, dispatch, now_ms);
+        let dispatch = Dispatch::default();
+        let most_ms = i64::try_from(dispatch.total_timeout_ms + dispatch.stream_timeout_ms).unwrap();
+        assert!(most_ms > HOUR_MS, "a stream may take an hour, and waits before that");
+        assert_eq!(since_ms(&dispatch), now_ms - HOUR_MS - most_ms);
+        let patient = Dispatch { stream_timeout_ms: 10_000_000_000, ..dispatch };
+        assert_eq!(since_ms(&patient), now_ms - DAY_MS);
     }
 
     #[test]

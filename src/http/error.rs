@@ -64,11 +64,16 @@ pub fn dialect_of(path: &str) -> Dialect {
     }
 }
 
+/// Whether a client of Anthropic's sent these headers, whatever it calls.
+pub fn is_anthropics(headers: &HeaderMap) -> bool {
+    headers.contains_key("anthropic-version")
+}
+
 /// The dialect of an endpoint that clients of both vendors call (lists of models, paths that do not exist), by the
 /// headers of Anthropic's.
 pub fn dialect_of_asker(path: &str, headers: &HeaderMap) -> Dialect {
     match dialect_of(path) {
-        Dialect::OpenAi if headers.contains_key("anthropic-version") => Dialect::Anthropic,
+        Dialect::OpenAi if is_anthropics(headers) => Dialect::Anthropic,
         dialect => dialect,
     }
 }
@@ -93,7 +98,7 @@ impl IntoResponse for Rejection {
 
 /// Left on a response, so that log lines and metrics can name the error's kind.
 #[derive(Debug, Clone, Copy)]
-pub struct Refused(pub crate::protocol::ErrorKind);
+pub struct Refused(pub ErrorKind);
 
 #[cfg(test)]
 mod tests {

@@ -77,9 +77,7 @@ impl DecisionId {
         let (high, low) = self.0.as_u64_pair();
         mix(high ^ low)
     }
-}
 
-impl DecisionId {
     /// The id that an answer has in `dialect`: the decision's, in the form that the dialect gives ids.
     pub fn as_answer_id(self, dialect: Dialect) -> String {
         match dialect.answer_prefix() {
@@ -129,7 +127,8 @@ impl fmt::Display for RequestId {
 pub enum Dialect {
     /// OpenAI Chat Completions and its many look-alikes.
     OpenAi,
-    /// OpenAI Responses; upstream for models that do not think beside tools in Chat Completions.
+    /// OpenAI Responses; upstream at servers of OpenAI's dialect that have it, for clients of this dialect and for models
+    /// that do not think beside tools in Chat Completions.
     Responses,
     /// Anthropic Messages.
     Anthropic,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::iter::Sum;
-use std::ops::{Add, AddAssign};
+use std::ops::Add;
 
 use serde::{Deserialize, Serialize};
 
@@ -23,12 +23,6 @@ impl Add for Usd {
     type Output = Self;
     fn add(self, other: Self) -> Self {
         Self(self.0 + other.0)
-    }
-}
-
-impl AddAssign for Usd {
-    fn add_assign(&mut self, other: Self) {
-        self.0 += other.0;
     }
 }
 
@@ -77,7 +71,7 @@ const LONG_CACHE_WRITE_FACTOR: f64 = 2.0;
 impl Price {
     /// What `usage` costs at this price, all that is [billed](Usage::billed).
     pub fn of(&self, usage: &Usage) -> Usd {
-        let answered = Usage { compaction: Compaction::NONE, ..*usage };
+        let answered = Usage { compaction: Compaction::default(), ..*usage };
         let compaction = Usage { compaction: usage.compaction, ..Usage::default() }.billed();
         [answered, compaction].iter().map(|call| self.for_prompt(call.prompt_tokens()).of_call(call)).sum()
     }

@@ -36,9 +36,10 @@ pub struct ChatRequest {
     pub user: Option<String>,
     /// Wishes for the routing itself (`routing` in our own dialect, `x-pointsman-*` headers in the others).
     pub routing: RoutingOptions,
-    /// Top-level fields that only the client's dialect knows, as written. A backend of the same dialect gets them; any
-    /// other gets none, and the answer reports them as dropped. Tools of kinds that only the client's dialect has stand
-    /// here under `tools`, and values that are newer than this gateway under their field's name.
+    /// Top-level fields that only the client's dialect knows, as written. A backend of the same dialect gets them;
+    /// another gets those that it knows by the same name. Of the others, one that asks for another answer keeps the
+    /// request from it, and the rest is reported as dropped. Tools of kinds that only the client's dialect has stand here
+    /// under `tools`, and values that are newer than this gateway under their field's name.
     pub extensions: Map<String, Value>,
     /// Unknown fields inside messages, tools and other objects, by their paths, as written. They are lost where client
     /// and backend speak different dialects; encoders report every loss as "dropped".

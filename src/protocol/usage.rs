@@ -45,18 +45,9 @@ pub struct Compaction {
 }
 
 impl Compaction {
-    /// No compaction.
-    pub const NONE: Self = Self {
-        input_tokens: 0,
-        cache_read_tokens: 0,
-        cache_write_tokens: 0,
-        cache_write_long_tokens: 0,
-        output_tokens: 0,
-    };
-
     /// Whether there was none.
     pub fn is_none(&self) -> bool {
-        *self == Self::NONE
+        *self == Self::default()
     }
 
     /// Prompt and summary together.
@@ -101,7 +92,7 @@ impl Usage {
             cache_write_long_tokens: sum.cache_write_long_tokens,
             output_tokens: sum.output_tokens,
             reasoning_tokens: self.reasoning_tokens,
-            compaction: Compaction::NONE,
+            compaction: Compaction::default(),
         }
     }
 

@@ -42,14 +42,6 @@ pub(super) enum Reason {
 }
 
 impl Reason {
-    /// The reason as a clause for people.
-    pub(super) fn into_text(self) -> String {
-        match self {
-            Self::Lasting(text) | Self::TooLong(text) | Self::Unavailable { why: text, .. } => text,
-            other => other.to_string(),
-        }
-    }
-
     /// When the model is available again, and what is in the way until then, if waiting helps.
     pub(super) fn available_in(&self) -> Option<(Duration, Refused)> {
         if let Self::Unavailable { available_in, .. } = self { *available_in } else { None }
@@ -193,10 +185,7 @@ fn eligible(
             return Err(Reason::Weightless { callable });
         }
     }
-    // Anthropic's models are told in words to answer with a JSON object, which needs no structured output.
-    let in_words = demand.any_object && model.deployments.iter().all(|it| it.provider.dialect == Dialect::Anthropic);
-    let needs = Needs { structured_output: demand.needs.structured_output && !in_words, ..demand.needs };
-    Demand { needs, ..*demand }.check(&model.settings).map_err(Reason::Lasting)?;
+    Demand { needs: needs(model, demand, mode), ..*demand }.check(&model.settings).map_err(Reason::Lasting)?;
     if demand.forces(&model.settings) {
         let by_schema = model.settings.can.contains(&Capability::StructuredOutput);
         let forcing = forcing(model, question);
@@ -222,6 +211,17 @@ fn forcing(model: &Model, question: &Question<'_>) -> Forcing {
     let of = |dialect: Dialect| Forcing::of(question.client, dialect, question.request);
     let mut all = model.deployments.iter().map(|deployment| of(deployment.provider.dialect));
     all.find(|forcing| *forcing != Forcing::AsAnswer).unwrap_or(Forcing::AsAnswer)
+}
+
+/// What the model must be known to be able to do.
+fn needs(model: &Model, demand: &Demand, mode: Mode) -> Needs {
+    if mode == Mode::Named && model.settings.can_is_guessed {
+        // Nothing else would be asked: whether it can, its server says.
+        return Needs::default();
+    }
+    // Anthropic's models are told in words to answer with a JSON object, which needs no structured output.
+    let in_words = demand.any_object && model.deployments.iter().all(|it| it.provider.dialect == Dialect::Anthropic);
+    Needs { structured_output: demand.needs.structured_output && !in_words, ..demand.needs }
 }
 
 /// A field that some deployment cannot carry, if each lacks one; with the dialect, if that is the reason.

@@ -181,7 +181,7 @@ impl Case<'_> {
             language: self.effect.language,
             excluded: excluded
                 .into_iter()
-                .map(|(model, reason)| Excluded { model: model.name.clone(), reason: reason.into_text() })
+                .map(|(model, reason)| Excluded { model: model.name.clone(), reason: reason.to_string() })
                 .collect(),
         };
         let most = if failover { self.settings.max_candidates } else { 1 };

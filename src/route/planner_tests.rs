@@ -10,7 +10,9 @@ use uuid::Uuid;
 
 use super::*;
 use crate::config::Config;
-use crate::protocol::{ApiError, ErrorKind, Message, NamedObjective, Part, ResponseFormat, Role, Tool, ToolChoice};
+use crate::protocol::{
+    ApiError, ErrorKind, ImageSource, Message, NamedObjective, Part, ResponseFormat, Role, Tool, ToolChoice,
+};
 use crate::upstream::{CallVerdict, Discovered, ListedModel, Listing};
 
 /// Three models that need no key, and one whose key is missing.
@@ -100,6 +102,40 @@ fn who_has_nothing_but_found_models_is_told_how_they_take_part() {
     assert!(ask(configured, "auto").is_ok());
     let without = error(&format!("{configured}weight = 0.0\n"));
     assert!(without.contains("llama3.2:latest: its weight is 0; ") && !without.contains("[models]"), "{without}");
+}
+
+#[test]
+fn whether_a_named_model_can_what_no_list_tells_its_server_says() {
+    let mut listing = Listing::default();
+    listing.update(Discovered::Models(vec![ListedModel::named("mystery")]));
+    let found = [("ollama".to_owned(), listing)].into();
+    let ask = |config: &str, request: &ChatRequest| {
+        let config = format!("{WORLD}{config}");
+        ask_beside(&found, None, Dialect::Native, &config, request, 1)
+            .map(|plan| plan.decision.chosen.to_string())
+            .map_err(|error| error.to_string())
+    };
+    let source = ImageSource::Base64 { media_type: "image/png".into(), data: "aGVsbG8=".into() };
+    let picture = Part::Image { source, detail: None, cache_control: None, breakpoint: None };
+    let mut sees = request("mystery");
+    sees.messages[0].parts.push(picture);
+    let mut calls = must_call("mystery");
+    calls.tool_choice = Some(ToolChoice::Auto);
+    let mut fills = request("mystery");
+    fills.response_format = Some(ResponseFormat::JsonObject);
+    for named in [&sees, &calls, &fills] {
+        assert_eq!(ask("", named), Ok("mystery".into()));
+        let left_open = ChatRequest { model: "auto".into(), ..named.clone() };
+        assert_eq!(ask("[[rules]]\nname = 'r'\npin = 'mystery'\n", &left_open), Ok("mystery".into()));
+    }
+    let known = ChatRequest { model: "small".into(), ..sees.clone() };
+    let mut left_open = ChatRequest { model: "auto".into(), ..sees };
+    left_open.routing.models = Some(vec!["mystery".into()]);
+    let error = ask("", &known).unwrap_err();
+    assert!(error.contains("small: it cannot see images"), "{error}");
+    assert!(ask("", &left_open).is_err(), "`auto` goes by the guess");
+    left_open.messages = request("auto").messages;
+    assert_eq!(ask("", &left_open), Ok("mystery".into()));
 }
 
 /// A local model, and one that Ollama serves beside another server.

@@ -13,7 +13,7 @@ use crate::protocol::{ChatRequest, DecisionId, Dialect, NamedObjective, Objectiv
 pub struct Question<'a> {
     /// The request.
     pub request: &'a ChatRequest,
-    /// The client's dialect: a backend that speaks it gets the body as it is.
+    /// The client's dialect: a backend that speaks it, or has it beside its own, gets the body as it is.
     pub client: Dialect,
     /// The request's body, where a backend may get it as it is.
     pub body: Option<&'a [u8]>,

@@ -13,9 +13,9 @@ use super::error::StoreError;
 pub struct AuditRecord {
     /// Time, Unix milliseconds.
     pub at_ms: i64,
-    /// Who did it: a token's id, `dashboard`, `cli`, `tuner`.
+    /// Who did it: `token` and its id, `dashboard` and a user, `local`, `tuner`; `demo` in the demonstration.
     pub who: String,
-    /// The act, as a dotted verb: `policy.promote`, `model.disable`.
+    /// The act, as a dotted verb: `policy.promote`, `model.change`, `token.revoke`.
     pub action: String,
     /// What it was done to.
     pub subject: String,

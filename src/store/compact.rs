@@ -30,6 +30,7 @@ use super::db::Store;
 use super::encoding;
 use super::error::StoreError;
 use super::join::{Bounds, Cursor, Order, key_at};
+use super::retention::DAY_MS;
 use super::trees::Trees;
 
 /// Most rows that one slice unpacks; about ten milliseconds of the writer's time.
@@ -40,8 +41,6 @@ const MAX_BYTES: usize = 1 << 20;
 
 /// Most sources that one slice looks at.
 const MAX_SOURCES: usize = 8192;
-
-const DAY_MS: i64 = 86_400_000;
 
 /// The result of a slice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -286,9 +285,10 @@ impl Slice {
                 self.builder.push_plain(id, plain, outcome.as_deref().or(row.and_then(|row| row.outcome)))?;
                 self.rows += 1;
                 self.bytes += plain.len();
-                let moved = |value: Option<IVec>, is: bool| value.filter(|_| is).map(|value| (id, value.len()));
-                self.group.decisions.extend(moved(here.decision, decision.is_some()));
-                self.group.outcomes.extend(moved(here.outcome, outcome.is_some()));
+                let moved =
+                    |value: &Option<IVec>, is: bool| value.as_ref().filter(|_| is).map(|value| (id, value.len()));
+                self.group.decisions.extend(moved(&here.decision, decision.is_some()));
+                self.group.outcomes.extend(moved(&here.outcome, outcome.is_some()));
             }
             if self.builder.is_full() {
                 let next = ids.get(at + 1).copied();

@@ -39,6 +39,21 @@ pub(super) fn private() -> fs::OpenOptions {
     options
 }
 
+/// Opens a new file at `path` that only its owner can read. What is there is removed, not opened: it may be a leftover
+/// that others can read, or a link that somebody has laid there.
+///
+/// # Errors
+///
+/// When what is there cannot be removed, or no file created.
+pub(super) fn private_anew(path: &Path) -> io::Result<fs::File> {
+    if let Err(error) = fs::remove_file(path)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        return Err(error);
+    }
+    private().create_new(true).open(path)
+}
+
 /// Writes a file in the data directory `dir` that only its owner can read, replacing one of that name; returns its
 /// path.
 ///
@@ -48,13 +63,7 @@ pub(super) fn private() -> fs::OpenOptions {
 pub fn write_private(dir: &Path, name: &str, text: &str) -> io::Result<PathBuf> {
     make_private(dir)?;
     let path = dir.join(name);
-    // Removed and created anew: an existing file might be readable by others.
-    if let Err(error) = fs::remove_file(&path)
-        && error.kind() != io::ErrorKind::NotFound
-    {
-        return Err(error);
-    }
-    private().create_new(true).open(&path)?.write_all(text.as_bytes())?;
+    private_anew(&path)?.write_all(text.as_bytes())?;
     give_to_owner_of(dir, &path);
     Ok(path)
 }

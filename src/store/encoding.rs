@@ -8,6 +8,7 @@
 //! Field names are most of a record, and the same in all of them. zstd has them in a [`dictionary`] and writes each as
 //! a reference (RFC 8878, section 5), which leaves about a third for the database to hold and to move.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::sync::LazyLock;
 
@@ -84,20 +85,15 @@ pub(super) fn encode<T: Serialize>(record: &T) -> Result<Vec<u8>, EncodeError> {
 
 /// Bytes as a record.
 pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
-    match bytes.split_first() {
-        None => Err(DecodeError::Empty),
-        Some((&VERSION, rest)) => read(&unpack(rest)?),
-        Some((&UNPACKED, rest)) => read(rest),
-        Some((&version, _)) => Err(DecodeError::Version(version)),
-    }
+    read(&plain(bytes)?)
 }
 
 /// Unpacks what [`encode`] made into the form of [`append`].
-pub(super) fn plain(bytes: &[u8]) -> Result<Vec<u8>, DecodeError> {
+pub(super) fn plain(bytes: &[u8]) -> Result<Cow<'_, [u8]>, DecodeError> {
     match bytes.split_first() {
         None => Err(DecodeError::Empty),
-        Some((&VERSION, rest)) => Ok(unpack(rest)?),
-        Some((&UNPACKED, rest)) => Ok(rest.to_vec()),
+        Some((&VERSION, rest)) => Ok(unpack(rest)?.into()),
+        Some((&UNPACKED, rest)) => Ok(rest.into()),
         Some((&version, _)) => Err(DecodeError::Version(version)),
     }
 }

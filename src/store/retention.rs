@@ -33,7 +33,7 @@ const SLICE_BYTES: usize = 64 << 10;
 /// Running time, summed over processes, after which a doubted clock is believed.
 const GRACE: Duration = Duration::from_secs(24 * 3600);
 
-const DAY_MS: i64 = 86_400_000;
+pub(super) const DAY_MS: i64 = 86_400_000;
 
 /// The setting that holds the clock's time.
 const CLOCK: &str = "retention.clock_ms";

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::data_dir::{give_to_owner_of, make_private, private};
+use super::data_dir::{give_to_owner_of, make_private, private, private_anew};
 use crate::protocol::ModelName;
 
 /// Prefix of every token, recognised by people and by scanners for leaked secrets.
@@ -239,13 +239,7 @@ impl Tokens {
         let beside = path.with_extension("json.new");
         let write = || -> std::io::Result<()> {
             make_private(data_dir)?;
-            // A file of that name is a leftover, or a link that the directory's owner has made.
-            if let Err(error) = fs::remove_file(&beside)
-                && error.kind() != std::io::ErrorKind::NotFound
-            {
-                return Err(error);
-            }
-            let mut file = private().create_new(true).open(&beside)?;
+            let mut file = private_anew(&beside)?;
             file.write_all(serde_json::to_string_pretty(&self.tokens)?.as_bytes())?;
             file.sync_all()?;
             give_to_owner_of(data_dir, &beside);

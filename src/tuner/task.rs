@@ -265,8 +265,7 @@ impl Worker {
     }
 
     /// Maintenance every few seconds: restores the policy after the database was replaced, or had no room for it at the
-    /// start, corrects times of a wrong
-    /// clock, follows a change of head, and saves what must survive a crash.
+    /// start, corrects times of a wrong clock, follows a change of head, and saves what must survive a crash.
     fn maintain(&mut self, budgets: &Budgets, now_ms: i64) -> Result<(), StoreError> {
         let health = self.shared.store.health();
         if self.revivals != Some(health.revivals) {

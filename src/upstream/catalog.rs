@@ -229,7 +229,7 @@ fn listed(
     for (provider, listing) in lists {
         let is_door_of = |server: &str| providers.get(server).is_some_and(|known| provider.is_another_door_of(known));
         for model in listing.models().iter().filter(|model| is_free(&model.name)) {
-            let settings = model.settings(&provider.name);
+            let settings = model.settings(&provider.name, config.models.get(&model.name));
             let Some(known) = models.get_mut(&model.name) else {
                 models.insert(model.name.clone(), settings);
                 continue;
@@ -252,6 +252,7 @@ fn serve_also(known: &mut config::Model, further: config::Model, is_door: bool) 
         known.context = known.context.min(further.context);
         known.max_output = known.max_output.into_iter().chain(further.max_output).min();
         known.can.retain(|ability| further.can.contains(ability));
+        known.can_is_guessed |= further.can_is_guessed;
     }
     let weight = if is_door { 0.0 } else { 1.0 };
     let place = further.provider.map(|provider| config::Deployment { provider, upstream: further.upstream, weight });
@@ -483,5 +484,23 @@ mod tests {
         assert_eq!(whose("[aliases]\ngpt-4o-x = 'gpt-4o'\n", false, "gpt-4o-x"), its);
         assert_eq!(whose("", false, "gpt-4o-mini"), (false, "openai/gpt-4o-mini".to_owned()), "nobody else has it");
         assert_eq!(whose("", true, "deepseek-r1"), (true, "x/deepseek-r1:latest".to_owned()));
+    }
+
+    #[test]
+    fn what_a_listed_model_can_is_a_guess_unless_all_its_servers_or_the_defaults_tell_it() {
+        let server = |name: &str, port: u16| {
+            format!("[providers.{name}]\nbase_url = 'http://127.0.0.1:{port}'\ndiscover = true\n")
+        };
+        let config: Config = (server("a", 1) + &server("b", 2)).parse().unwrap();
+        let (untold, told) = (serde_json::Value::Null, facts(4096, &["tools", "vision"]));
+        let of_a = listing(&[("m", told.clone()), ("n", told.clone()), ("gpt-4o", untold.clone())]);
+        let of_b = listing(&[("m", untold), ("n", told)]);
+        let lists = [("a", of_a), ("b", of_b)].map(|(name, list)| (name.to_owned(), list));
+        let catalog = Catalog::new(&config, &lists.into(), None);
+        let known = |name: &str| {
+            let settings = &catalog.find(name).unwrap().settings;
+            (settings.can_is_guessed, settings.can.contains(&Capability::Vision))
+        };
+        assert_eq!([known("m"), known("n"), known("gpt-4o")], [(true, false), (false, true), (false, true)]);
     }
 }

@@ -1,4 +1,4 @@
-//! Asks a server which models it has: Ollama's `/api/tags` and `/api/show`, OpenAI's `/models`.
+//! Asks a server which models it has: Ollama's `/api/tags` and `/api/show`, OpenAI's and Anthropic's `/models`.
 //!
 //! A server under load may miss one request for its list and still serve: it counts as gone after two misses in a
 //! row, or if it never listed anything. Some servers do one thing at a time (llama-cpp-python): while one works for us,
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::{Call, CallError, Client, Endpoint, Provider};
 use crate::config::{self, Capability};
-use crate::protocol::Dialect;
+use crate::protocol::{Dialect, Price};
 
 /// The pause between two rounds over all servers.
 pub const DISCOVER_EVERY: Duration = Duration::from_secs(30);
@@ -25,7 +25,7 @@ const LIST_TIMEOUT: Duration = Duration::from_secs(3);
 /// Longest list of models accepted.
 const MAX_LIST_BYTES: usize = 8 << 20;
 
-/// Context assumed where the server does not tell it, in tokens.
+/// Context assumed where Ollama does not tell it, in tokens.
 const DEFAULT_CONTEXT: u32 = 8192;
 
 /// Misses in a row after which a server counts as gone.
@@ -99,9 +99,12 @@ impl Listing {
 pub struct ListedModel {
     /// Its name there, which is also its name here.
     pub name: String,
-    context: u32,
+    /// In tokens; `None` = it is not told, and so for `max_output`.
+    context: Option<u32>,
     max_output: Option<u32>,
     can: Vec<Capability>,
+    /// Whether nobody told what it can.
+    can_is_guessed: bool,
 }
 
 impl ListedModel {
@@ -114,19 +117,33 @@ impl ListedModel {
     /// The model that `/api/show` describes by `facts`.
     pub(super) fn shown(name: String, facts: &Value) -> Self {
         let context = context(facts);
-        Self { name, context, max_output: Some(context.min(8192)), can: capabilities(facts) }
+        Self {
+            name,
+            context: Some(context),
+            max_output: Some(context.min(8192)),
+            can: capabilities(facts),
+            // Older servers do not tell it.
+            can_is_guessed: !facts["capabilities"].is_array(),
+        }
     }
 
-    /// The model as if configured: free of charge, and drawn by `auto` only once an operator gives it a weight.
-    pub(super) fn settings(&self, provider: &str) -> config::Model {
+    /// The model as if configured: free of charge, and drawn by `auto` only once an operator gives it a weight. Where
+    /// its list does not tell what it can, `default` does, the model of the defaults whose name it takes.
+    pub(super) fn settings(&self, provider: &str, default: Option<&config::Model>) -> config::Model {
+        let known = default.filter(|_| self.can_is_guessed).cloned().unwrap_or_else(|| config::Model {
+            can: self.can.iter().copied().collect(),
+            can_is_guessed: self.can_is_guessed,
+            ..config::Model::default()
+        });
         config::Model {
             provider: Some(provider.to_owned()),
             upstream: Some(self.name.clone()),
-            context: self.context,
-            max_output: self.max_output,
-            can: self.can.iter().copied().collect(),
+            deployments: Vec::new(),
+            price: Price::default(),
+            context: self.context.unwrap_or(known.context),
+            max_output: self.max_output.or(known.max_output),
             weight: 0.0,
-            ..config::Model::default()
+            ..known
         }
     }
 }
@@ -162,15 +179,17 @@ struct OpenAiModel {
 }
 
 impl OpenAiModel {
-    /// OpenAI's own list tells names only; look-alikes may tell the context window, too.
+    /// OpenAI's own list tells names only, and so does Anthropic's; look-alikes may tell the context window, too. What a
+    /// model can none of them tells.
     fn listed(self) -> ListedModel {
         let told = [&self.meta["n_ctx"], &self.max_model_len, &self.context_length];
         let mut told = told.into_iter().filter_map(|told| u32::try_from(told.as_u64()?).ok());
         ListedModel {
-            context: told.find(|told| *told > 0).unwrap_or(128_000),
+            context: told.find(|told| *told > 0),
             name: self.id,
             max_output: None,
             can: vec![Capability::Tools],
+            can_is_guessed: true,
         }
     }
 }
@@ -266,7 +285,7 @@ mod tests {
     use crate::upstream::Catalog;
 
     fn listed() -> Discovered {
-        Discovered::Models(vec![ListedModel { name: "a".into(), context: 1, max_output: None, can: Vec::new() }])
+        Discovered::Models(vec![ListedModel::named("a")])
     }
 
     fn after(answers: impl IntoIterator<Item = Discovered>) -> Listing {
@@ -367,17 +386,43 @@ mod tests {
     #[test]
     fn the_context_window_is_what_a_look_alike_tells() {
         for (told, context) in [
-            (serde_json::json!({ "meta": { "n_ctx": 1024, "n_ctx_train": 8192 } }), 1024),
-            (serde_json::json!({ "max_model_len": 32_768 }), 32_768),
-            (serde_json::json!({ "context_length": 1_000_000 }), 1_000_000),
-            (serde_json::json!({ "meta": null, "max_model_len": null, "context_length": "long" }), 128_000),
-            (serde_json::json!({ "meta": { "n_ctx": 0 }, "context_length": -1 }), 128_000),
-            (serde_json::json!({}), 128_000),
+            (serde_json::json!({ "meta": { "n_ctx": 1024, "n_ctx_train": 8192 } }), Some(1024)),
+            (serde_json::json!({ "max_model_len": 32_768 }), Some(32_768)),
+            (serde_json::json!({ "context_length": 1_000_000 }), Some(1_000_000)),
+            (serde_json::json!({ "meta": null, "max_model_len": null, "context_length": "long" }), None),
+            (serde_json::json!({ "meta": { "n_ctx": 0 }, "context_length": -1 }), None),
+            (serde_json::json!({}), None),
         ] {
             let mut entry = told;
             entry["id"] = "m".into();
             let model: OpenAiModel = serde_json::from_value(entry.clone()).unwrap();
-            assert_eq!(model.listed().context, context, "{entry}");
+            let listed = model.listed();
+            assert_eq!(listed.context, context, "{entry}");
+            assert_eq!(listed.settings("x", None).context, context.unwrap_or(128_000), "{entry}");
         }
+    }
+
+    #[test]
+    fn what_a_list_does_not_tell_of_a_model_the_default_of_its_name_does() {
+        let config: config::Config = "".parse().unwrap();
+        let default = &config.models["gpt-6-sol"];
+        let listed = |entry: Value| serde_json::from_value::<OpenAiModel>(entry).unwrap().listed();
+        let by_name = listed(serde_json::json!({ "id": "gpt-6-sol" }));
+        let as_it_is = config::Model {
+            provider: Some("x".into()),
+            upstream: Some("gpt-6-sol".into()),
+            price: Price::default(),
+            weight: 0.0,
+            ..default.clone()
+        };
+        assert_eq!(by_name.settings("x", Some(default)), as_it_is);
+        let cut = listed(serde_json::json!({ "id": "gpt-6-sol", "max_model_len": 32_768 }));
+        assert_eq!(cut.settings("x", Some(default)), config::Model { context: 32_768, ..as_it_is });
+        let guessed = by_name.settings("x", None);
+        assert!(guessed.can_is_guessed && guessed.can == [Capability::Tools].into());
+        let told = ListedModel::shown("gpt-6-sol".into(), &serde_json::json!({ "capabilities": ["vision"] }));
+        assert_eq!(told.settings("x", Some(default)), told.settings("x", None));
+        assert!(!told.settings("x", None).can_is_guessed);
+        assert!(ListedModel::named("old").settings("x", None).can_is_guessed, "an older Ollama does not tell it");
     }
 }

@@ -9,7 +9,7 @@ use pointsman::upstream::{Discovered, discover};
 use serde_json::json;
 
 use crate::support::mock::{Mock, Script};
-use crate::support::{TestGateway, ask, nobody, settle};
+use crate::support::{CLIENTS, TestGateway, ask, nobody, settle, turns};
 
 /// Lists so many models; what it says of each is scripted.
 async fn server(models: usize, facts: impl Fn() -> Script + Send + Sync + 'static) -> Mock {
@@ -209,6 +209,61 @@ async fn a_model_that_two_servers_list_is_answered_while_one_of_them_is_away() {
         let path = "/v1/chat/completions";
         let response = gateway.post(path, ask(path, name, "hi")).await;
         assert_eq!(response.status().as_u16(), status, "{name}: {}", response.text().await.unwrap());
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_list_does_not_tell_of_a_model_its_server_says() {
+    let list = json!({ "data": [{ "id": "mystery" }, { "id": "gpt-4o" }] }).to_string();
+    let choice = json!({ "index": 0, "finish_reason": "stop", "message": { "role": "assistant", "content": "{}" } });
+    let usage = json!({ "prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2 });
+    let answer = json!({ "id": "c", "model": "x", "choices": [choice], "usage": usage }).to_string();
+    let mock =
+        Mock::start(move |body| Script::whole(if body.is_empty() { list.clone() } else { answer.clone() })).await;
+    let provider = mock.openai("home") + "discover = true\n";
+    let gateway = TestGateway::before(&provider, "[providers.openai]\nenabled = false\n").await;
+    settle(|| gateway.app.gateway.live().catalog.find("mystery").is_some(), "its models were not found").await;
+    let url = "data:image/png;base64,aGVsbG8=";
+    let source = json!({ "type": "base64", "media_type": "image/png", "data": "aGVsbG8=" });
+    let schema = json!({ "type": "object", "properties": {}, "required": [], "additionalProperties": false });
+    let asked = |path: &str, model: &str| {
+        let (part, field, format) = match path {
+            "/v1/messages" => (
+                json!({ "type": "image", "source": source }),
+                "output_config",
+                json!({ "format": { "type": "json_schema", "schema": schema } }),
+            ),
+            "/v1/responses" => (
+                json!({ "type": "input_image", "image_url": url }),
+                "text",
+                json!({ "format": { "type": "json_schema", "name": "c", "schema": schema } }),
+            ),
+            _ => (
+                json!({ "type": "image_url", "image_url": { "url": url } }),
+                "response_format",
+                json!({ "type": "json_schema", "json_schema": { "name": "c", "schema": schema } }),
+            ),
+        };
+        let mut body = ask(path, model, "hi");
+        body[turns(path)] = json!([{ "role": "user", "content": [part] }]);
+        body[field] = format;
+        body
+    };
+    for path in CLIENTS {
+        for name in ["mystery", "home/mystery", "gpt-4o"] {
+            mock.heard.lock().clear();
+            let response = gateway.post(path, asked(path, name)).await;
+            assert_eq!(response.status().as_u16(), 200, "{path} {name}: {}", response.text().await.unwrap());
+            let heard = String::from_utf8_lossy(&mock.heard.lock()).into_owned();
+            assert!(heard.contains(url) && heard.contains("\"json_schema\""), "{path} {name}: {heard}");
+        }
+    }
+    let path = "/v1/chat/completions";
+    for (among, status) in [("mystery", 400), ("gpt-4o", 200)] {
+        let body = asked(path, "auto").to_string();
+        let request = gateway.http.post(gateway.url(path)).header("x-pointsman-models", among).body(body);
+        assert_eq!(request.send().await.unwrap().status().as_u16(), status, "`auto` among {among}");
     }
     gateway.stop().await;
 }

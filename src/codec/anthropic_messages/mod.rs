@@ -95,7 +95,7 @@ impl From<WireUsage> for Usage {
 /// are without them. What else is listed there is in the other counts, or was sampled by another model (the advisor's).
 fn compaction<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Compaction, D::Error> {
     let iterations = Value::deserialize(deserializer)?;
-    let mut sum = Compaction::NONE;
+    let mut sum = Compaction::default();
     for iteration in iterations.as_array().into_iter().flatten().filter(|one| one["type"] == "compaction") {
         if let Ok(counts) = WireUsage::deserialize(iteration) {
             sum.add(&counts.into());

@@ -1,7 +1,7 @@
 //! The native dialect, `POST /api/chat`: messages in OpenAI's form, and with each answer its routing, cost and latency.
 //!
 //! A stream has the server-sent events `start` (id, model), `delta` (one of `text`, `thinking`, `refusal`, `tool_call`)
-//! and `end` (everything of a whole reply but the message), or `error` where it breaks off.
+//! and `end` (the rest of a whole reply), or `error` where it breaks off.
 
 pub(super) mod request;
 pub(super) mod response;

@@ -29,7 +29,7 @@ pub(super) fn check_amounts(config: &Config, bad: &mut impl FnMut(String, String
     check_fractions(config, bad);
 }
 
-/// Numbers that need not be whole.
+/// Shares, amounts, and whatever else has no upper bound or need not be whole.
 fn check_fractions(config: &Config, bad: &mut impl FnMut(String, String)) {
     let (routing, learning) = (&config.routing, &config.learning);
     let objectives = &routing.objectives;

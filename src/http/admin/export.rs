@@ -18,7 +18,7 @@ use super::parameters::Parameters;
 use crate::gateway::Gateway;
 use crate::http::middleware::caller::Operator;
 use crate::protocol::{ApiError, DecisionId};
-use crate::store::{Order, Span, StoreError, line};
+use crate::store::{Order, Span, Store, StoreError, line};
 
 /// Entries read at once.
 const PAGE_ENTRIES: usize = 500;
@@ -48,15 +48,8 @@ pub async fn export(
 ) -> Response {
     let now_ms = Timestamp::now().as_millisecond();
     // A clock that was ahead may have left entries later than now.
-    let newest = gateway.with_store(|store| {
-        let mut newest_ms = None;
-        store.walk(&Span::default(), Order::Newest, |entry| {
-            newest_ms = Some(entry.decision.at_ms);
-            false
-        })?;
-        Ok::<_, StoreError>(newest_ms)
-    });
-    let end_ms = newest.await.ok().flatten().map_or(now_ms, |newest_ms| now_ms.max(newest_ms + 1));
+    let newest_ms = gateway.with_store(Store::newest_ms).await.ok().flatten();
+    let end_ms = newest_ms.map_or(now_ms, |newest_ms| now_ms.max(newest_ms + 1));
     let until_ms = Some(query.until_ms.map_or(end_ms, |until| until.min(end_ms)));
     let span = Span { from_ms: query.from_ms, until_ms, ..Span::default() };
     let pages = stream::try_unfold(Position { gateway, span, is_over: false }, page);

@@ -93,8 +93,8 @@ fn call(
 ) -> Option<Call> {
     let target = Target {
         refuses: &model.settings.refuses,
-        // Of a Claude that was found on a list only its name is known.
-        reasoning: model.discovered || model.settings.can.contains(&Capability::Reasoning),
+        // Of a Claude that was found on a list nobody told whether it thinks.
+        reasoning: model.settings.can_is_guessed || model.settings.can.contains(&Capability::Reasoning),
         ..Target::new(Dialect::Anthropic, &deployment.provider.quirks, &deployment.upstream)
     };
     let body = codec::pass_request(&target, request, bytes).ok()?.body;

@@ -10,7 +10,7 @@ use http::HeaderMap;
 use serde_json::{Value, json};
 
 use crate::gateway::{Gateway, LiveConfig};
-use crate::http::error::Rejection;
+use crate::http::error::{Rejection, is_anthropics};
 use crate::http::middleware::caller::{Caller, Chatter};
 use crate::protocol::{ApiError, Dialect, ErrorKind};
 use crate::route::RequestedModel;
@@ -20,7 +20,7 @@ use crate::upstream::Model;
 pub async fn list(State(gateway): State<Arc<Gateway>>, Chatter(caller): Chatter, headers: HeaderMap) -> Json<Value> {
     let live = gateway.live();
     let names = askable(&live, &caller);
-    let anthropic = is_anthropic(&headers);
+    let anthropic = is_anthropics(&headers);
     let data: Vec<Value> = names.iter().map(|name| listed(&live, name, anthropic)).collect();
     if anthropic {
         return Json(json!({ "data": data, "has_more": false, "first_id": names.first(), "last_id": names.last() }));
@@ -36,7 +36,7 @@ pub async fn one(
     headers: HeaderMap,
 ) -> Result<Json<Value>, Rejection> {
     let live = gateway.live();
-    let anthropic = is_anthropic(&headers);
+    let anthropic = is_anthropics(&headers);
     // A path that is not UTF-8 names no model.
     let known = name.as_ref().ok().and_then(|Path(name)| entry_of(&live, name));
     let Some(known) = known.filter(|known| askable(&live, &caller).contains(known)) else {
@@ -53,10 +53,6 @@ fn entry_of<'a>(live: &'a LiveConfig, name: &str) -> Option<&'a str> {
         RequestedModel::Auto(_) => Some("auto"),
         RequestedModel::Model(name) => Some(live.catalog.find(&name)?.name.as_str()),
     }
-}
-
-fn is_anthropic(headers: &HeaderMap) -> bool {
-    headers.contains_key("anthropic-version")
 }
 
 /// The names that this caller can ask for now.

@@ -13,7 +13,7 @@ use super::{body, chat};
 use crate::gateway::{Gateway, PlanRequest};
 use crate::http::error::Rejection;
 use crate::http::middleware::caller::Chatter;
-use crate::protocol::{ApiError, Dialect};
+use crate::protocol::{ApiError, Dialect, ErrorKind};
 
 /// Takes the request of `/api/chat`, calls no model, and answers with the decision: candidates in the order they would
 /// be tried, why the others were excluded, which rules matched. With the `decision_id` the caller can make the call
@@ -38,7 +38,7 @@ pub async fn explain(
         let order: Vec<&str> = plan.candidates.iter().map(|model| model.name.as_str()).collect();
         let mut told = json!({ "decision_id": plan.decision.id, "order": order });
         let decision = serde_json::to_value(&*plan.decision)
-            .map_err(|error| ApiError::new(crate::protocol::ErrorKind::Internal, error.to_string()))?;
+            .map_err(|error| ApiError::new(ErrorKind::Internal, error.to_string()))?;
         if let (Some(told), Value::Object(mut decision)) = (told.as_object_mut(), decision) {
             decision.shift_remove("id");
             told.extend(decision);

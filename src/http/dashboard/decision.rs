@@ -167,11 +167,9 @@ fn answered_by(outcome: &OutcomeRecord, decision: &DecisionRecord) -> Markup {
 
 fn feedback(entry: &Entry) -> Markup {
     let id = entry.decision.id;
-    let button = |kind: &str, text: &str, said: serde_json::Value| {
+    let button = |kind: &str, text: &str, field: &str, value: serde_json::Value| {
         let mut body = json!({ "decision_id": id, "source": "dashboard" });
-        if let (Some(body), serde_json::Value::Object(said)) = (body.as_object_mut(), said) {
-            body.extend(said);
-        }
+        body[field] = value;
         markup! {
             button.small type="button" data-key={ "rate-" (text) } data-api="POST /api/admin/feedback" data-body=(body)
                 data-done="Thank you. It is on disk, and the policy learns from it." {
@@ -192,9 +190,9 @@ fn feedback(entry: &Entry) -> Markup {
             }
         }
         div.row {
-            (button("up", "Good", json!({ "thumbs": "up" })))
-            (button("down", "Bad", json!({ "thumbs": "down" })))
-            @for stars in 1..=5 { (button("", &format!("{stars} ★"), json!({ "rating": stars }))) }
+            (button("up", "Good", "thumbs", json!("up")))
+            (button("down", "Bad", "thumbs", json!("down")))
+            @for stars in 1..=5 { (button("", &format!("{stars} ★"), "rating", json!(stars))) }
         }
     }
 }

@@ -114,13 +114,6 @@ fn deployment(status: &Status, model: &str, path: &str) -> Markup {
         BreakerState::HalfOpen => ("warn", "breaker half open"),
         BreakerState::Open => ("bad", "breaker open"),
     };
-    let which = |more: serde_json::Value| {
-        let mut body = json!({ "deployment": status.name });
-        if let (Some(body), serde_json::Value::Object(more)) = (body.as_object_mut(), more) {
-            body.extend(more);
-        }
-        body.to_string()
-    };
     markup! {
         div.place data-key=(id("place")) {
             div.row {
@@ -138,13 +131,13 @@ fn deployment(status: &Status, model: &str, path: &str) -> Markup {
             }
             div.row {
                 button.small.quiet type="button" data-key=(id("drain")) data-api={ "POST " (path) "/drain" }
-                    data-body=(which(json!({ "drained": !status.drained })))
+                    data-body=(json!({ "deployment": status.name, "drained": !status.drained }))
                     data-done={ @if status.drained { "It gets calls again." } @else { "It gets no further calls." } } {
                     @if status.drained { "Undrain" } @else { "Drain" }
                 }
                 @if status.breaker != BreakerState::Closed {
                     button.small.quiet type="button" data-key=(id("reset")) data-api={ "POST " (path) "/reset" }
-                        data-body=(which(json!({}))) data-done="The breaker is closed." { "Close the breaker" }
+                        data-body=(json!({ "deployment": status.name })) data-done="The breaker is closed." { "Close the breaker" }
                 }
             }
         }

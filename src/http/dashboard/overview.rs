@@ -12,7 +12,9 @@ use serde::Deserialize;
 use super::html;
 use super::icons::icon;
 use super::layout::Page;
-use super::parts::{Label, badge, chart, count, empty, ms, or_nothing, percent, share_bar, table_box, trouble, usd};
+use super::parts::{
+    Label, badge, chart, count, empty, ms, or_nothing, percent, share_bar, table_box, trouble, usd, written,
+};
 use super::visitor::{PageQuery, Visitor};
 use crate::chart::{Column, Columns, Plot, Point, Series};
 use crate::gateway::{Gateway, now_s};
@@ -239,11 +241,6 @@ impl Clock {
         let fits = index + every / 4 < self.starts.len();
         (index.is_multiple_of(every) && fits).then(|| self.name(self.starts.get(index).copied().unwrap_or_default()))
     }
-}
-
-fn written(at_ms: i64, form: &str) -> String {
-    let zone = jiff::tz::TimeZone::system();
-    Timestamp::from_millisecond(at_ms).map(|at| at.to_zoned(zone).strftime(form).to_string()).unwrap_or_default()
 }
 
 fn traffic(found: &Overview) -> Columns {

@@ -51,6 +51,12 @@ pub(super) fn percent(value: f64) -> String {
     }
 }
 
+/// A time in this machine's zone, in the form that `strftime` reads.
+pub(super) fn written(at_ms: i64, form: &str) -> String {
+    let zone = jiff::tz::TimeZone::system();
+    Timestamp::from_millisecond(at_ms).map(|at| at.to_zoned(zone).strftime(form).to_string()).unwrap_or_default()
+}
+
 /// A moment: the script shows the time that has passed since, with the moment itself on hover.
 pub(super) fn moment(at_ms: i64) -> Markup {
     let at = Timestamp::from_millisecond(at_ms).unwrap_or_default();

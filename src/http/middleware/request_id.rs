@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::gateway::Gateway;
 use crate::gateway::fresh_id;
-use crate::http::error::Refused;
+use crate::http::error::{Refused, is_anthropics};
 use crate::protocol::RequestId;
 use crate::telemetry::Rejected;
 
@@ -41,7 +41,7 @@ pub async fn layer(State(watch): State<Watch>, mut request: Request, next: Next)
     let started = Instant::now();
     let id = id(request.headers());
     request.extensions_mut().insert(id.clone());
-    let for_anthropics = request.headers().contains_key("anthropic-version");
+    let for_anthropics = is_anthropics(request.headers());
     let method = request.method().clone();
     // The route's pattern: a client's own path is unbounded, and may hold anything.
     let path = request.extensions().get::<MatchedPath>().cloned();

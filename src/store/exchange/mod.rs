@@ -13,7 +13,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use super::data_dir::private;
+use super::data_dir::private_anew;
 use super::record::Entry;
 
 /// Longest line that an import reads: a multiple of the largest record, as JSON writes a character in up to six bytes.
@@ -131,14 +131,7 @@ impl Exporter {
         });
         // It may hold prompts, so at first only the owner can read it.
         let file = match &part {
-            Some(part) => {
-                // What is there was left behind, or laid there by somebody: a link, or a file that others can read.
-                let gone = std::fs::remove_file(&part.0).or_else(|error| match error.kind() {
-                    std::io::ErrorKind::NotFound => Ok(()),
-                    _ => Err(error),
-                });
-                gone.and_then(|()| private().create_new(true).open(&part.0))
-            }
+            Some(part) => private_anew(&part.0),
             None => {
                 let mut options = File::options();
                 options.write(true).create(true).truncate(true);

@@ -17,7 +17,7 @@ use maud::{Markup, html as markup};
 use super::html;
 use super::icons::icon;
 use super::layout::Page;
-use super::parts::{badge, chart, count, empty, moment, percent, trouble};
+use super::parts::{badge, chart, count, empty, moment, percent, trouble, written};
 use super::visitor::Visitor;
 use crate::chart::{Plot, Point, Series};
 use crate::config::LearningMode;
@@ -163,10 +163,7 @@ fn waiting(new: u64) -> String {
 }
 
 fn clock(at_ms: i64) -> String {
-    let zone = jiff::tz::TimeZone::system();
-    Timestamp::from_millisecond(at_ms)
-        .map(|at| at.to_zoned(zone).strftime("%H:%M:%S %Z").to_string())
-        .unwrap_or_default()
+    written(at_ms, "%H:%M:%S %Z")
 }
 
 fn curve(learned: &Learning) -> Plot {
