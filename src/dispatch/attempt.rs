@@ -52,14 +52,14 @@ pub(super) struct Failed {
     /// Whether time ran out on work that the vendor had begun: the same deployment would take as long again, and charge
     /// for it again.
     pub(super) too_slow: bool,
-    /// Whether the model answered, but without the tool call that it had to make: the deployment is healthy, and would
-    /// answer the same again.
-    pub(super) no_call: bool,
+    /// Whether it is the model's own doing, as an answer without the tool call that it had to make: the deployment is
+    /// healthy, and would do the same again.
+    pub(super) by_model: bool,
 }
 
 impl From<ApiError> for Failed {
     fn from(error: ApiError) -> Self {
-        Self { no_call: error.by_model, error, too_slow: false }
+        Self { by_model: error.by_model, error, too_slow: false }
     }
 }
 
@@ -444,7 +444,7 @@ impl<'a> Attempt<'a> {
             // It is charged for, whether or not it is the call.
             let usage = usage::of_whole(&response, self.job.prompt_tokens);
             report.charge_if_lost(usage, &self.model.settings.price);
-            call.apply(&mut response).map_err(|error| Failed { no_call: true, ..self.failed(error) })?;
+            call.apply(&mut response).map_err(|error| Failed { by_model: true, ..self.failed(error) })?;
         }
         codec::name_calls(&mut response, self.job.at_ms);
         Ok((response, raw))
@@ -503,7 +503,10 @@ impl<'a> Attempt<'a> {
                     report.clear_charge();
                 }
                 // Even where content came in the same piece: the client has seen nothing yet, so failover is possible.
-                return Err(Failed { no_call: decoder.is_no_call() || error.by_model, ..self.failed(error.clone()) });
+                return Err(Failed {
+                    by_model: decoder.is_no_call() || error.by_model,
+                    ..self.failed(error.clone())
+                });
             }
             let begun = new.iter().any(|event| event.is_content() || matches!(event, StreamEvent::Finish { .. }));
             let is_broken_off = decoder.broken_off().is_some();

@@ -313,7 +313,7 @@ impl<'a> Walk<'a> {
             }
             Err(failed) => {
                 self.report.write_off();
-                let verdict = if failed.no_call { CallVerdict::Unrelated } else { CallVerdict::of(&failed.error) };
+                let verdict = if failed.by_model { CallVerdict::Unrelated } else { CallVerdict::of(&failed.error) };
                 permit.settle(&verdict, std::time::Instant::now(), job.at_ms);
                 Err(failed)
             }
@@ -323,7 +323,7 @@ impl<'a> Walk<'a> {
     /// Takes a failed call into account: which deployments to leave out from now on, and whether to end with this
     /// model.
     fn learn_from(&mut self, model: &Model, deployment: &Deployment, failed: Failed) -> Option<Tried> {
-        let Failed { error, too_slow, no_call } = failed;
+        let Failed { error, too_slow, by_model } = failed;
         if deployment.check(std::time::Instant::now()) == Err(Refused::Breaker) {
             // A vendor's words may quote the prompt; those of a connection error are ours.
             let why = if error.kind == ErrorKind::Connection { error.message.as_str() } else { error.kind.as_str() };
@@ -355,7 +355,7 @@ impl<'a> Walk<'a> {
                     model.deployments.iter().filter(|other| other.provider.name == deployment.provider.name);
                 self.ruled_out.extend(same_key.map(|other| other.name.clone()));
             }
-            Next::Retry if too_slow || no_call => self.ruled_out.push(deployment.name.clone()),
+            Next::Retry if too_slow || by_model => self.ruled_out.push(deployment.name.clone()),
             Next::Retry => {}
         }
         None

@@ -58,15 +58,7 @@ impl Message {
 
     /// The turn's text parts, in order, joined by newlines; everything else is left out.
     pub fn plain_text(&self) -> String {
-        let texts: Vec<&str> = self
-            .parts
-            .iter()
-            .filter_map(|part| match part {
-                Part::Text { text, .. } => Some(text.as_str()),
-                _ => None,
-            })
-            .collect();
-        texts.join("\n")
+        Part::plain_text(&self.parts)
     }
 
     /// What the person says: [`Self::plain_text`] without the reminders that a client program puts before the person's
@@ -182,6 +174,15 @@ impl Part {
             Self::ToolCall { .. } | Self::Foreign { .. } => true,
             _ => false,
         }
+    }
+
+    /// The texts among `parts`, in order, joined by newlines; everything else is left out.
+    pub fn plain_text(parts: &[Self]) -> String {
+        let texts = parts.iter().filter_map(|part| match part {
+            Self::Text { text, .. } => Some(text.as_str()),
+            _ => None,
+        });
+        texts.collect::<Vec<_>>().join("\n")
     }
 
     /// A text part without a cache marker.

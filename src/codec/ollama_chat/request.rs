@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::anthropic_messages::blocks::input;
 use super::super::json::put_sampling;
-use super::super::openai_chat::messages::encode_tools;
+use super::super::openai_chat::messages::{encode_tools, result_text};
 use super::super::{Encoded, Target};
 use super::super::{documents, forced, obstacles, raw};
 use crate::config::Refusal;
@@ -159,8 +159,7 @@ fn turns(messages: &[Message], dropped: &mut Vec<String>) -> Vec<Value> {
         for part in &message.parts {
             if let Part::ToolResult { call_id, content, is_error, .. } = part {
                 any_result = true;
-                let said = Message { role: Role::User, parts: content.clone(), name: None }.plain_text();
-                let said = if *is_error { format!("Error: {said}") } else { said };
+                let said = result_text(content, *is_error);
                 let name = names.get(call_id.as_str()).filter(|name| name.len() <= MAX_NAME_BYTES);
                 out.push(json!({ "role": "tool", "content": said, "tool_name": name, "tool_call_id": call_id }));
             }

@@ -286,8 +286,7 @@ fn encode_user(
             let texts: Vec<Part> = failure.into_iter().chain(texts).collect();
             encode_content(&texts, path, marks, dropped)
         } else {
-            let text = Message { role: Role::User, parts: texts, name: None }.plain_text();
-            if *is_error { json!(format!("Error: {text}")) } else { json!(text) }
+            json!(result_text(&texts, *is_error))
         };
         out.push(json!({ "role": "tool", "tool_call_id": call_id, "content": content }));
         rest.extend(pictures);
@@ -298,6 +297,12 @@ fn encode_user(
     }
 }
 
+/// What a tool gave back, as one text: there is no field for failure.
+pub(crate) fn result_text(content: &[Part], is_error: bool) -> String {
+    let text = Part::plain_text(content);
+    if is_error { format!("Error: {text}") } else { text }
+}
+
 /// Writes `content`: a string where there are only texts without marks, or nothing, else an array of parts. Many
 /// look-alikes (llama-cpp-python with most templates) take no array where a string would do.
 fn encode_content(parts: &[Part], path: &str, marks: bool, dropped: &mut Vec<String>) -> Value {
@@ -306,7 +311,7 @@ fn encode_content(parts: &[Part], path: &str, marks: bool, dropped: &mut Vec<Str
         for (index, part) in parts.iter().enumerate() {
             note_cache(part, &format!("{path}.content[{index}]"), dropped);
         }
-        return json!(Message { role: Role::User, parts: parts.to_vec(), name: None }.plain_text());
+        return json!(Part::plain_text(parts));
     }
     let mut out = Vec::with_capacity(parts.len());
     for (index, part) in parts.iter().enumerate() {

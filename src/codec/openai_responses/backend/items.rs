@@ -119,8 +119,7 @@ fn output(parts: &[Part], is_error: bool, path: &str, dropped: &mut Vec<String>)
     // A string has no place for a mark.
     let is_text = |part: &Part| matches!(part, Part::Text { breakpoint: None, .. });
     if parts.iter().all(is_text) {
-        let text = Message { role: Role::User, parts: parts.to_vec(), name: None }.plain_text();
-        return if is_error { json!(format!("Error: {text}")) } else { json!(text) };
+        return json!(messages::result_text(parts, is_error));
     }
     let mut parts = parts.to_vec();
     if is_error {

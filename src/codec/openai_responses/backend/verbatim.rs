@@ -241,7 +241,7 @@ fn takes_wishes(target: &Target<'_>, body: &Body<'_>) -> bool {
     let is_told = |field: &&str| body.reasoning.as_ref().is_some_and(|wishes| !wishes[*field].is_null());
     if chat::thinks(target) {
         // An organisation that OpenAI has not verified is refused for a summary.
-        return target.tell_thoughts || !SUMMARIES.iter().any(|field| is_told(&field));
+        return target.tell_thoughts || !SUMMARIES.iter().any(is_told);
     }
     body.reasoning.is_none()
         && !body.include.as_ref().and_then(Value::as_array).is_some_and(|wishes| wishes.iter().any(is_for_thoughts))
