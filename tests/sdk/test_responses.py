@@ -128,6 +128,17 @@ class ResponsesClient(unittest.TestCase):
             self.assertIn("city", json.loads(calls(answer)[0].arguments))
             self.assertEqual(answer.tool_choice.name, "get_weather")
 
+    def test_tools_that_openai_runs_itself(self):
+        search = [{"type": "web_search", "search_context_size": "low"}]
+        raw = client.responses.with_raw_response.create(model="auto", input=QUESTION, tools=search)
+        self.assertTrue(raw.headers["x-pointsman-model"].startswith("gpt-"), raw.headers)
+        answer = raw.parse()
+        self.assertEqual(answer.tools[0].search_context_size, "low")
+        self.sound(answer)
+        found = {"type": "web_search_call", "id": "ws_1", "status": "completed", "action": {"type": "search", "query": "sky"}}
+        turns = [{"role": "user", "content": QUESTION}, found, {"role": "user", "content": "And at night?"}]
+        self.sound(client.responses.create(model="auto", input=turns, tools=search))
+
     def test_structured_output(self):
         for _, model in self.each():  # DeepSeek is told in words
             answer = client.responses.parse(model=model, input=QUESTION, text_format=Sky)
