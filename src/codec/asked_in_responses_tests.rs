@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::tests::{decode_in, encoded, gist, openai, passed, request, target};
+use super::property_tests::request;
+use super::tests::{decode_in, encoded, gist, openai, passed, target};
 use super::*;
 use crate::config::Quirks;
 use crate::protocol::{ErrorKind, StreamEvent, ToolCallDelta};

@@ -10,6 +10,7 @@
 //! names it if its loss changes the meaning (see [`obstacles`]), and is listed in [`Encoded::dropped`] if not.
 
 mod anthropic_messages;
+mod asked_otherwise;
 mod begun;
 mod characters;
 mod documents;
@@ -48,6 +49,10 @@ use crate::protocol::{
     Usage,
 };
 
+pub use asked_otherwise::{
+    hides_thoughts, is_for_the_verified, lacks_responses, may_be_taken_in_chat, may_be_translated,
+    may_forbid_responses, may_refuse_thoughts, returns_sealed_thoughts, unbinds_thoughts,
+};
 pub use begun::Begun;
 pub use characters::whole_escapes;
 pub use embeddings::{embedded_tokens, embeddings_in_base64, vector_in_base64};
@@ -81,7 +86,7 @@ pub struct Target<'a> {
     pub refuses: &'a BTreeSet<Refusal>,
     /// Whether thoughts are to be told where the dialect tells them only to who asks (Responses).
     pub tell_thoughts: bool,
-    /// Whether the vendor gets back what its models thought and it has sealed (Responses).
+    /// Whether the vendor gets back what its models thought and it has sealed.
     pub return_thoughts: bool,
 }
 
@@ -211,11 +216,24 @@ pub fn encode_request(target: &Target<'_>, request: &ChatRequest) -> Result<Enco
     let request = ending_with_question(request);
     match target.dialect {
         Dialect::OpenAi => openai_chat::request::encode(target, &request),
+        Dialect::Anthropic if !target.return_thoughts => {
+            anthropic_messages::request::encode(target, &without_thoughts(request.into_owned()))
+        }
         Dialect::Anthropic => anthropic_messages::request::encode(target, &request),
         Dialect::Ollama => ollama_chat::request::encode(target, &request),
         Dialect::Native => Err(ApiError::invalid("our own dialect is spoken to clients only")),
         Dialect::Responses => openai_responses::backend::request::encode(target, &request),
     }
+}
+
+/// The request without anything that was thought over it before.
+fn without_thoughts(mut request: ChatRequest) -> ChatRequest {
+    let is_thought = |part: &Part| matches!(part, Part::Thinking { .. } | Part::RedactedThinking { .. });
+    for message in &mut request.messages {
+        message.parts.retain(|part| !is_thought(part));
+    }
+    request.messages.retain(|message| !message.parts.is_empty());
+    request
 }
 
 /// The request, with a last question where it ends with a whole answer: to other dialects that is the beginning of one. A
@@ -286,54 +304,6 @@ pub fn passes_to_responses(client: Dialect, target: &Target<'_>, request: &ChatR
 /// can say.
 pub fn is_only_for_responses(client: Dialect, request: &ChatRequest) -> bool {
     client == Dialect::Responses && openai_responses::backend::verbatim::is_needed(request)
-}
-
-/// Whether a body that passed through to Responses and was refused with this error may be taken with less in it, or once
-/// it is translated to Chat Completions. What else is wrong with it the client is told: it is the client's own dialect.
-pub fn may_be_translated(error: &ApiError, request: &ChatRequest) -> bool {
-    let is_told = error.kind == ErrorKind::InvalidRequest && !error.by_model;
-    may_be_taken_in_chat(error) && (!is_told || hides_thoughts(error) || may_refuse_thoughts(error, request))
-}
-
-/// Whether a request that Responses refuses with this error may be taken in Chat Completions.
-pub fn may_be_taken_in_chat(error: &ApiError) -> bool {
-    openai_responses::backend::may_be_taken_in_chat(error)
-}
-
-/// Whether an error says that there is no Responses where it was asked for, or not for that model.
-pub fn lacks_responses(error: &ApiError) -> bool {
-    error.kind == ErrorKind::NotFound && !openai_responses::backend::is_about_request(error)
-}
-
-/// Whether an error says that our key is not for Responses, if Chat Completions takes it.
-pub fn may_forbid_responses(error: &ApiError) -> bool {
-    error.kind == ErrorKind::Permission
-}
-
-/// Whether Responses may refuse a request with this error for a thought in it that was sealed for another organisation.
-pub fn may_refuse_thoughts(error: &ApiError, request: &ChatRequest) -> bool {
-    let is_requests = match error.kind {
-        ErrorKind::InvalidRequest => true,
-        ErrorKind::NotFound => openai_responses::backend::is_about_request(error),
-        _ => false,
-    };
-    is_requests && returns_sealed_thoughts(request)
-}
-
-/// Whether a request brings back thoughts that were sealed by OpenAI, which only the organisation's own key opens.
-pub fn returns_sealed_thoughts(request: &ChatRequest) -> bool {
-    openai_responses::backend::returns_thoughts(request)
-}
-
-/// Whether Responses refuses to tell thoughts with this error, or to tell them so.
-pub fn hides_thoughts(error: &ApiError) -> bool {
-    error.kind == ErrorKind::InvalidRequest && error.param.as_deref() == Some("reasoning.summary")
-}
-
-/// Whether it refuses that since OpenAI tells thoughts only to organisations that it has verified, and not for a word that
-/// a model does not know.
-pub fn is_for_the_verified(error: &ApiError) -> bool {
-    hides_thoughts(error) && error.message.contains("verified")
 }
 
 /// Whether the request demands a tool call but offers no tools.
@@ -651,7 +621,7 @@ fn parse_answer<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
 
 /// The error for an answer that is not what its dialect says it must be.
 fn unreadable() -> ApiError {
-    ApiError::new(crate::protocol::ErrorKind::Upstream, "its answer cannot be read")
+    ApiError::new(ErrorKind::Upstream, "its answer cannot be read")
 }
 
 #[cfg(test)]
@@ -678,6 +648,8 @@ mod misplaced_tests;
 mod newer_tests;
 #[cfg(test)]
 mod passing_tests;
+#[cfg(test)]
+mod property_tests;
 #[cfg(test)]
 mod refused_tests;
 #[cfg(test)]

@@ -5,8 +5,9 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::property_tests::{conversation, text};
 use super::responses_stream_tests::{heard, heard_by, listened, parts};
-use super::tests::{conversation, encoded, meta, text};
+use super::tests::{encoded, meta};
 use super::*;
 use crate::protocol::{
     ErrorKind, FinishReason, ImageSource, Message, Part, ResponseFormat, Role, StreamEvent, ToolCallDelta,

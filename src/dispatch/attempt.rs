@@ -13,7 +13,8 @@
 //! another organisation may have sealed them; and then in Chat Completions, as it would have been without Responses, unless
 //! only Responses can say it or the fault is surely the client's. These calls, at most four, count as one, since no work
 //! comes of those that are refused. That a deployment tells no thoughts, or has no Responses for our key or at all, is
-//! remembered for a while ([`Lack`]).
+//! remembered for a while ([`Lack`]). A translated request that Claude refuses for the sake of its earlier thoughts is
+//! likewise asked once more without them.
 
 use std::time::Duration;
 
@@ -195,7 +196,7 @@ pub(super) struct Attempt<'a> {
     passes: bool,
     /// Whether it asks to be told what the model thinks (Responses).
     tell_thoughts: bool,
-    /// Whether it brings back what the model thought (Responses).
+    /// Whether it brings back what the model thought.
     return_thoughts: bool,
     /// Whether Responses has refused it for the sake of our key, which may be good for Chat Completions.
     is_forbidden: bool,
@@ -241,8 +242,9 @@ impl<'a> Attempt<'a> {
                 }
                 return made;
             };
-            if self.dialect != Dialect::Responses || !self.may_be_taken_otherwise(error) {
-                if self.is_only_for_responses() && codec::lacks_responses(error) {
+            if !self.may_be_taken_otherwise(error) {
+                let asked = self.dialect == Dialect::Responses && self.is_only_for_responses();
+                if asked && codec::lacks_responses(error) {
                     self.deployment.note_lack(Lack::Responses, Instant::now().into_std());
                 }
                 return made;
@@ -256,8 +258,13 @@ impl<'a> Attempt<'a> {
         codec::is_only_for_responses(self.job.dialect, &self.job.request)
     }
 
-    /// Whether what Responses refuses with this error may be taken where it is said otherwise.
+    /// Whether what is refused with this error may be taken with less in it, or where it is said otherwise.
     fn may_be_taken_otherwise(&self, error: &ApiError) -> bool {
+        match self.dialect {
+            Dialect::Responses => {}
+            Dialect::Anthropic => return !self.passes && self.return_thoughts && codec::unbinds_thoughts(error),
+            _ => return false,
+        }
         if self.is_only_for_responses() {
             self.tell_thoughts && codec::hides_thoughts(error)
                 || self.return_thoughts && codec::may_refuse_thoughts(error, &self.job.request)
@@ -268,7 +275,7 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// Has the next call ask for less than the one that Responses refused.
+    /// Has the next call ask for less than the one that was refused.
     fn ask_for_less(&mut self, error: &ApiError) {
         let now = Instant::now().into_std();
         if self.tell_thoughts && codec::hides_thoughts(error) {
@@ -276,7 +283,9 @@ impl<'a> Attempt<'a> {
                 self.deployment.note_lack(Lack::Thoughts, now);
             }
             self.tell_thoughts = false;
-        } else if self.return_thoughts && codec::may_refuse_thoughts(error, &self.job.request) {
+        } else if self.return_thoughts
+            && (codec::unbinds_thoughts(error) || codec::may_refuse_thoughts(error, &self.job.request))
+        {
             self.return_thoughts = false;
         } else {
             self.ask_in_own_format();

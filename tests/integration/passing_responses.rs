@@ -3,6 +3,7 @@
 use pointsman::sandbox::{Fault, SeenRequest, Times, Vendor};
 use serde_json::{Value, json};
 
+use crate::support::mock::{Mock, Script};
 use crate::support::{TestGateway, events};
 
 const PATH: &str = "/v1/responses";
@@ -299,5 +300,36 @@ async fn rules_search_all_that_passes() {
         assert_eq!(response.status(), 200, "{}", response.text().await.unwrap());
         assert_eq!(response.headers()["x-pointsman-model"], "deepseek-v3.1", "{more}");
     }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_thought_that_claude_takes_for_anothers_is_left_out() {
+    let refusal = json!({ "type": "error", "error": { "type": "invalid_request_error", "message":
+        "messages.1.content.0: Invalid `signature` in `thinking` block. The block is bound to a different conversation." } });
+    let said =
+        json!([{ "type": "thinking", "thinking": "Hm.", "signature": "c2ln" }, { "type": "text", "text": "Seven." }]);
+    let answer = json!({ "id": "msg_1", "type": "message", "role": "assistant", "model": "c", "content": said,
+        "stop_reason": "end_turn", "usage": { "input_tokens": 9, "output_tokens": 7 } });
+    let mock = Mock::start(move |body| match body.contains("c2ln") && body.contains("changed") {
+        true => Script { status: 400, ..Script::whole(refusal.to_string()) },
+        false => Script::whole(answer.to_string()),
+    })
+    .await;
+    let model = "[models.claude]\nprovider = 'home'\ncan = ['reasoning']\n";
+    let gateway = TestGateway::before(&mock.speaking("anthropic", "home"), model).await;
+    let ask = async |instructions: &str, answer: &Value| {
+        let mut body = going_on("claude", answer);
+        body["instructions"] = json!(instructions);
+        let response = gateway.post(PATH, body).await;
+        assert_eq!(response.status(), 200, "{}", response.text().await.unwrap());
+        response.json::<Value>().await.unwrap()
+    };
+    let begun = ask("Be brief.", &json!({ "output": [] })).await;
+    assert_eq!(begun["output"][0]["type"], "reasoning");
+    ask("Be brief.", &begun).await;
+    assert_eq!(mock.calls(), 2, "as it was said it is taken");
+    ask("All is changed.", &begun).await;
+    assert_eq!(mock.calls(), 4, "refused, and asked once more");
     gateway.stop().await;
 }
