@@ -114,7 +114,9 @@ pub(super) fn decode(dialect: Dialect, status: u16, body: &[u8], retry_after: Op
         // What follows at xAI names our team and our key.
         error.message.truncate(end);
     }
-    let vendor = vendors_fields(kind, &value).map(|fields| Box::new(VendorError { dialect, status, fields }));
+    // Not where the vendor takes for its own what is the request's fault.
+    let fields = vendors_fields(kind, &value).filter(|_| status < 500);
+    let vendor = fields.map(|fields| Box::new(VendorError { dialect, status, fields }));
     let by_model = is_bad_answer(&error) || is_by_model(kind, &error);
     ApiError { kind, message: error.message, param: error.param, retry_after, vendor, by_model }
 }
@@ -124,10 +126,15 @@ fn is_by_model(kind: ErrorKind, error: &Parsed) -> bool {
     let message = || shorten(&error.message).to_lowercase();
     let says_so = |message: String| {
         let begins = [LITELLMS_UNSUPPORTED, UNWRITABLE].iter().any(|words| message.starts_with(words));
-        begins || message.contains(ALTERNATE)
+        begins || message.contains(ALTERNATE) || is_unable(&message)
     };
     UNSUPPORTED.iter().any(|word| error.code.contains(word))
         || kind == ErrorKind::InvalidRequest && says_so(message())
+}
+
+/// Whether a model cannot do what it was declared, or guessed, to do. `message` is in lower case.
+fn is_unable(message: &str) -> bool {
+    UNABLE.iter().any(|phrase| message.ends_with(phrase)) || NO_INPUT.iter().any(|phrase| message.starts_with(phrase))
 }
 
 fn is_bad_answer(error: &Parsed) -> bool {
@@ -329,8 +336,7 @@ fn kind(dialect: Dialect, status: u16, error: &Parsed) -> ErrorKind {
         400 if says("model_not_found") || UNKNOWN_MODEL.iter().any(|phrase| message.contains(phrase)) => {
             ErrorKind::NotFound
         }
-        400 if UNABLE.iter().any(|phrase| message.ends_with(phrase)) => ErrorKind::NotFound,
-        400 | 500 | 501 if NO_INPUT.iter().any(|phrase| message.starts_with(phrase)) => ErrorKind::NotFound,
+        400 | 500 | 501 if is_unable(&message) => ErrorKind::InvalidRequest,
         400..=499 => ErrorKind::InvalidRequest,
         _ => ErrorKind::Upstream,
     }

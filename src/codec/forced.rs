@@ -4,12 +4,11 @@
 //! A call of a given tool is nothing but that tool's arguments. So the model is told to write them, the server holds
 //! the answer to their schema (for Ollama see "Structured outputs", ollama/ollama docs/api.md, which advises to put the
 //! schema into the prompt too; for Claude [`anthropic_messages::forced`]), and the text that comes is turned into the
-//! call. This works only where the request leaves one tool.
+//! call. This works only where the request leaves one tool; a call of any of several is asked for in words.
 
 use serde_json::{Value, json};
 
 use super::{Target, anthropic_messages, raw};
-use crate::config::Refusal;
 use crate::protocol::{
     ApiError, ChatRequest, ChatResponse, Dialect, ErrorKind, FinishReason, Part, StreamEvent, Tool, ToolCallDelta,
     ToolChoice, Usage,
@@ -40,30 +39,42 @@ pub(super) fn instruction(tool: &Tool) -> String {
     format!("Answer by calling the function `{name}`.{what}\nSay nothing but its arguments, as one JSON object")
 }
 
-/// Whether a demanded call can be had of a model that refuses to be made to call a tool.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The demand for a call in words, where nothing else can say it.
+pub(super) fn demand(request: &ChatRequest) -> String {
+    match &request.tool_choice {
+        Some(ToolChoice::Named(name)) => format!("Answer by calling the function `{name}`."),
+        _ if request.parallel_tool_calls == Some(false) => "Answer by calling one of your functions.".into(),
+        _ => "Answer by calling one or more of your functions.".into(),
+    }
+}
+
+/// How a demanded call can be had of a model, from the surest way on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Forcing {
+    /// Its dialect says it, or none is demanded.
+    Said,
     /// As an answer that is held to the schema of the tool's arguments.
     AsAnswer,
-    /// So, if the request named one of its tools.
-    ByName,
-    /// Not of this tool: no answer can be held to its schema, for this reason.
-    Unheld(&'static str),
+    /// The model is told to call a tool, and may do otherwise.
+    InWords,
     /// Not at all.
     Impossible,
 }
 
 impl Forcing {
-    /// Where a `backend` serves the model. Of the vendor's own client the body passes through, and so does the answer.
-    pub fn of(client: Dialect, backend: Dialect, request: &ChatRequest) -> Self {
-        if backend != Dialect::Anthropic || client == backend || request.is_prefilled() {
-            return Self::Impossible;
-        }
-        match anthropic_messages::forced::held(request) {
-            Ok(_) => Self::AsAnswer,
-            Err(Some(why)) => Self::Unheld(why),
-            Err(None) => Self::ByName,
-        }
+    /// Where a `backend` serves a model that `refuses` to be made to call a tool, or does not. Of the vendor's own client
+    /// the body passes through, and so does the answer.
+    pub fn of(client: Dialect, backend: Dialect, refuses: bool, request: &ChatRequest) -> Self {
+        let is_held = match backend {
+            _ if !request.must_call() => return Self::Said,
+            Dialect::Ollama => tool(request).is_some(),
+            _ if !refuses => return Self::Said,
+            Dialect::Anthropic if client != backend && !request.is_prefilled() => {
+                anthropic_messages::forced::held(request).is_some()
+            }
+            _ => return Self::Impossible,
+        };
+        if is_held { Self::AsAnswer } else { Self::InWords }
     }
 }
 
@@ -76,7 +87,8 @@ const MAX_ARGUMENTS_BYTES: usize = 1 << 20;
 /// it where what was said before is not what the model was told, and the client does not know the instruction.
 #[derive(Debug)]
 pub struct ForcedCall {
-    name: String,
+    /// The tool; `None` = the model was told in words to make a call: it makes its own, and only signatures go.
+    name: Option<String>,
     /// The text so far.
     text: String,
     /// Whether the server made a call by itself.
@@ -99,13 +111,14 @@ impl ForcedCall {
     /// The call that the answer to a translated request stands for; `None` = the answer is to stay as it is.
     pub fn of(target: &Target<'_>, request: &ChatRequest) -> Option<Self> {
         let tool = match target.dialect {
-            Dialect::Ollama => tool(request),
-            Dialect::Anthropic if target.refuses(Refusal::ForcedTools) => {
-                anthropic_messages::forced::held(request).ok().map(|(tool, _)| tool)
+            Dialect::Ollama => Some(tool(request)?),
+            Dialect::Anthropic if anthropic_messages::forced::is_needed(target, request) => {
+                anthropic_messages::forced::held(request).map(|(tool, _)| tool)
             }
-            _ => None,
-        }?;
-        Some(Self { name: tool.name.clone(), text: String::new(), called: false, usage: None })
+            _ => return None,
+        };
+        let name = tool.map(|tool| tool.name.clone());
+        Some(Self { name, text: String::new(), called: false, usage: None })
     }
 
     /// Takes in an event of a stream and appends the events that are due.
@@ -115,17 +128,18 @@ impl ForcedCall {
     /// `Upstream` where the text turns out to be no call.
     pub(super) fn on_event(&mut self, event: StreamEvent, out: &mut Vec<StreamEvent>) -> Result<(), ApiError> {
         match event {
+            StreamEvent::ThinkingSignature(_) | StreamEvent::RedactedThinking(_) => {}
+            event if self.name.is_none() => out.push(event),
             StreamEvent::Text(text) if self.text.len() + text.len() > MAX_ARGUMENTS_BYTES => return Err(no_call()),
             StreamEvent::Text(text) => self.text.push_str(&text),
             // Before the text it counts the prompt, and what was thought.
             StreamEvent::Usage(usage) if !self.text.is_empty() => self.usage.get_or_insert_default().absorb(&usage),
-            StreamEvent::ThinkingSignature(_) | StreamEvent::RedactedThinking(_) => {}
             StreamEvent::Finish { mut reason, stop_sequence } => {
                 let said = self.said(&mut reason);
                 match &said {
                     Ok(Said::Arguments(arguments)) => {
                         let arguments = arguments.clone();
-                        let start = Some((String::new(), self.name.clone()));
+                        let start = self.name.clone().map(|name| (String::new(), name));
                         out.push(StreamEvent::ToolCall(ToolCallDelta { index: 0, start, arguments }));
                     }
                     Ok(Said::Refusal) => out.push(StreamEvent::Text(std::mem::take(&mut self.text))),
@@ -150,7 +164,7 @@ impl ForcedCall {
     /// `Upstream` where the text is no call.
     pub fn apply(mut self, response: &mut ChatResponse) -> Result<(), ApiError> {
         response.parts.retain_mut(|part| match part {
-            Part::Text { text, .. } => {
+            Part::Text { text, .. } if self.name.is_some() => {
                 self.text.push_str(text);
                 false
             }
@@ -164,9 +178,10 @@ impl ForcedCall {
                 true
             }
         });
+        let Some(name) = self.name.clone() else { return Ok(()) };
         match self.said(&mut response.finish_reason)? {
             Said::Arguments(arguments) => {
-                response.parts.push(Part::ToolCall { id: String::new(), name: self.name, arguments });
+                response.parts.push(Part::ToolCall { id: String::new(), name, arguments });
             }
             Said::Refusal => response.parts.push(Part::text(self.text)),
             Said::Nothing => {}
@@ -219,7 +234,7 @@ mod tests {
     use super::super::{StreamDecoder, name_calls};
     use super::super::{decode_request, decode_response, encode_request, obstacle};
     use super::*;
-    use crate::config::Quirks;
+    use crate::config::{Quirks, Refusal};
     use crate::protocol::{Effort, Reasoning};
 
     static QUIRKS: LazyLock<Quirks> = LazyLock::new(Quirks::default);
@@ -269,10 +284,19 @@ mod tests {
     }
 
     #[test]
-    fn a_choice_among_several_or_of_a_stranger_cannot_be_said() {
-        for request in [asking("required".into(), &["look", "other"]), asking(named("stranger"), &["look"])] {
-            assert_eq!(obstacle(Dialect::OpenAi, Dialect::Ollama, &request).as_deref(), Some("tool_choice"));
-            assert!(ForcedCall::of(&ollama(), &request).is_none());
+    fn a_choice_among_several_is_said_in_words_and_one_of_a_stranger_is_not() {
+        let stranger = asking(named("stranger"), &["look"]);
+        assert_eq!(obstacle(Dialect::OpenAi, Dialect::Ollama, &stranger).as_deref(), Some("tool_choice"));
+        let several = asking("required".into(), &["look", "other"]);
+        assert_eq!(obstacle(Dialect::OpenAi, Dialect::Ollama, &several), None);
+        assert_eq!(Forcing::of(Dialect::OpenAi, Dialect::Ollama, false, &several), Forcing::InWords);
+        let encoded = encode_request(&ollama(), &several).unwrap();
+        let body: Value = serde_json::from_slice(&encoded.body).unwrap();
+        assert_eq!((body["tools"].as_array().map(Vec::len), body.get("format")), (Some(2), None));
+        assert_eq!(body["messages"][1]["content"], "Answer by calling one or more of your functions.");
+        assert_eq!(encoded.dropped, ["tool_choice"]);
+        for request in [&several, &stranger] {
+            assert!(ForcedCall::of(&ollama(), request).is_none());
         }
         let one = asking("required".into(), &["look"]);
         for able in [Dialect::OpenAi, Dialect::Anthropic] {
@@ -428,6 +452,39 @@ mod tests {
             ];
             assert_eq!(told, expected.map(|(name, text)| (name, text.to_owned())));
         }
+    }
+
+    /// What is thought over words that the client does not know is not its to send back.
+    #[test]
+    fn who_was_told_to_call_makes_its_own_calls_and_its_thoughts_lose_their_signature() {
+        let several = asking("required".into(), &["look", "other"]);
+        let call = || ForcedCall::of(&claude(), &several).unwrap();
+        let thought = json!({ "type": "thinking", "thinking": "Hm.", "signature": "c2ln" });
+        let sealed = json!({ "type": "redacted_thinking", "data": "x" });
+        let said = json!({ "type": "text", "text": "I look." });
+        let made = json!({ "type": "tool_use", "id": "c", "name": "other", "input": {} });
+        let body = json!({ "id": "msg", "model": "m", "content": [thought, sealed, said, made],
+            "stop_reason": "tool_use", "usage": { "input_tokens": 9, "output_tokens": 7 } });
+        let mut whole = decode_response(Dialect::Anthropic, body.to_string().as_bytes()).unwrap();
+        call().apply(&mut whole).unwrap();
+        let expected = [
+            Part::Thinking { text: "Hm.".into(), signature: None },
+            Part::text("I look."),
+            Part::ToolCall { id: "c".into(), name: "other".into(), arguments: "{}".into() },
+        ];
+        assert_eq!((whole.parts.as_slice(), whole.finish_reason), (&expected[..], FinishReason::ToolCalls));
+        let mut out = Vec::new();
+        let finish = StreamEvent::Finish { reason: FinishReason::Stop, stop_sequence: None };
+        for event in [
+            StreamEvent::Thinking("Hm.".into()),
+            StreamEvent::ThinkingSignature("c2ln".into()),
+            StreamEvent::RedactedThinking("x".into()),
+            StreamEvent::Text("No.".into()),
+            finish.clone(),
+        ] {
+            call().on_event(event, &mut out).unwrap();
+        }
+        assert_eq!(out, [StreamEvent::Thinking("Hm.".into()), StreamEvent::Text("No.".into()), finish]);
     }
 
     #[test]

@@ -259,11 +259,13 @@ impl<'a> Walk<'a> {
     fn next_deployment(&self, model: &Model) -> Option<(Arc<Deployment>, Duration)> {
         let (client, request) = (self.job.dialect, &self.job.request);
         let now = std::time::Instant::now();
+        let forcing = model.forcing(client, request);
         let carries = |deployment: &Deployment| {
             let dialect = deployment.provider.dialect;
             let says = codec::obstacle(client, dialect, request).is_none()
                 || deployment.passes_to_responses(client, request, now);
-            says && codec::refused_part(client, dialect, &deployment.provider.quirks, request).is_none()
+            says && model.forcing_at(deployment, client, request) == forcing
+                && codec::refused_part(client, dialect, &deployment.provider.quirks, request).is_none()
                 && !self.ruled_out.contains(&deployment.name)
         };
         let ready = pick::pick(model, self.home, &self.tried, &carries, now, &mut rand::random::<f64>);
@@ -298,6 +300,7 @@ impl<'a> Walk<'a> {
         self.tried.push(deployment.name.clone());
         self.note_deployment(model, deployment);
         let job = self.job;
+        permit.asks(job.body.clone());
         let thinks = may_think(model, &job.request);
         let deadlines = Deadlines::new(self.settings, job.request.stream, thinks, self.total);
         match Attempt::new(model, deployment, job, deadlines).run(self.client, &mut self.report).await {
@@ -324,7 +327,7 @@ impl<'a> Walk<'a> {
     /// model.
     fn learn_from(&mut self, model: &Model, deployment: &Deployment, failed: Failed) -> Option<Tried> {
         let Failed { error, too_slow, by_model } = failed;
-        if deployment.check(std::time::Instant::now()) == Err(Refused::Breaker) {
+        if matches!(deployment.check(std::time::Instant::now()), Err(Refused::Breaker(_))) {
             // A vendor's words may quote the prompt; those of a connection error are ours.
             let why = if error.kind == ErrorKind::Connection { error.message.as_str() } else { error.kind.as_str() };
             tracing::warn!(

@@ -1,6 +1,7 @@
 //! The configuration in force and all that is made of it, swapped as a whole.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use http::HeaderMap;
 
@@ -43,17 +44,24 @@ impl LiveConfig {
         Self { config, settings, catalog, rules }
     }
 
-    /// Refuses a model that `token` may not use.
+    /// The model of this name, as far as `token` may use it; `None` where there is no such model.
     ///
     /// # Errors
     ///
-    /// `Permission`.
-    pub fn allow(&self, token: Option<&Token>, model: &str) -> Result<(), ApiError> {
-        let allowed = token.and_then(|token| token.models.as_deref());
-        if allowed.is_some_and(|allowed| !self.catalog.is_among(model, allowed)) {
-            return Err(PlanError::Forbidden(model.to_owned()).into());
+    /// `Permission` where the token is for others.
+    pub fn allowed(&self, token: Option<&Token>, name: &str) -> Result<Option<Arc<Model>>, ApiError> {
+        let model = self.catalog.find(name);
+        let Some(allowed) = token.and_then(|token| token.models.as_deref()) else { return Ok(model.cloned()) };
+        let forbidden = |name: &str| Err(PlanError::Forbidden(name.to_owned()).into());
+        match model {
+            Some(model) => {
+                let part = self.catalog.selection(allowed).part_of(model);
+                part.map_or_else(|| forbidden(model.name.as_str()), |part| Ok(Some(part)))
+            }
+            // Of an unlisted model (`provider/id`) the token has the name itself.
+            None if allowed.iter().any(|own| own == name) => Ok(None),
+            None => forbidden(name),
         }
-        Ok(())
     }
 
     /// What the rules say of a request, sent as `body`, that only counts tokens and gets no plan.

@@ -22,8 +22,6 @@ pub struct Demand {
     pub prompt_tokens: u32,
     /// The client's limit on the answer's tokens.
     pub max_tokens: Option<u32>,
-    /// Whether the answer must call a tool.
-    pub must_call: bool,
     /// Whether the request ends with the beginning of the answer (prefill).
     pub prefilled: bool,
     /// What it wants of a prompt cache.
@@ -38,7 +36,6 @@ impl Demand {
             any_object: request.response_format == Some(ResponseFormat::JsonObject),
             prompt_tokens: estimate_tokens(request),
             max_tokens: request.max_tokens,
-            must_call: request.must_call(),
             prefilled: request.is_prefilled(),
             cache: request.cache_wish(),
         }
@@ -64,11 +61,6 @@ impl Demand {
             return Err("it has no structured output".into());
         }
         Ok(())
-    }
-
-    /// Whether it demands a tool call of a model that refuses to be made to call one.
-    pub fn forces(&self, model: &config::Model) -> bool {
-        self.must_call && model.refuses.contains(&Refusal::ForcedTools)
     }
 
     /// Whether the prompt fits the model's context.
@@ -154,7 +146,7 @@ fn text_bytes(value: &Value) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{Message, Role, ToolChoice};
+    use crate::protocol::{Message, Role};
 
     fn request(text: &str) -> ChatRequest {
         ChatRequest { messages: vec![Message::text(Role::User, text)], ..ChatRequest::default() }
@@ -181,17 +173,6 @@ mod tests {
         assert_eq!(demand.check(&plain).unwrap_err(), "it has no structured output");
         let able = config::Model { can: [Capability::StructuredOutput].into(), ..plain };
         assert!(demand.check(&able).is_ok());
-    }
-
-    #[test]
-    fn who_refuses_to_be_made_to_call_a_tool_is_not_asked_to() {
-        let mut request = request("hi");
-        request.tool_choice = Some(ToolChoice::Required);
-        let own_head = config::Model { refuses: [Refusal::ForcedTools].into(), ..config::Model::default() };
-        assert!(Demand::of(&request).forces(&own_head));
-        assert!(!Demand::of(&request).forces(&config::Model::default()));
-        request.tool_choice = Some(ToolChoice::Auto);
-        assert!(!Demand::of(&request).forces(&own_head));
     }
 
     #[test]

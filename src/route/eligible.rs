@@ -1,6 +1,6 @@
 //! Which models of a pool can serve a request now, and why the others cannot.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,9 +10,8 @@ use super::error::PlanError;
 use super::question::Question;
 use super::rules::RuleEffect;
 use crate::codec::{self, Forcing};
-use crate::config::Capability;
 use crate::protocol::{Dialect, Mode, Needs, RoutingOptions};
-use crate::upstream::{Catalog, Model, Refused};
+use crate::upstream::{Catalog, Model, Refused, Selection};
 
 /// What to do about a weight of 0 that nobody wrote.
 const WEIGH_FOUND: &str = "a model that a server lists is called by name only until it is given a weight, on the \
@@ -32,9 +31,8 @@ pub(super) enum Reason {
     /// Its backends cannot carry a field of the request: one of them speaks `dialect`, which lacks the field; `None`
     /// = its provider refuses the field, of all its models or of this one.
     Uncarried { field: String, dialect: Option<&'static str> },
-    /// It cannot be made to call a tool; `by_schema` = it could answer by a JSON schema, and `forcing` why not in this
-    /// call's stead.
-    Unforced { by_schema: bool, forcing: Forcing },
+    /// It cannot be made to call a tool; `told` = it could be told to, in words.
+    Unforced { told: bool },
     /// It cannot be called now; when it can be, and what is in the way until then, if known.
     Unavailable { why: String, available_in: Option<(Duration, Refused)> },
     /// Its context is too small for the prompt.
@@ -62,23 +60,15 @@ impl fmt::Display for Reason {
             Self::Lasting(text) | Self::TooLong(text) | Self::Unavailable { why: text, .. } => f.write_str(text),
             Self::Forbidden => f.write_str("this API token may not use it"),
             Self::Weightless { .. } => f.write_str("its weight is 0"),
-            Self::Unforced { by_schema: true, forcing: Forcing::Unheld(why) } => {
-                let held = format!("nor can its answer be held to the schema of the tool ({why})");
-                write!(f, "it cannot be made to call a tool, {held} (`tool_choice` \"auto\" works)")
+            Self::Unforced { told: true } => {
+                f.write_str("it can only be told in words to call a tool, others be made to")
             }
-            Self::Unforced { by_schema, forcing } => {
-                let beside = match forcing {
-                    _ if !by_schema => "",
-                    Forcing::ByName => ", and so does the name of one tool",
-                    _ => ", and so does a schema as the answer's format",
-                };
-                write!(f, "it cannot be made to call a tool (`tool_choice` \"auto\" works{beside})")
+            Self::Unforced { told: false } => {
+                f.write_str("it cannot be made to call a tool (`tool_choice` \"auto\" works)")
             }
             Self::Uncarried { field, dialect: None } => write!(f, "its provider does not take `{field}`"),
             Self::Uncarried { field, dialect: Some(dialect) } => {
-                let is_choice = field == "tool_choice" && *dialect == Dialect::Ollama.as_str();
-                let beside = if is_choice { " (\"auto\" works, and so does the name of one tool)" } else { "" };
-                let told = format!("into which Pointsman does not translate `{field}`{beside}");
+                let told = format!("into which Pointsman does not translate `{field}`");
                 write!(f, "its backend speaks the {dialect} dialect, {told}")
             }
         }
@@ -102,21 +92,24 @@ pub(super) fn split(
     mode: Mode,
     question: &Question<'_>,
 ) -> Result<(Vec<Arc<Model>>, Vec<LeftOut>), PlanError> {
-    let lists = Lists::of(catalog, question.allowed, &question.request.routing);
-    if let Some(unknown) = lists.unknown(catalog) {
-        return Err(PlanError::Unable(format!("there is no model `{unknown}`")));
-    }
-    if let Some(unknown) = lists.excluded.iter().find(|name| catalog.find(name).is_none()) {
-        return Err(PlanError::UnknownExclusion((*unknown).to_owned()));
-    }
+    let lists = Lists::of(catalog, question.allowed, &question.request.routing)?;
     let mut unsaid = HashMap::new();
     let mut able = Vec::new();
     let mut excluded = Vec::new();
     for model in pool {
-        match eligible(&lists, &model, demand, effect, mode, question, &mut unsaid) {
+        let (model, listed) = match lists.part_of(&model) {
+            Ok(part) => (part, Ok(())),
+            Err(reason) => (model, Err(reason)),
+        };
+        match listed.and_then(|()| eligible(&lists, &model, demand, effect, mode, question, &mut unsaid)) {
             Ok(()) => able.push(model),
             Err(reason) => excluded.push((model, reason)),
         }
+    }
+    if able.is_empty() {
+        // Whoever can be told to call a tool is better than nobody.
+        let told = excluded.extract_if(.., |(_, reason)| matches!(reason, Reason::Unforced { told: true }));
+        able = told.map(|(model, _)| model).collect();
     }
     if able.is_empty() {
         let waited_for =
@@ -127,29 +120,39 @@ pub(super) fn split(
 }
 
 /// Lists of models, resolved to the catalog's names once, however many models there are.
-struct Lists<'a> {
-    allowed: Option<BTreeSet<&'a str>>,
-    wished: Option<BTreeSet<&'a str>>,
-    excluded: BTreeSet<&'a str>,
+struct Lists<'c> {
+    allowed: Option<Selection<'c>>,
+    wished: Option<Selection<'c>>,
+    excluded: Selection<'c>,
 }
 
-impl<'a> Lists<'a> {
-    fn of(catalog: &'a Catalog, allowed: Option<&'a [String]>, wishes: &'a RoutingOptions) -> Self {
-        let listed =
-            |names: &'a [String]| names.iter().map(|name| catalog.canonical(name)).collect::<BTreeSet<&'a str>>();
-        Self {
-            allowed: allowed.map(listed),
-            wished: wishes.models.as_deref().map(listed),
-            excluded: listed(&wishes.exclude),
+impl<'c> Lists<'c> {
+    /// # Errors
+    ///
+    /// The request excludes a model that does not exist, or asks for such ones alone.
+    fn of(catalog: &'c Catalog, allowed: Option<&[String]>, wishes: &RoutingOptions) -> Result<Self, PlanError> {
+        let selection = |names: &[String]| catalog.selection(names);
+        let wished = wishes.models.as_deref().map(selection);
+        if let (Some(wished), Some(first)) = (&wished, wishes.models.iter().flatten().min())
+            && wished.is_empty()
+        {
+            return Err(PlanError::Unable(format!("there is no model `{first}`")));
         }
+        if let Some(unknown) = wishes.exclude.iter().find(|name| catalog.find(name).is_none()) {
+            return Err(PlanError::UnknownExclusion(unknown.clone()));
+        }
+        Ok(Self { allowed: allowed.map(selection), wished, excluded: selection(&wishes.exclude) })
     }
 
-    /// One of the models the request asks for, if none of them exists.
-    fn unknown(&self, catalog: &Catalog) -> Option<&'a str> {
-        let mut wished = self.wished.iter().flatten().copied();
-        let first = wished.next()?;
-        let is_known = |name: &str| catalog.find(name).is_some();
-        (!is_known(first) && !wished.any(is_known)).then_some(first)
+    /// What the lists leave of a model: all of it, or what it is at some of its servers.
+    fn part_of(&self, model: &Arc<Model>) -> Result<Arc<Model>, Reason> {
+        let part = |list: &Option<Selection<'_>>, model: &Arc<Model>| match list {
+            Some(list) => list.part_of(model),
+            None => Some(Arc::clone(model)),
+        };
+        let model = part(&self.allowed, model).ok_or(Reason::Forbidden)?;
+        let others = || Reason::Lasting("it is not among the request's models".into());
+        part(&self.wished, &model).ok_or_else(others)
     }
 }
 
@@ -164,14 +167,7 @@ fn eligible(
 ) -> Result<(), Reason> {
     let lasting = |text: String| Err(Reason::Lasting(text));
     let name = model.name.as_str();
-    let absent = |list: &Option<BTreeSet<&str>>| list.as_ref().is_some_and(|list| !list.contains(name));
-    if absent(&lists.allowed) {
-        return Err(Reason::Forbidden);
-    }
-    if absent(&lists.wished) {
-        return lasting("it is not among the request's models".into());
-    }
-    if lists.excluded.contains(name) {
+    if lists.excluded.has(model) {
         return lasting("the request excludes it".into());
     }
     if let Some(rule) = effect.forbid.get(name) {
@@ -186,12 +182,9 @@ fn eligible(
         }
     }
     Demand { needs: needs(model, demand, mode), ..*demand }.check(&model.settings).map_err(Reason::Lasting)?;
-    if demand.forces(&model.settings) {
-        let by_schema = model.settings.can.contains(&Capability::StructuredOutput);
-        let forcing = forcing(model, question);
-        if !by_schema || forcing != Forcing::AsAnswer {
-            return Err(Reason::Unforced { by_schema, forcing });
-        }
+    let forcing = model.forcing(question.client, question.request);
+    if forcing == Forcing::Impossible {
+        return Err(Reason::Unforced { told: false });
     }
     if let Some(field) = codec::refused_field(question.client, &model.settings.refuses, question.request) {
         return Err(Reason::Uncarried { field, dialect: None });
@@ -202,15 +195,9 @@ fn eligible(
     if let Some(why) = model.unavailable(question.now) {
         return Err(Reason::Unavailable { why, available_in: model.available_in(question.now) });
     }
-    // Last, so that "too long" is only said of models that a shorter prompt could use.
-    demand.fits(&model.settings).map_err(Reason::TooLong)
-}
-
-/// Whether a demanded call can be had of a model that refuses to be made to call a tool, wherever it is asked.
-fn forcing(model: &Model, question: &Question<'_>) -> Forcing {
-    let of = |dialect: Dialect| Forcing::of(question.client, dialect, question.request);
-    let mut all = model.deployments.iter().map(|deployment| of(deployment.provider.dialect));
-    all.find(|forcing| *forcing != Forcing::AsAnswer).unwrap_or(Forcing::AsAnswer)
+    // Behind the others, so that "too long" is only said of models that a shorter prompt could use.
+    demand.fits(&model.settings).map_err(Reason::TooLong)?;
+    if forcing == Forcing::InWords { Err(Reason::Unforced { told: true }) } else { Ok(()) }
 }
 
 /// What the model must be known to be able to do.

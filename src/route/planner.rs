@@ -212,7 +212,7 @@ fn pool(
         }
         None => unknown(catalog, name),
     })?;
-    if question.allowed.is_some_and(|allowed| !catalog.is_among(model.name.as_str(), allowed)) {
+    if question.allowed.is_some_and(|allowed| catalog.selection(allowed).part_of(model).is_none()) {
         return Err(PlanError::Forbidden(model.name.to_string()));
     }
     Ok((Mode::Named, vec![Arc::clone(model)], why))

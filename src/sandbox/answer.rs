@@ -169,11 +169,14 @@ fn at_length(mut text: String, query: &Query) -> String {
 
 /// A tool call, where one is demanded, or where the question mentions a tool.
 fn call(query: &Query, dice: Dice) -> Option<(String, String, Value)> {
-    if query.no_call || query.tool_result.is_some() && query.must_call.is_none() {
+    // Who cannot be made to call a tool may be told to, and then does.
+    let told = || query.prompt.contains("Answer by calling ").then_some(None);
+    let must_call = query.must_call.clone().or_else(told);
+    if query.no_call || query.tool_result.is_some() && must_call.is_none() {
         return None;
     }
     let question = query.question.to_lowercase();
-    let wanted = match &query.must_call {
+    let wanted = match &must_call {
         Some(Some(name)) => query.tools.iter().find(|(known, _)| known == name),
         // Some clients offer a tool for the final answer after those to find it with: uncalled tools come first.
         Some(None) => query.tools.iter().find(|(name, _)| !query.called.contains(name)).or(query.tools.last()),

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Deployment, Listing, Provider, Refused};
-use crate::config::{self, Config, Described, Names};
-use crate::protocol::{Dialect, ModelName};
+use crate::codec::Forcing;
+use crate::config::{self, Capability, Config, Described, Names, Refusal};
+use crate::protocol::{ChatRequest, Dialect, ModelName};
 
 /// A model as this gateway lists it.
 #[derive(Debug)]
@@ -59,6 +60,22 @@ impl Model {
             deployment.provider.unusable.is_none() && deployment.check(now).is_ok()
         };
         self.deployments.iter().filter(|_| self.settings.enabled).filter(usable)
+    }
+
+    /// How a call that the request demands can be had of the model: in the surest of its deployments' ways.
+    pub fn forcing(&self, client: Dialect, request: &ChatRequest) -> Forcing {
+        let all = self.deployments.iter().map(|deployment| self.forcing_at(deployment, client, request));
+        all.min().unwrap_or(Forcing::Said)
+    }
+
+    /// The same at one of its deployments.
+    pub fn forcing_at(&self, deployment: &Deployment, client: Dialect, request: &ChatRequest) -> Forcing {
+        let refuses = self.settings.refuses.contains(&Refusal::ForcedTools);
+        let by_schema = !refuses || self.settings.can.contains(&Capability::StructuredOutput);
+        match Forcing::of(client, deployment.provider.dialect, refuses, request) {
+            Forcing::AsAnswer if !by_schema => Forcing::Impossible,
+            forcing => forcing,
+        }
     }
 
     /// Expected time to the first piece of an answer from the fastest deployment; `None` = never measured.
@@ -157,12 +174,6 @@ impl Catalog {
     /// The name under which the model that is asked for so is listed; `name` itself where there is none.
     pub fn canonical<'a>(&'a self, name: &'a str) -> &'a str {
         self.find(name).map_or(name, |model| model.name.as_str())
-    }
-
-    /// Whether a model is among `names`, which may be aliases.
-    pub fn is_among(&self, model: &str, names: &[String]) -> bool {
-        let model = self.canonical(model);
-        names.iter().any(|name| self.canonical(name) == model)
     }
 
     /// All models, by name.
@@ -264,7 +275,6 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::config::Capability;
     use crate::protocol::ErrorKind;
     use crate::upstream::discovery::ListedModel;
     use crate::upstream::{CallVerdict, Discovered};

@@ -1,12 +1,15 @@
 //! A deployment: one place that serves a model, and its health.
 
+use std::hash::{DefaultHasher, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use serde::Serialize;
 
+use super::suspects::Suspects;
 use super::window::Window;
 use super::{Breaker, BreakerState, Load, Provider};
 use crate::protocol::{ApiError, ChatRequest, Dialect, ErrorKind};
@@ -51,6 +54,7 @@ struct Inner {
     last_error: Option<LastError>,
     /// When the latest call ended that had gone well.
     answered: Option<Instant>,
+    suspects: Suspects,
 }
 
 /// What a deployment may lack of OpenAI's Responses.
@@ -122,8 +126,8 @@ impl CallVerdict {
 /// Why a deployment takes no call now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
-    /// The breaker is open.
-    Breaker,
+    /// The breaker is open; the latest failure.
+    Breaker(Option<ErrorKind>),
     /// The vendor asked for a pause, with an error of this kind.
     Resting(ErrorKind),
     /// An operator drained it.
@@ -136,14 +140,21 @@ impl Refused {
     pub fn kind(self) -> ErrorKind {
         match self {
             Self::Resting(kind) => kind.for_client(),
-            Self::Breaker | Self::Drained => ErrorKind::Unavailable,
+            Self::Breaker(_) | Self::Drained => ErrorKind::Unavailable,
         }
     }
 
     /// The reason as a clause for people.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Breaker => "its breaker is open",
+            Self::Breaker(Some(ErrorKind::Authentication)) => "its breaker is open: it refuses our key",
+            Self::Breaker(Some(ErrorKind::Permission)) => "its breaker is open: our key has no leave to use it",
+            Self::Breaker(Some(ErrorKind::Quota)) => "its breaker is open: our account there has nothing left",
+            Self::Breaker(Some(ErrorKind::Overloaded)) => "its breaker is open: it is overloaded",
+            Self::Breaker(Some(ErrorKind::Timeout)) => "its breaker is open: it does not answer in time",
+            Self::Breaker(Some(ErrorKind::Connection)) => "its breaker is open: connections to it fail or break off",
+            Self::Breaker(Some(ErrorKind::Upstream)) => "its breaker is open: it answers with errors",
+            Self::Breaker(_) => "its breaker is open",
             Self::Resting(_) => "its vendor asked for a pause",
             Self::Drained => "it is being drained",
         }
@@ -189,6 +200,7 @@ impl Health {
             failures: 0,
             last_error: None,
             answered: None,
+            suspects: Suspects::default(),
         };
         Self { in_flight: AtomicUsize::new(0), inner: Mutex::new(inner) }
     }
@@ -216,7 +228,7 @@ impl Deployment {
         } else if let Some((_, kind)) = inner.rest(now) {
             Err(Refused::Resting(kind))
         } else if !inner.breaker.would_admit(now) {
-            Err(Refused::Breaker)
+            Err(inner.broken())
         } else {
             Ok(())
         }
@@ -235,7 +247,7 @@ impl Deployment {
     pub fn available_in(&self, now: Instant) -> Option<(Duration, Refused)> {
         let inner = self.health.inner.lock();
         let rest = inner.rest(now).map(|(until, kind)| (until - now, Refused::Resting(kind)));
-        let pause = inner.breaker.refuses_for(now).map(|pause| (pause, Refused::Breaker));
+        let pause = inner.breaker.refuses_for(now).map(|pause| (pause, inner.broken()));
         rest.into_iter().chain(pause).max_by_key(|(wait, _)| *wait).filter(|_| !inner.drained)
     }
 
@@ -250,7 +262,7 @@ impl Deployment {
         inner.load.begins(now);
         drop(inner);
         self.health.in_flight.fetch_add(1, Ordering::Relaxed);
-        Some(Permit { deployment: Arc::clone(self), begun: now, settled: false, went_well: false })
+        Some(Permit { deployment: Arc::clone(self), begun: now, settled: false, went_well: false, request: None })
     }
 
     /// The context window to ask for, in tokens, of a server that must be told ([`Window::ask`]).
@@ -344,6 +356,7 @@ impl Deployment {
         inner.rest = None;
         inner.in_vain_until = None;
         inner.lacks = Lacks::default();
+        inner.suspects.clear();
     }
 
     /// Stops calls to it, or allows them again.
@@ -360,6 +373,7 @@ pub struct Permit {
     settled: bool,
     /// Whether it has gone well so far.
     went_well: bool,
+    request: Option<Bytes>,
 }
 
 /// How long other deployments are preferred to one that refused a call, and what is added to its expected wait
@@ -383,6 +397,31 @@ impl Permit {
         &self.deployment
     }
 
+    /// Says what is asked: a request that is at fault itself ([`Suspects`]) does not count against the deployment.
+    pub fn asks(&mut self, request: Bytes) {
+        self.request = Some(request);
+    }
+
+    /// Whether this failure is the request's own fault, as others' answers show.
+    fn is_requests_fault(&self, kind: ErrorKind) -> bool {
+        let Some(request) =
+            self.request.as_ref().filter(|_| matches!(kind, ErrorKind::Upstream | ErrorKind::Timeout))
+        else {
+            return false;
+        };
+        let request = hash(request);
+        self.deployment.health.inner.lock().suspects.failed(request)
+    }
+
+    /// Tells suspects apart by an answer, where there are any.
+    fn note_answer(&self) {
+        let has_suspects = || !self.deployment.health.inner.lock().suspects.is_empty();
+        if let Some(request) = self.request.as_ref().filter(|_| has_suspects()) {
+            let request = hash(request);
+            self.deployment.health.inner.lock().suspects.answered(request);
+        }
+    }
+
     /// Time since the call was let through.
     pub fn age(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.begun)
@@ -403,12 +442,20 @@ impl Permit {
         }
         self.settled = true;
         self.went_well = matches!(verdict, CallVerdict::Good(_));
+        if self.went_well {
+            self.note_answer();
+        }
+        let own_fault = matches!(verdict, CallVerdict::Bad(kind) if self.is_requests_fault(*kind));
         let mut inner = self.deployment.health.inner.lock();
         inner.load.lives();
         match verdict {
             CallVerdict::Good(latency) => {
                 inner.load.observe(*latency, now);
                 inner.breaker.succeed(self.begun);
+            }
+            CallVerdict::Bad(kind) if own_fault => {
+                inner.note(*kind, at_ms);
+                inner.breaker.abandon(self.begun, now);
             }
             CallVerdict::Bad(kind) => inner.fail(*kind, self.begun, now, at_ms),
             CallVerdict::Rest(kind, wait) => {
@@ -447,7 +494,18 @@ impl Permit {
     }
 }
 
+fn hash(request: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(request);
+    hasher.finish()
+}
+
 impl Inner {
+    /// Why its breaker refuses calls.
+    fn broken(&self) -> Refused {
+        Refused::Breaker(self.last_error.as_ref().map(|error| error.kind))
+    }
+
     /// The pause that lasts at `now`.
     fn rest(&self, now: Instant) -> Option<(Instant, ErrorKind)> {
         self.rest.filter(|(until, _)| now < *until)
@@ -509,5 +567,34 @@ mod tests {
         assert_eq!((lacks(599), lacks(899), lacks(900)), ([true, true], [false, true], [false, false]));
         deployment.reset();
         assert_eq!(lacks(301), [false, false]);
+    }
+
+    #[test]
+    fn a_request_that_a_server_cannot_answer_does_not_close_it_for_others() {
+        let settings = "[dispatch.breaker]\nconsecutive_failures = 3\n[models.m]\nprovider = 'ollama'\n";
+        let now = Instant::now();
+        let ask = |deployment: &Arc<Deployment>, request: &'static str, verdict: CallVerdict| {
+            let mut permit = deployment.admit(now).unwrap();
+            permit.asks(Bytes::from_static(request.as_bytes()));
+            permit.settle(&verdict, now, 0);
+        };
+        let good = || CallVerdict::Good(Duration::from_millis(1));
+        for (kind, why) in [
+            (ErrorKind::Upstream, "its breaker is open: it answers with errors"),
+            (ErrorKind::Timeout, "its breaker is open: it does not answer in time"),
+        ] {
+            let catalog = Catalog::new(&settings.parse().unwrap(), &BTreeMap::new(), None);
+            let deployment = &catalog.find("m").unwrap().deployments[0];
+            ask(deployment, "hard", CallVerdict::Bad(kind));
+            ask(deployment, "easy", good());
+            (0..10).for_each(|_| ask(deployment, "hard", CallVerdict::Bad(kind)));
+            assert_eq!(deployment.check(now), Ok(()), "it answers others");
+            assert_eq!(deployment.status(now).failures, 11);
+            for request in ["another", "one more", "easy"] {
+                assert_eq!(deployment.check(now), Ok(()));
+                ask(deployment, request, CallVerdict::Bad(kind));
+            }
+            assert_eq!(deployment.check(now).map_err(Refused::as_str), Err(why), "it fails on others, too");
+        }
     }
 }

@@ -21,6 +21,8 @@ mod provider;
 mod resolver;
 mod retry_budget;
 mod room;
+mod selection;
+mod suspects;
 mod window;
 
 pub use backoff::Backoff;
@@ -35,3 +37,4 @@ pub use discovery::{DISCOVER_EVERY, Discovered, Listing, discover};
 pub use load::Load;
 pub use provider::{Endpoint, Provider};
 pub use retry_budget::RetryBudget;
+pub use selection::Selection;

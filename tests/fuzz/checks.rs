@@ -86,7 +86,7 @@ fn sent_on(quirks: &Quirks, request: &ChatRequest) -> Signature {
     signature
 }
 
-/// A Claude that refuses to be forced is not, where an answer can stand for the call, and is asked for nothing odd.
+/// A Claude that refuses to be forced is not, and is asked for nothing odd.
 fn unforced(quirks: &Quirks, request: &ChatRequest) -> Option<String> {
     let refuses = BTreeSet::from([Refusal::ForcedTools]);
     let claude = Target { refuses: &refuses, ..target(quirks, Dialect::Anthropic) };
@@ -96,8 +96,9 @@ fn unforced(quirks: &Quirks, request: &ChatRequest) -> Option<String> {
     let body = sent.ok()?.body;
     let again = codec::decode_request(Dialect::Anthropic, &body);
     let again = again.unwrap_or_else(|error| panic!("a Claude was sent what it refuses: {error:?}"));
-    let forcing = Forcing::of(Dialect::Native, Dialect::Anthropic, request);
-    assert!(forcing != Forcing::AsAnswer || !again.must_call() && again.response_format.is_some());
+    let forcing = Forcing::of(Dialect::Native, Dialect::Anthropic, true, request);
+    assert!(forcing == Forcing::Impossible || !again.must_call());
+    assert!(forcing != Forcing::AsAnswer || again.response_format.is_some());
     Some(format!("{forcing:?}"))
 }
 

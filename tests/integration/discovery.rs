@@ -210,6 +210,12 @@ async fn a_model_that_two_servers_list_is_answered_while_one_of_them_is_away() {
         let response = gateway.post(path, ask(path, name, "hi")).await;
         assert_eq!(response.status().as_u16(), status, "{name}: {}", response.text().await.unwrap());
     }
+    for (name, status) in [("one/smol", 200), ("smol", 200), ("two/smol", 503)] {
+        let mut asked = ask("/api/chat", "auto", "hi");
+        asked["routing"]["models"] = json!([name]);
+        let response = gateway.post("/api/chat", asked).await;
+        assert_eq!(response.status().as_u16(), status, "{name} in a list: {}", response.text().await.unwrap());
+    }
     gateway.stop().await;
 }
 

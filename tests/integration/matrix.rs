@@ -128,7 +128,7 @@ async fn who_refuses_to_be_forced_answers_in_the_call_s_stead() {
             let response = gateway.post(path, body).await;
             assert_eq!(response.status(), 400, "its own dialect");
             let told = error(path, &response.json().await.unwrap());
-            assert!(told.contains("and so does a schema as the answer's format"), "{told}");
+            assert!(told.contains("it cannot be made to call a tool (`tool_choice` \"auto\" works)"), "{told}");
             continue;
         }
         let response = gateway.post(path, body.clone()).await;
@@ -169,6 +169,37 @@ async fn who_refuses_to_be_forced_answers_in_the_call_s_stead() {
         let streamed: String = pieces.collect();
         assert_eq!(serde_json::from_str::<Value>(&streamed).ok(), Some(arguments), "{path}: {stream}");
         assert_eq!(streamed_text(path, &stream), "", "{path}");
+    }
+    gateway.stop().await;
+}
+
+/// As pydantic-ai's agents ask that have tools and an answer of a type: with a call at each turn.
+#[tokio::test]
+async fn who_cannot_be_made_to_call_one_of_several_is_told_to() {
+    let gateway = TestGateway::start("").await;
+    discovered(&gateway).await;
+    for (path, model) in CLIENTS.into_iter().flat_map(|path| [(path, "claude-sonnet-5-5"), (path, "llama3.2")]) {
+        let is_its_own = path == "/v1/messages" && model != "llama3.2";
+        if is_its_own {
+            continue;
+        }
+        let mut body = ask(path, model, "Extract it.");
+        let mut other = tool(path);
+        let named = other[0].pointer("/function/name").is_some();
+        *other[0].pointer_mut(if named { "/function/name" } else { "/name" }).unwrap() = json!("report");
+        body["tools"] = tool(path);
+        body["tools"].as_array_mut().unwrap().push(other[0].clone());
+        body["tool_choice"] = if path == "/v1/messages" { json!({ "type": "any" }) } else { json!("required") };
+        let response = gateway.post(path, body.clone()).await;
+        let dropped = response.headers().get("x-pointsman-dropped").cloned();
+        let answer: Value = response.json().await.unwrap();
+        let (_, arguments) = call(path, &answer);
+        assert!(arguments["city"].is_string(), "{path} {model}: {answer}");
+        assert_eq!(dropped.unwrap(), "tool_choice", "{path} {model}");
+        body["model"] = json!("auto");
+        let response = gateway.post(path, body).await;
+        assert_eq!(response.headers().get("x-pointsman-dropped"), None, "{path}: others can be made to");
+        call(path, &response.json().await.unwrap());
     }
     gateway.stop().await;
 }

@@ -107,12 +107,13 @@ class Errors(unittest.TestCase):
 
     def test_what_cannot_be_carried_over_and_changes_the_meaning_is_refused(self):
         tools = [{"type": "function", "function": {"name": name, "parameters": {"type": "object"}}} for name in "fg"]
+        stranger = {"type": "function", "function": {"name": "stranger"}}
         with self.assertRaises(openai.BadRequestError) as refused:
-            ask_openai(model="llama3.2", tools=tools, tool_choice="required")
+            ask_openai(model="llama3.2", tools=tools, tool_choice=stranger)
         self.assertEqual(refused.exception.param, "tool_choice")
         tools = [{"name": name, "input_schema": {"type": "object"}} for name in "fg"]
         with self.assertRaises(anthropic.BadRequestError) as refused:
-            ask_anthropic(model="llama3.2", tools=tools, tool_choice={"type": "any"})
+            ask_anthropic(model="llama3.2", tools=tools, tool_choice={"type": "tool", "name": "stranger"})
         self.assertIn("tool_choice", refused.exception.message)
 
     def test_what_is_kept_elsewhere_is_refused_with_what_to_do_instead(self):

@@ -10,6 +10,9 @@
 //! said last, behind the question or the results. The client does not send that back; hence what is thought over it
 //! goes to the client without its signature.
 //!
+//! **What cannot be held** is a call of any of several tools, and arguments of a schema that the vendor does not take. The
+//! model is then told in words, in the same place, to make a call.
+//!
 //! **What is assumed.** That "none" is taken beside thinking, and an answer's schema beside tools and thinking, is
 //! documented; that all of these go together is not, and was not tried at the vendor.
 
@@ -20,25 +23,26 @@ use super::schemas;
 use crate::config::Refusal;
 use crate::protocol::{ChatRequest, Message, Part, ResponseFormat, Role, Tool, ToolChoice};
 
-/// The tool that must be called, where it is the only one, and the schema that the answer is held to in its stead.
-///
-/// # Errors
-///
-/// Why there is none: `None` = there is no such tool, or the answer is begun already, which goes with no schema; else
-/// what the vendor cannot hold an answer to.
-pub(crate) fn held(request: &ChatRequest) -> Result<(&Tool, Value), Option<&'static str>> {
-    let tool = forced::tool(request).filter(|_| !request.is_prefilled()).ok_or(None)?;
-    Ok((tool, schemas::of_call(&tool.parameters)?))
+/// Whether the call that is demanded must be had otherwise. An answer that is begun already goes with no instruction.
+pub(crate) fn is_needed(target: &Target<'_>, request: &ChatRequest) -> bool {
+    request.must_call() && target.refuses(Refusal::ForcedTools) && !request.is_prefilled()
 }
 
-/// The request that asks for a demanded call as an answer; `None` = the request is to be sent as it is.
-pub(super) fn as_answer(target: &Target<'_>, request: &ChatRequest) -> Option<ChatRequest> {
-    if !target.refuses(Refusal::ForcedTools) {
-        return None;
-    }
-    let (tool, schema) = held(request).ok()?;
-    let (name, instruction) = (tool.name.clone(), format!("{}.", forced::instruction(tool)));
+/// The tool that must be called, where it is the only one, and the schema that an answer in its stead can be held to.
+pub(crate) fn held(request: &ChatRequest) -> Option<(&Tool, Value)> {
+    let tool = forced::tool(request)?;
+    Some((tool, schemas::of_call(&tool.parameters)?))
+}
+
+/// The request that asks for a demanded call as an answer, or in words.
+pub(super) fn asked_otherwise(request: &ChatRequest) -> ChatRequest {
     let mut asked = request.clone();
+    let Some((tool, schema)) = held(request) else {
+        asked.tool_choice = Some(ToolChoice::Auto);
+        say_last(&mut asked, forced::demand(request));
+        return asked;
+    };
+    let (name, instruction) = (tool.name.clone(), format!("{}.", forced::instruction(tool)));
     asked.response_format = Some(ResponseFormat::JsonSchema { name, schema, strict: Some(true), implied: true });
     asked.tool_choice = Some(ToolChoice::None);
     asked.parallel_tool_calls = None;
@@ -46,17 +50,24 @@ pub(super) fn as_answer(target: &Target<'_>, request: &ChatRequest) -> Option<Ch
     asked.tools.iter_mut().for_each(|tool| tool.strict = None);
     // They would end the arguments within a string.
     asked.sampling.stop.clear();
-    match request.last_turn().filter(|at| request.messages[*at].role == Role::User) {
+    say_last(&mut asked, instruction);
+    asked
+}
+
+fn say_last(asked: &mut ChatRequest, instruction: String) {
+    match asked.last_turn().filter(|at| asked.messages[*at].role == Role::User) {
         Some(at) => asked.messages[at].parts.push(Part::text(instruction)),
         // Behind an answer, or where there is no turn, instructions are what the user says.
         None => asked.messages.push(Message::text(Role::System, instruction)),
     }
-    Some(asked)
 }
 
 /// Names in `dropped` what was lost of `request` by the names that it has there.
 pub(super) fn name_losses(request: &ChatRequest, dropped: &mut Vec<String>) {
     const SCHEMA: &str = "tools[].parameters";
+    if held(request).is_none() {
+        return dropped.push("tool_choice".into());
+    }
     let before = dropped.len();
     dropped.retain(|field| field != "response_format.json_schema");
     if dropped.len() < before && !dropped.iter().any(|field| field == SCHEMA) {
@@ -102,7 +113,7 @@ mod tests {
     }
 
     fn forcing(request: &ChatRequest) -> Forcing {
-        Forcing::of(Dialect::OpenAi, Dialect::Anthropic, request)
+        Forcing::of(Dialect::OpenAi, Dialect::Anthropic, true, request)
     }
 
     #[test]
@@ -189,30 +200,51 @@ mod tests {
     }
 
     #[test]
-    fn what_no_answer_can_stand_for_is_told_apart() {
+    fn what_no_answer_can_stand_for_is_demanded_in_words() {
         let of = |parameters: Value| {
             let tools = json!([{ "type": "function", "function": { "name": "f", "parameters": parameters } }]);
-            forcing(&asking(json!({ "tools": tools })))
+            asking(json!({ "tools": tools }))
         };
         let map = json!({ "type": "object", "additionalProperties": { "type": "string" } });
         let tree = json!({ "type": "object", "properties": { "in": { "$ref": "#" } } });
-        assert_eq!(of(map), Forcing::Unheld("an object of any properties"));
-        assert_eq!(of(json!({ "type": "string" })), Forcing::Unheld("an object of any properties"));
-        assert_eq!(of(tree.clone()), Forcing::Unheld("recursive"));
-        let several = asking(json!({ "tools": [tool("a"), tool("b")] }));
-        assert_eq!(forcing(&several), Forcing::ByName);
+        let (two, named) =
+            (json!([tool("a"), tool("b")]), json!({ "type": "function", "function": { "name": "f" } }));
+        let trees = json!([{ "type": "function", "function": { "name": "f", "parameters": tree } }, tool("b")]);
+        let any = "Answer by calling one or more of your functions.";
+        let one = "Answer by calling one of your functions.";
+        let this = "Answer by calling the function `f`.";
+        for (request, words, choice) in [
+            (of(map), any, json!({ "type": "auto" })),
+            (of(json!({ "type": "string" })), any, json!({ "type": "auto" })),
+            (asking(json!({ "tools": two })), any, json!({ "type": "auto" })),
+            (
+                asking(json!({ "tools": two, "parallel_tool_calls": false, "stop": ["END"] })),
+                one,
+                json!({ "type": "auto", "disable_parallel_tool_use": true }),
+            ),
+            (asking(json!({ "tools": trees, "tool_choice": named })), this, json!({ "type": "auto" })),
+        ] {
+            assert_eq!(forcing(&request), Forcing::InWords);
+            let (body, dropped) = sent(&request);
+            assert_eq!((&body["tool_choice"], body.get("output_config")), (&choice, None));
+            assert_eq!(body["messages"][0]["content"][1]["text"], words);
+            assert_eq!(dropped, ["tool_choice"]);
+            assert_eq!(body["tools"].as_array().unwrap().len(), request.tools.len());
+        }
+    }
+
+    #[test]
+    fn who_cannot_be_asked_otherwise_has_the_vendor_judge() {
         let one = asking(json!({}));
         for (client, backend) in [(Dialect::Anthropic, Dialect::Anthropic), (Dialect::Native, Dialect::OpenAi)] {
-            assert_eq!(Forcing::of(client, backend, &one), Forcing::Impossible);
+            assert_eq!(Forcing::of(client, backend, true, &one), Forcing::Impossible);
+            assert_eq!(Forcing::of(client, backend, false, &one), Forcing::Said);
         }
         let turns = json!([{ "role": "user", "content": "Oslo?" }, { "role": "assistant", "content": "{" }]);
         let begun = asking(json!({ "messages": turns }));
         assert_eq!(forcing(&begun), Forcing::Impossible);
-        // Whoever sends it all the same has the vendor judge.
-        let recursive = json!([{ "type": "function", "function": { "name": "f", "parameters": tree } }]);
-        for request in [several, begun, asking(json!({ "tools": recursive }))] {
-            let (body, _) = sent(&request);
-            assert_eq!((&body["tool_choice"]["type"], body.get("output_config")), (&json!("any"), None));
-        }
+        let (body, _) = sent(&begun);
+        assert_eq!((&body["tool_choice"]["type"], body.get("output_config")), (&json!("any"), None));
+        assert_eq!(forcing(&asking(json!({ "tool_choice": "auto" }))), Forcing::Said);
     }
 }

@@ -309,10 +309,12 @@ pub(crate) fn obstacle(client: Dialect, request: &ChatRequest) -> Option<String>
         .or_else(|| obstacles::untranslatable_extension(request, Dialect::Anthropic))
 }
 
-/// Writes a request. A call that the model refuses to be made to make is asked for as an answer, see [`forced`].
+/// Writes a request. A call that the model refuses to be made to make is asked for otherwise, see [`forced`].
 pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encoded, ApiError> {
-    let Some(asked) = forced::as_answer(target, request) else { return write(target, request) };
-    let mut encoded = write(target, &asked)?;
+    if !forced::is_needed(target, request) {
+        return write(target, request);
+    }
+    let mut encoded = write(target, &forced::asked_otherwise(request))?;
     forced::name_losses(request, &mut encoded.dropped);
     Ok(encoded)
 }

@@ -238,19 +238,14 @@ pub(super) fn of_arguments(schema: &Value) -> (Value, bool) {
 }
 
 /// The schema of an answer that stands for the arguments of a call: an object at the top. Without a schema they are
-/// none (OpenAI, "Function calling").
-///
-/// # Errors
-///
-/// What Anthropic [cannot hold](unheld) an answer to.
-pub(super) fn of_call(parameters: &Value) -> Result<Value, &'static str> {
+/// none (OpenAI, "Function calling"). `None` = Anthropic [cannot hold](unheld) an answer to it.
+pub(super) fn of_call(parameters: &Value) -> Option<Value> {
     let mut fields = parameters.as_object().cloned().unwrap_or_default();
     if fields.is_empty() {
         fields.insert("properties".into(), json!({}));
     }
     fields.insert("type".into(), json!("object"));
-    let schema = Value::Object(fields);
-    unheld(&schema).map_or(Ok(schema), Err)
+    Some(Value::Object(fields)).filter(|schema| unheld(schema).is_none())
 }
 
 #[cfg(test)]

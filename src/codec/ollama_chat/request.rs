@@ -19,7 +19,7 @@ use crate::protocol::{
 
 /// The first part or field that Ollama's dialect cannot say although its loss would change the meaning.
 pub(crate) fn obstacle(client: Dialect, request: &ChatRequest) -> Option<String> {
-    if request.must_call() && forced::tool(request).is_none() {
+    if matches!(request.tool_choice, Some(ToolChoice::Named(_))) && forced::tool(request).is_none() {
         return Some("tool_choice".into());
     }
     let refused = |part: &Part| match part {
@@ -38,10 +38,16 @@ pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encod
     out.insert("model".into(), json!(target.model));
     let mut messages = turns(&request.messages, &mut dropped);
     let forced = forced::tool(request);
-    if let Some(tool) = forced {
+    if request.must_call() {
         // After the other instructions: many models' templates require the last turn to be a user's or a tool's.
         let at = messages.iter().take_while(|message| message["role"] == "system").count();
-        let told = format!("{} of this schema: {}", forced::instruction(tool), forced::schema(tool));
+        let told = match forced {
+            Some(tool) => format!("{} of this schema: {}", forced::instruction(tool), forced::schema(tool)),
+            None => {
+                dropped.push("tool_choice".into());
+                forced::demand(request)
+            }
+        };
         messages.insert(at, json!({ "role": "system", "content": told }));
     }
     out.insert("messages".into(), Value::Array(messages));

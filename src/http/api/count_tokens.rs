@@ -40,11 +40,11 @@ pub async fn count(
         let (_permit, bytes) = body::admit(&gateway, &live, token, body, Instant::now()).await?;
         let read = |bytes: &[u8]| chat::read_request(Dialect::Anthropic, &with_max_tokens(bytes)?, &headers);
         let (request, bytes) = body::understood(bytes, read)?;
-        if let Some(model) = live.catalog.find(&request.model) {
-            live.allow(token, model.name.as_str())?;
-        }
-        if let Some((model, deployment)) = vendor(&live, &request, &bytes, token, &headers)
-            && let Some(call) = call(model, &deployment, &request, &bytes, &headers)
+        let known = live.catalog.find(&request.model).is_some();
+        let model = if known { live.allowed(token, &request.model)? } else { None };
+        if let Some(model) = model
+            && let Some(deployment) = vendor(&model, &live, &request, &bytes, token, &headers)
+            && let Some(call) = call(&model, &deployment, &request, &bytes, &headers)
             && let Some(answer) = ask(&gateway, &live, &deployment, call).await
         {
             return Ok(reply(answer, "vendor"));
@@ -63,15 +63,15 @@ fn with_max_tokens(bytes: &[u8]) -> Result<Vec<u8>, ApiError> {
     Ok(value.to_string().into_bytes())
 }
 
-/// The model and a healthy deployment of it that can count, unless a rule keeps the prompt from the model.
-fn vendor<'l>(
-    live: &'l LiveConfig,
+/// A healthy deployment of the model that can count, unless a rule keeps the prompt from the model.
+fn vendor(
+    model: &Model,
+    live: &LiveConfig,
     request: &ChatRequest,
     body: &[u8],
     token: Option<&Token>,
     headers: &HeaderMap,
-) -> Option<(&'l Model, Arc<Deployment>)> {
-    let model = live.catalog.find(&request.model)?;
+) -> Option<Arc<Deployment>> {
     let name = model.name.as_str();
     let verdict = live.verdict(request, body, token, headers);
     let pinned_elsewhere = verdict.pin.is_some_and(|pin| live.catalog.canonical(&pin) != name);
@@ -79,8 +79,7 @@ fn vendor<'l>(
         return None;
     }
     let counts = |deployment: &Deployment| deployment.provider.dialect == Dialect::Anthropic;
-    let deployment = pick(model, None, &[], &counts, Instant::now(), &mut rand::random::<f64>)?;
-    Some((model, deployment))
+    pick(model, None, &[], &counts, Instant::now(), &mut rand::random::<f64>)
 }
 
 /// What a chat of this prompt would send, without its limit: what the vendor refuses there it refuses here.

@@ -75,15 +75,15 @@ impl Failed {
 }
 
 impl Embedders {
-    /// Who serves the model of this name. Of `provider/model` that provider's deployments alone are meant, of the name
-    /// of a deployment that one.
+    /// Who serves the model of this name, which is `model` where there is such a one. Of `provider/model` that provider's
+    /// deployments alone are meant, of the name of a deployment that one.
     ///
     /// # Errors
     ///
     /// `NotFound`; `InvalidRequest` where no provider of the model has embeddings; that of `unready` where none can be
     /// called now.
-    pub(super) fn of(live: &LiveConfig, name: &str) -> Result<Self, ApiError> {
-        if let Some(model) = live.catalog.find(name) {
+    pub(super) fn of(live: &LiveConfig, name: &str, model: Option<Arc<Model>>) -> Result<Self, ApiError> {
+        if let Some(model) = model {
             let provider = live.catalog.names().provider_in(name);
             let is_exact = model.deployments.iter().any(|deployment| *deployment.name == *name);
             let is_meant = |deployment: &Deployment| match provider {
@@ -101,9 +101,9 @@ impl Embedders {
             }
             let now = Instant::now();
             if !model.ready(now).any(|ready| is_among(&deployments, ready)) {
-                return Err(unready(model, &deployments, now));
+                return Err(unready(&model, &deployments, now));
             }
-            return Ok(Self::Listed { model: Arc::clone(model), deployments });
+            return Ok(Self::Listed { model, deployments });
         }
         let named = name.split_once('/').and_then(|(provider, id)| Some((live.catalog.provider(provider)?, id)));
         let (provider, id) = named.ok_or_else(|| {

@@ -43,8 +43,7 @@ pub async fn embed(
         let (value, bytes): (Value, _) = body::understood(bytes, read)?;
         let model = value["model"].as_str().ok_or_else(|| ApiError::invalid("model is missing").at("model"))?;
         routing_headers::check_name(model)?;
-        live.allow(token, model)?;
-        let mut embedders = Embedders::of(&live, model)?;
+        let mut embedders = Embedders::of(&live, model, live.allowed(token, model)?)?;
         embedders.keep_to_rules(&live, &value, &bytes, token, &headers)?;
         let prompt = Usage { input_tokens: u64::from(estimated), ..Usage::default() };
         let expected = Amount { tokens: 0, cost_usd: embedders.price().of(&prompt).0 };

@@ -87,9 +87,8 @@ pub async fn overview(State(gateway): State<Arc<Gateway>>, Chatter(caller): Chat
 
 fn allowed<'a>(live: &'a LiveConfig, caller: &'a Caller) -> impl Iterator<Item = &'a Arc<Model>> {
     let only = caller.token.as_deref().and_then(|token| token.models.as_ref());
-    live.catalog
-        .models()
-        .filter(move |model| only.is_none_or(|only| live.catalog.is_among(model.name.as_str(), only)))
+    let only = only.map(|names| live.catalog.selection(names));
+    live.catalog.models().filter(move |model| only.as_ref().is_none_or(|only| only.has(model)))
 }
 
 fn entry(model: &Model, live: &LiveConfig, now: Instant) -> Value {
