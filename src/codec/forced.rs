@@ -121,6 +121,11 @@ impl ForcedCall {
         Some(Self { name, text: String::new(), called: false, usage: None })
     }
 
+    /// Bytes of the answer that are held back: its vendor charges for them even if nothing more comes.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.text.len()
+    }
+
     /// Takes in an event of a stream and appends the events that are due.
     ///
     /// # Errors
@@ -142,9 +147,10 @@ impl ForcedCall {
                         let start = self.name.clone().map(|name| (String::new(), name));
                         out.push(StreamEvent::ToolCall(ToolCallDelta { index: 0, start, arguments }));
                     }
-                    Ok(Said::Refusal) => out.push(StreamEvent::Text(std::mem::take(&mut self.text))),
+                    Ok(Said::Refusal) => out.push(StreamEvent::Text(self.text.clone())),
                     Ok(Said::Nothing) | Err(_) => {}
                 }
+                self.text.clear();
                 out.extend(self.usage.take().map(StreamEvent::Usage));
                 said?;
                 out.push(StreamEvent::Finish { reason, stop_sequence });

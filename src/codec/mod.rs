@@ -217,7 +217,10 @@ pub fn encode_request(target: &Target<'_>, request: &ChatRequest) -> Result<Enco
     match target.dialect {
         Dialect::OpenAi => openai_chat::request::encode(target, &request),
         Dialect::Anthropic if !target.return_thoughts => {
-            anthropic_messages::request::encode(target, &without_thoughts(request.into_owned()))
+            let (request, lost) = without_thoughts(request.into_owned());
+            let mut encoded = anthropic_messages::request::encode(target, &request)?;
+            encoded.dropped.extend(lost);
+            Ok(encoded)
         }
         Dialect::Anthropic => anthropic_messages::request::encode(target, &request),
         Dialect::Ollama => ollama_chat::request::encode(target, &request),
@@ -226,14 +229,19 @@ pub fn encode_request(target: &Target<'_>, request: &ChatRequest) -> Result<Enco
     }
 }
 
-/// The request without anything that was thought over it before.
-fn without_thoughts(mut request: ChatRequest) -> ChatRequest {
+/// The request without anything that was thought over it before, and where that was.
+fn without_thoughts(mut request: ChatRequest) -> (ChatRequest, Vec<String>) {
     let is_thought = |part: &Part| matches!(part, Part::Thinking { .. } | Part::RedactedThinking { .. });
-    for message in &mut request.messages {
+    let mut lost = Vec::new();
+    for (at, message) in request.messages.iter_mut().enumerate() {
+        let parts = message.parts.len();
         message.parts.retain(|part| !is_thought(part));
+        if message.parts.len() < parts {
+            lost.push(format!("messages[{at}].thinking"));
+        }
     }
     request.messages.retain(|message| !message.parts.is_empty());
-    request
+    (request, lost)
 }
 
 /// The request, with a last question where it ends with a whole answer: to other dialects that is the beginning of one. A

@@ -235,6 +235,11 @@ impl StreamDecoder {
             }
     }
 
+    /// Bytes of the answer that stand for a forced call and are held back until it is whole.
+    pub fn held_bytes(&self) -> u64 {
+        self.state.forced.as_ref().map_or(0, |call| call.held_bytes() as u64)
+    }
+
     /// Whether the stream has ended well without its dialect's own end.
     pub fn is_unmarked(&self) -> bool {
         self.state.end == End::Unmarked

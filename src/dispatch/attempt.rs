@@ -341,8 +341,8 @@ impl<'a> Attempt<'a> {
     /// What the request is encoded for.
     fn target(&self) -> Target<'a> {
         let settings = &self.model.settings;
-        // Of a Claude that was found on a list nobody told whether it thinks: what its own client asks for goes to it.
-        let unknown = settings.can_is_guessed && self.passes && self.dialect == Dialect::Anthropic;
+        // Of a model that was found on a list nobody told whether it thinks: what its own client asks for goes to it.
+        let unknown = settings.can_is_guessed && self.passes;
         Target {
             dialect: self.dialect,
             quirks: &self.deployment.provider.quirks,
@@ -441,7 +441,7 @@ impl<'a> Attempt<'a> {
         });
         let mut response = read.map_err(|error| {
             let counted = codec::counted(dialect, &raw);
-            match counted.and_then(|counted| usage::of_lost(&counted, self.job.prompt_tokens)) {
+            match counted.and_then(|counted| usage::of_lost(&counted, self.job.prompt_tokens, 0)) {
                 Some(usage) => report.charge_if_lost(usage, &self.model.settings.price),
                 // An error with status 200: the vendor has not begun to work.
                 None if codec::reports_error(&raw) => report.clear_charge(),
@@ -492,7 +492,9 @@ impl<'a> Attempt<'a> {
                 Some(chunk) => {
                     held_bytes += chunk.len();
                     decoder.push(&chunk, &mut events);
-                    raw.push(chunk);
+                    if passes {
+                        raw.push(chunk);
+                    }
                 }
                 None => decoder.finish(&mut events),
             }
@@ -502,7 +504,7 @@ impl<'a> Attempt<'a> {
                     counted.absorb(usage);
                 }
             }
-            let lost = usage::of_lost(&counted, self.job.prompt_tokens);
+            let lost = usage::of_lost(&counted, self.job.prompt_tokens, decoder.held_bytes());
             if let Some(usage) = lost {
                 report.charge_if_lost(usage, &self.model.settings.price);
             }
@@ -524,7 +526,7 @@ impl<'a> Attempt<'a> {
                 let raw = passes.then_some(raw);
                 return Ok(Opened { answer, decoder, due: None, events, raw, dropped: Vec::new() });
             }
-            if ended || held_bytes > most_held {
+            if ended || held_bytes > most_held && decoder.held_bytes() == 0 {
                 return Err(self.failed(ApiError::new(ErrorKind::Upstream, "its stream holds no content")));
             }
             if is_broken_off {

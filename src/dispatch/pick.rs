@@ -17,13 +17,16 @@ const SWITCH_BELOW: f64 = 0.5;
 /// The same where the first is at home: one answer may well take twice as long as another, and a move costs the cache.
 const LEAVE_BELOW: f64 = 0.25;
 
+/// The same where the conversation's thoughts would be lost, too: only one that answers nobody looks as slow as that.
+const LEAVE_THOUGHTS_BELOW: f64 = 0.08;
+
 /// Where a conversation was answered last.
 #[derive(Debug, Clone, Copy)]
 pub struct Home<'a> {
     /// The deployment's name.
     pub deployment: &'a str,
     /// Whether nobody else can read what the conversation brings back: its model's thoughts, sealed for that account. While
-    /// it is well it is not left then.
+    /// it answers it is not left then.
     pub holds_thoughts: bool,
 }
 
@@ -55,12 +58,12 @@ pub fn pick(
         Some(at) => pool.swap_remove(at),
         None => draw(&mut pool, chance)?,
     };
-    let stays = at_home.is_some() && home.is_some_and(|home| home.holds_thoughts);
-    let Some(second) = draw(&mut pool, chance).filter(|_| !stays) else { return Some(Arc::clone(first)) };
+    let Some(second) = draw(&mut pool, chance) else { return Some(Arc::clone(first)) };
     let [wait_first, wait_second] = expected_waits_s([first, second], now);
     // Of one that was never asked nothing is known.
     let below = match at_home {
         Some(_) if second.latency().is_none() => 0.0,
+        Some(_) if home.is_some_and(|home| home.holds_thoughts) => LEAVE_THOUGHTS_BELOW,
         Some(_) => LEAVE_BELOW,
         None => SWITCH_BELOW,
     };
@@ -343,6 +346,25 @@ mod tests {
         assert_eq!(asked_at(20, &mut chance), "x", "to show itself");
         let _another = hanging.admit(begin + Duration::from_secs(20)).unwrap();
         assert!([20, 22, 28].iter().all(|seconds| asked_at(*seconds, &mut chance) == "y"));
+    }
+
+    #[test]
+    fn thoughts_are_given_up_where_their_account_answers_nobody() {
+        let model = weighing(1.0, 1.0);
+        answer_in(&model, "x", Duration::from_millis(200));
+        answer_in(&model, "y", Duration::from_millis(200));
+        let begin = Instant::now();
+        let hanging = model.deployments.iter().find(|deployment| deployment.upstream == "x").unwrap();
+        let home = Some(Home { deployment: "a/x", holds_thoughts: true });
+        let mut asked = Vec::new();
+        let _calls: Vec<_> = (0..6)
+            .map(|call| {
+                let now = begin + Duration::from_millis(700 * call);
+                asked.push(pick(&model, home, &[], &|_| true, now, &mut || 0.5).unwrap().upstream.clone());
+                hanging.admit(now).unwrap()
+            })
+            .collect();
+        assert_eq!((asked[0].as_str(), asked[5].as_str()), ("x", "y"), "{asked:?}");
     }
 
     #[test]

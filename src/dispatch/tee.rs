@@ -343,8 +343,8 @@ impl Tee {
         let Some(report) = &mut self.report else { return };
         let outcome = report.outcome_mut();
         let counted = outcome.usage.unwrap_or_default();
-        outcome.usage =
-            Some(estimated(counted, outcome.decision.prompt_tokens, std::mem::take(&mut self.uncounted_bytes)));
+        let uncounted = std::mem::take(&mut self.uncounted_bytes) + self.decoder.held_bytes();
+        outcome.usage = Some(estimated(counted, outcome.decision.prompt_tokens, uncounted));
         self.settle();
     }
 

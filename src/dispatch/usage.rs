@@ -17,11 +17,12 @@ pub(super) fn estimated(counted: Usage, prompt_tokens: u32, uncounted: u64) -> U
     usage
 }
 
-/// Tokens of an answer that is none, as its vendor counted them; `None` = it counted nothing that can be true.
-pub(super) fn of_lost(counted: &Usage, prompt_tokens: u32) -> Option<Usage> {
+/// Tokens of an answer that is none, as its vendor counted them, and those of `uncounted` bytes; `None` = there are
+/// none, and it counted nothing that can be true.
+pub(super) fn of_lost(counted: &Usage, prompt_tokens: u32, uncounted: u64) -> Option<Usage> {
     let mut believed = Usage::default();
     believed.absorb(counted);
-    (believed.billed().total_tokens() > 0).then(|| estimated(believed, prompt_tokens, 0))
+    (believed.billed().total_tokens() + uncounted > 0).then(|| estimated(believed, prompt_tokens, uncounted))
 }
 
 /// Tokens of a whole answer: the vendor's count, else an estimate.
@@ -70,11 +71,13 @@ mod tests {
         response.usage = Some(Usage { input_tokens: 3, output_tokens: u64::MAX, ..Usage::default() });
         assert_eq!(counts(&response), (3, 4), "an absurd count is none");
         let lost = |input_tokens, output_tokens| {
-            let usage = of_lost(&Usage { input_tokens, output_tokens, ..Usage::default() }, 7)?;
+            let usage = of_lost(&Usage { input_tokens, output_tokens, ..Usage::default() }, 7, 0)?;
             Some((usage.input_tokens, usage.output_tokens))
         };
         assert_eq!([lost(3, 2), lost(0, 2), lost(u64::MAX, 2)], [Some((3, 2)), Some((7, 2)), Some((7, 2))]);
         assert_eq!([lost(0, 0), lost(u64::MAX, u64::MAX)], [None, None], "the prompt's estimate stays");
+        let held = of_lost(&Usage::default(), 7, 9).unwrap();
+        assert_eq!((held.input_tokens, held.output_tokens), (7, 3), "what was said is charged for");
         let compaction = Compaction { input_tokens: 9, output_tokens: 2, ..Compaction::default() };
         response.parts.clear();
         response.usage = Some(Usage { compaction, ..Usage::default() });

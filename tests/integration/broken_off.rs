@@ -34,7 +34,13 @@ fn asked(body: &str) -> Value {
 
 #[tokio::test]
 async fn what_was_counted_of_an_answer_that_is_none_is_booked_if_it_can_be_true() {
-    let mock = Mock::start(|body| Script::whole(asked(body).to_string())).await;
+    let mock = Mock::start(|body| {
+        let words = asked(body);
+        let cut = words["cut_after"].as_u64().map(|letters| "x".repeat(letters as usize));
+        let words = cut.map_or(words, |text| json!({ "message": { "content": format!("{{{text}") } }));
+        Script::whole(words.to_string())
+    })
+    .await;
     let gateway =
         start(&mock, "attempts_per_model = 1\n[dispatch.breaker]\nconsecutive_failures = 1000\nwindow = 1000").await;
     let cost = async |model: &str| gateway.metric(&format!("pointsman_cost_usd_total{{model=\"{model}\"}}")).await;
@@ -88,6 +94,9 @@ async fn what_was_counted_of_an_answer_that_is_none_is_booked_if_it_can_be_true(
     for stream in [false, true] {
         assert_eq!(booked("talks", asking("talks", &words, stream)).await, 207.0, "{stream}");
     }
+    // What was held back of one that breaks off was said.
+    let tokens = booked("talks", asking("talks", &json!({ "cut_after": 8000 }), true)).await;
+    assert!((2000.0..2200.0).contains(&tokens), "{tokens}");
     gateway.stop().await;
 }
 

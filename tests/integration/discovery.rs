@@ -210,7 +210,7 @@ async fn a_model_that_two_servers_list_is_answered_while_one_of_them_is_away() {
         let response = gateway.post(path, ask(path, name, "hi")).await;
         assert_eq!(response.status().as_u16(), status, "{name}: {}", response.text().await.unwrap());
     }
-    for (name, status) in [("one/smol", 200), ("smol", 200), ("two/smol", 503)] {
+    for (name, status) in [("one/smol", 200), ("smol", 200), ("two/smol", 502)] {
         let mut asked = ask("/api/chat", "auto", "hi");
         asked["routing"]["models"] = json!([name]);
         let response = gateway.post("/api/chat", asked).await;
@@ -266,6 +266,12 @@ async fn what_a_list_does_not_tell_of_a_model_its_server_says() {
         }
     }
     let path = "/v1/chat/completions";
+    let mut thinks = ask(path, "mystery", "hi");
+    thinks["reasoning_effort"] = json!("high");
+    mock.heard.lock().clear();
+    let response = gateway.post(path, thinks).await;
+    assert_eq!((response.status().as_u16(), response.headers().get("x-pointsman-dropped")), (200, None));
+    assert!(String::from_utf8_lossy(&mock.heard.lock()).contains("\"reasoning_effort\":\"high\""));
     for (among, status) in [("mystery", 400), ("gpt-4o", 200)] {
         let body = asked(path, "auto").to_string();
         let request = gateway.http.post(gateway.url(path)).header("x-pointsman-models", among).body(body);

@@ -322,14 +322,16 @@ async fn a_thought_that_claude_takes_for_anothers_is_left_out() {
         let mut body = going_on("claude", answer);
         body["instructions"] = json!(instructions);
         let response = gateway.post(PATH, body).await;
+        let dropped = response.headers().get("x-pointsman-dropped").cloned();
+        let lost = dropped.is_some_and(|dropped| dropped.to_str().unwrap().contains("thinking"));
         assert_eq!(response.status(), 200, "{}", response.text().await.unwrap());
-        response.json::<Value>().await.unwrap()
+        (response.json::<Value>().await.unwrap(), lost)
     };
-    let begun = ask("Be brief.", &json!({ "output": [] })).await;
+    let (begun, _) = ask("Be brief.", &json!({ "output": [] })).await;
     assert_eq!(begun["output"][0]["type"], "reasoning");
-    ask("Be brief.", &begun).await;
+    assert!(!ask("Be brief.", &begun).await.1);
     assert_eq!(mock.calls(), 2, "as it was said it is taken");
-    ask("All is changed.", &begun).await;
+    assert!(ask("All is changed.", &begun).await.1);
     assert_eq!(mock.calls(), 4, "refused, and asked once more");
     gateway.stop().await;
 }

@@ -16,12 +16,12 @@
 //! **What is assumed.** That "none" is taken beside thinking, and an answer's schema beside tools and thinking, is
 //! documented; that all of these go together is not, and was not tried at the vendor.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::super::{Target, forced};
 use super::schemas;
 use crate::config::Refusal;
-use crate::protocol::{ChatRequest, Message, Part, ResponseFormat, Role, Tool, ToolChoice};
+use crate::protocol::{ChatRequest, ResponseFormat, Tool, ToolChoice};
 
 /// Whether the call that is demanded must be had otherwise. An answer that is begun already goes with no instruction.
 pub(crate) fn is_needed(target: &Target<'_>, request: &ChatRequest) -> bool {
@@ -34,13 +34,12 @@ pub(crate) fn held(request: &ChatRequest) -> Option<(&Tool, Value)> {
     Some((tool, schemas::of_call(&tool.parameters)?))
 }
 
-/// The request that asks for a demanded call as an answer, or in words.
-pub(super) fn asked_otherwise(request: &ChatRequest) -> ChatRequest {
+/// The request that asks for a demanded call as an answer, or in words; and what is to be said last.
+pub(super) fn asked_otherwise(request: &ChatRequest) -> (ChatRequest, String) {
     let mut asked = request.clone();
     let Some((tool, schema)) = held(request) else {
         asked.tool_choice = Some(ToolChoice::Auto);
-        say_last(&mut asked, forced::demand(request));
-        return asked;
+        return (asked, forced::demand(request));
     };
     let (name, instruction) = (tool.name.clone(), format!("{}.", forced::instruction(tool)));
     asked.response_format = Some(ResponseFormat::JsonSchema { name, schema, strict: Some(true), implied: true });
@@ -50,15 +49,21 @@ pub(super) fn asked_otherwise(request: &ChatRequest) -> ChatRequest {
     asked.tools.iter_mut().for_each(|tool| tool.strict = None);
     // They would end the arguments within a string.
     asked.sampling.stop.clear();
-    say_last(&mut asked, instruction);
-    asked
+    (asked, instruction)
 }
 
-fn say_last(asked: &mut ChatRequest, instruction: String) {
-    match asked.last_turn().filter(|at| asked.messages[*at].role == Role::User) {
-        Some(at) => asked.messages[at].parts.push(Part::text(instruction)),
-        // Behind an answer, or where there is no turn, instructions are what the user says.
-        None => asked.messages.push(Message::text(Role::System, instruction)),
+/// Says this last, behind all that is marked for the vendor's cache: the next request does not have it.
+pub(super) fn say_last(turns: &mut Vec<Value>, instruction: &str) {
+    let block = |text: &Value| json!({ "type": "text", "text": text });
+    if turns.last().is_none_or(|turn| turn["role"] != "user") {
+        turns.push(json!({ "role": "user", "content": [] }));
+    }
+    let Some(last) = turns.last_mut() else { return };
+    if last["content"].is_string() {
+        last["content"] = json!([block(&last["content"])]);
+    }
+    if let Some(blocks) = last["content"].as_array_mut() {
+        blocks.push(block(&instruction.into()));
     }
 }
 
@@ -81,8 +86,6 @@ pub(super) fn name_losses(request: &ChatRequest, dropped: &mut Vec<String>) {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
-
-    use serde_json::json;
 
     use super::super::super::{Forcing, decode_request, encode_request, obstacle};
     use super::*;
@@ -227,7 +230,10 @@ mod tests {
             assert_eq!(forcing(&request), Forcing::InWords);
             let (body, dropped) = sent(&request);
             assert_eq!((&body["tool_choice"], body.get("output_config")), (&choice, None));
-            assert_eq!(body["messages"][0]["content"][1]["text"], words);
+            // Not in what is marked for the vendor's cache: the next request does not have it.
+            let said = &body["messages"][0]["content"];
+            assert_eq!(said[1], json!({ "type": "text", "text": words }));
+            assert_eq!(said[0]["cache_control"]["type"], "ephemeral");
             assert_eq!(dropped, ["tool_choice"]);
             assert_eq!(body["tools"].as_array().unwrap().len(), request.tools.len());
         }

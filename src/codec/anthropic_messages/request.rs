@@ -312,14 +312,15 @@ pub(crate) fn obstacle(client: Dialect, request: &ChatRequest) -> Option<String>
 /// Writes a request. A call that the model refuses to be made to make is asked for otherwise, see [`forced`].
 pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encoded, ApiError> {
     if !forced::is_needed(target, request) {
-        return write(target, request);
+        return write(target, request, None);
     }
-    let mut encoded = write(target, &forced::asked_otherwise(request))?;
+    let (asked, last_words) = forced::asked_otherwise(request);
+    let mut encoded = write(target, &asked, Some(&last_words))?;
     forced::name_losses(request, &mut encoded.dropped);
     Ok(encoded)
 }
 
-fn write(target: &Target<'_>, request: &ChatRequest) -> Result<Encoded, ApiError> {
+fn write(target: &Target<'_>, request: &ChatRequest, last_words: Option<&str>) -> Result<Encoded, ApiError> {
     let mut dropped: Vec<String> = request.leftovers.keys().cloned().collect();
     let mut out = Map::new();
     out.insert("model".into(), json!(target.model));
@@ -363,6 +364,9 @@ fn write(target: &Target<'_>, request: &ChatRequest) -> Result<Encoded, ApiError
     adapt::adapt(target, &mut out, &mut dropped);
     if target.quirks.cache_markers && request.cache_wish() == CacheWish::Unsaid {
         markers::set(&mut out);
+    }
+    if let (Some(words), Some(turns)) = (last_words, out.get_mut("messages").and_then(Value::as_array_mut)) {
+        forced::say_last(turns, words);
     }
     Ok(Encoded { body: raw::write(&Value::Object(out), INPUTS), dropped })
 }
