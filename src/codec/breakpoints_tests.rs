@@ -58,7 +58,7 @@ fn where_the_cache_is_to_end_is_said_in_chat_completions_to_models_that_know_it(
     let text = marked(json!({ "type": "text", "text": "t" }));
     let image = marked(json!({ "type": "image_url", "image_url": { "url": IMAGE } }));
     let turns = &body["messages"];
-    assert_eq!(turns[0], json!({ "role": "developer", "content": [text] }));
+    assert_eq!(turns[0], json!({ "role": "system", "content": [text] }));
     let asked = json!([
         text,
         image,

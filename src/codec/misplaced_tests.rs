@@ -99,7 +99,7 @@ fn a_picture_among_instructions_is_shown_by_the_user_where_only_words_are_taken_
     let shown = json!({ "role": "user", "content": [{ "type": "image_url", "image_url": { "url": url } }] });
     assert_eq!(
         sent(Dialect::OpenAi, items.clone())["messages"],
-        json!([said("developer", "Look."), shown, said("user", "q"), said("assistant", "a"), shown])
+        json!([said("system", "Look."), shown, said("user", "q"), said("assistant", "a"), shown])
     );
     let source = json!({ "type": "base64", "media_type": "image/png", "data": data });
     let shown = json!({ "type": "image", "source": source });

@@ -361,6 +361,45 @@ fn an_instruction_behind_an_answer_is_what_claude_is_asked() {
     assert_eq!(body["messages"], json!([said[1], said[2], turn("user", "Sum up.")]));
 }
 
+/// What comes before it stays as it was: the vendor's cache, and the thoughts that are bound to what was said before.
+#[test]
+fn an_instruction_in_the_midst_of_a_conversation_leaves_its_beginning_as_it_was() {
+    let turn = |role: &str, text: &str| json!({ "role": role, "content": text });
+    let call = json!({ "id": "c", "type": "function", "function": { "name": "look", "arguments": "{}" } });
+    let said = [
+        turn("system", "Be brief."),
+        turn("user", "x"),
+        turn("developer", "Always."),
+        json!({ "role": "assistant", "tool_calls": [call] }),
+        turn("system", "Plan."),
+        json!({ "role": "tool", "tool_call_id": "c", "content": "cold" }),
+        turn("assistant", "y"),
+        turn("developer", "Act."),
+        turn("user", "z"),
+    ];
+    let sent = |turns: usize| {
+        let (body, dropped) = encoded(Dialect::Anthropic, &openai(json!({ "messages": said[..turns] })));
+        assert_eq!(dropped, Vec::<String>::new());
+        let told: Vec<&Value> = body["system"].as_array().unwrap().iter().map(|block| &block["text"]).collect();
+        assert_eq!(told, ["Be brief.", "Always."], "{turns}");
+        // Where the cache is to end is said of the last turns.
+        let without_marks = body["messages"].to_string().replace(r#","cache_control":{"type":"ephemeral"}"#, "");
+        serde_json::from_str::<Vec<Value>>(&without_marks).unwrap()
+    };
+    let whole = sent(9);
+    for (turns, kept) in [(3, 1), (6, 3), (9, 5)] {
+        assert_eq!(sent(turns), whole[..kept], "{turns}");
+    }
+    let blocks = |at: usize| -> Vec<&Value> {
+        let blocks = whole[at]["content"].as_array().unwrap().iter();
+        blocks.map(|block| if block["type"] == "text" { &block["text"] } else { &block["type"] }).collect()
+    };
+    assert_eq!(
+        (blocks(2), blocks(4)),
+        (vec![&json!("tool_result"), &json!("Plan.")], vec![&json!("Act."), &json!("z")])
+    );
+}
+
 #[test]
 fn a_blank_instruction_behind_an_answer_asks_for_nothing() {
     let turn = |role: &str, text: &str| json!({ "role": role, "content": text });

@@ -95,7 +95,7 @@ const MODEST: Quirks = Quirks {
     max_tokens_field: Some(MaxTokensField::MaxTokens),
     reasoning_content: false,
     thought_signatures: false,
-    developer_role: false,
+    developer_role: Some(false),
     stream_usage: false,
     json_schema: false,
     parallel_tool_calls: false,

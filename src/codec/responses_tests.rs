@@ -151,7 +151,7 @@ fn results_stand_right_behind_their_calls_wherever_they_were_sent() {
     let asked = [says("user", "q"), call("a"), call("b"), result("a"), says("user", "wait"), result("b")];
     let late = [says("user", "q"), call("a"), says("user", "wait"), call("b"), result("a"), result("b")];
     for (input, roles, places) in [
-        (&hooked[..], &["user", "assistant", "tool", "developer"][..], &[0, 1, 3, 2][..]),
+        (&hooked[..], &["user", "assistant", "tool", "system"][..], &[0, 1, 3, 2][..]),
         (&asked, &["user", "assistant", "tool", "tool", "user"], &[0, 1, 3, 5, 4]),
         (&late, &["user", "assistant", "tool", "user", "assistant", "tool"], &[0, 1, 4, 2, 3, 5]),
     ] {
@@ -179,7 +179,7 @@ fn a_picture_among_results_tears_them_apart_nowhere() {
     let (openai, _) = encoded(Dialect::OpenAi, &with(json!({ "input": input })).unwrap());
     let turns = openai["messages"].as_array().unwrap();
     let roles: Vec<_> = turns.iter().filter_map(|turn| turn["role"].as_str()).collect();
-    assert_eq!(roles, ["assistant", "tool", "tool", "user", "developer"]);
+    assert_eq!(roles, ["assistant", "tool", "tool", "user", "system"]);
     assert_eq!(turns[3]["content"][0]["image_url"]["url"], "https://x/y.png");
 }
 

@@ -47,8 +47,9 @@ pub struct Quirks {
     /// Whether it refuses earlier tool calls without the signature of the thoughts that led to them, which its answers
     /// have in `extra_content` (Gemini 3): where a client did not send it back, one that Gemini documents stands in.
     pub thought_signatures: bool,
-    /// Whether it knows the role `developer`; else such a turn is sent as `system`.
-    pub developer_role: bool,
+    /// Whether it knows the role `developer`; else such a turn is sent as `system`. Absent: it passes as it is, and a
+    /// translated request says `system`, which all know.
+    pub developer_role: Option<bool>,
     /// Whether it knows `stream_options.include_usage`.
     pub stream_usage: bool,
     /// Whether it knows `response_format` with a JSON schema; else the schema is put into words, and any JSON object
@@ -96,7 +97,7 @@ impl Default for Quirks {
             max_tokens_field: None,
             reasoning_content: false,
             thought_signatures: false,
-            developer_role: true,
+            developer_role: None,
             stream_usage: true,
             json_schema: true,
             parallel_tool_calls: true,

@@ -113,8 +113,8 @@ pub fn conversation(request: &ChatRequest, token: Option<&Token>, salt: &Salt) -
     let user = request.user.as_deref().unwrap_or_default();
     let questions = questions(&request.messages);
     let turn = u32::try_from(questions.len()).unwrap_or(u32::MAX).max(1);
-    let before = turn_before(turn, request.is_in_tool_loop());
-    let first_call = request.is_in_tool_loop().then(|| request.first_call_of_loop().unwrap_or_default());
+    let before = turn_before(turn, request.goes_on_with_tools());
+    let first_call = if request.is_in_tool_loop() { request.first_call_of_loop() } else { None };
     let loop_of = |print: Fingerprint| first_call.map(|id| salt.fingerprint(["loop", &print.to_string(), id]));
     // An empty name, as a client's template may leave it, is none.
     if let Some(name) = request.routing.conversation.as_deref().filter(|name| !name.is_empty()) {
@@ -233,7 +233,7 @@ pub fn decision(
 ) -> DecisionRecord {
     let PlanRequest { request, dialect, token, conversation, .. } = asked;
     // A question counts once: the later steps of a tool loop go on with it and do not ask it again.
-    let question = request.question().filter(|_| !request.is_in_tool_loop());
+    let question = request.question().filter(|_| !request.goes_on_with_tools());
     let facts = RequestFacts {
         dialect: Some(dialect),
         requested: decision.requested.clone(),
@@ -504,7 +504,7 @@ mod tests {
                     conversation: Some(asked.print),
                     conversation_named: asked.named,
                     turn: asked.turn,
-                    question: request.question().filter(|_| !request.is_in_tool_loop()).map(|_| Fingerprint(1)),
+                    question: request.question().filter(|_| !request.goes_on_with_tools()).map(|_| Fingerprint(1)),
                     begun_elsewhere: !asked.begins_here && name.is_none(),
                     ..RequestFacts::default()
                 };
@@ -596,6 +596,38 @@ mod tests {
         let kept = bounded(format!("begin{}end", "\u{20ac}".repeat(10 << 20)));
         assert!(kept.len() <= MAX_QUESTION_BYTES && kept.len() > MAX_QUESTION_BYTES - 8, "{}", kept.len());
         assert!(kept.starts_with("begin\u{20ac}") && kept.ends_with("\u{20ac}end"));
+    }
+
+    /// As Claude Code sends what its user types while a tool runs.
+    #[test]
+    fn what_is_said_beside_results_is_heard_in_the_midst_of_the_loop() {
+        let salt = Salt::new([7; 16]);
+        let of = |request: &ChatRequest| conversation(request, None, &salt);
+        let beside = |request: &mut ChatRequest, words: &str| {
+            request.messages.last_mut().unwrap().parts.push(Part::text(words));
+        };
+        let mut asked = request(&[(Role::User, "hello")]);
+        step_of_loop(&mut asked, "t1");
+        beside(&mut asked, "by the way");
+        assert!(asked.is_in_tool_loop() && !asked.goes_on_with_tools());
+        let first = of(&asked);
+        assert_eq!((first.turn, first.before), (2, Some(1)));
+        asked.messages.extend([Message::text(Role::Assistant, "so"), Message::text(Role::User, "and now?")]);
+        step_of_loop(&mut asked, "t2");
+        let second = of(&asked);
+        step_of_loop(&mut asked, "t3");
+        beside(&mut asked, "in metres");
+        let known = of(&asked)
+            .known_as()
+            .find(|print| [&first, &second].iter().any(|it| it.prints(true).any(|noted| noted == *print)));
+        assert!(second.prints(true).any(|noted| Some(noted) == known), "not where the first loop went");
+        // Of a conversation whose beginning was not asked here.
+        let mut late = request(&[(Role::User, "a"), (Role::Assistant, "b"), (Role::User, "c")]);
+        step_of_loop(&mut late, "t1");
+        let begun = of(&late);
+        step_of_loop(&mut late, "t2");
+        beside(&mut late, "d");
+        assert!(is_found(&of(&late), &begun));
     }
 
     #[test]

@@ -276,9 +276,11 @@ impl ChatRequest {
         Needs { tools, vision, structured_output: self.response_format.is_some() }
     }
 
-    /// The id of the first call of a tool since the last question.
+    /// The id of the first call of a tool since the last question; what a person says beside results is heard in the midst
+    /// of the loop.
     pub fn first_call_of_loop(&self) -> Option<&str> {
-        let asked = self.messages.iter().rposition(Message::is_question).map_or(0, |at| at + 1);
+        let begins = |message: &Message| message.is_question() && !message.parts.iter().any(Part::is_tool_result);
+        let asked = self.messages.iter().rposition(begins).map_or(0, |at| at + 1);
         let mut parts = self.messages[asked..].iter().flat_map(|message| &message.parts);
         parts.find_map(|part| match part {
             Part::ToolCall { id, .. } => Some(id.as_str()),
@@ -318,6 +320,11 @@ impl ChatRequest {
     /// Whether the last turn, instructions apart, brings results of tools that the model has just called.
     pub fn is_in_tool_loop(&self) -> bool {
         self.last_turn().is_some_and(|at| self.messages[at].parts.iter().any(Part::is_tool_result))
+    }
+
+    /// Whether it brings such results and nothing that a person says.
+    pub fn goes_on_with_tools(&self) -> bool {
+        self.is_in_tool_loop() && self.last_turn().is_none_or(|at| !self.messages[at].is_question())
     }
 }
 

@@ -371,17 +371,17 @@ fn write(target: &Target<'_>, request: &ChatRequest, last_words: Option<&str>) -
     Ok(Encoded { body: raw::write(&Value::Object(out), INPUTS), dropped })
 }
 
-/// How many turns come before the instructions that stand behind an assistant's last turn. What these say is to be done
-/// next: in `system` they would leave that turn the last one, to be continued.
-fn before_last_instructions(messages: &[Message]) -> usize {
-    let last = messages.iter().rposition(|message| !message.role.is_instruction());
-    last.filter(|at| messages[*at].role == Role::Assistant).map_or(messages.len(), |at| at + 1)
+/// How many turns come before the first answer. Only instructions among them go into `system`: those that come later would
+/// change the beginning of the prompt, and with it the vendor's cache, and the thoughts that are bound to what was said
+/// before them, would be lost. And the last ones say what is to be done next.
+fn before_first_answer(messages: &[Message]) -> usize {
+    messages.iter().position(|message| message.role == Role::Assistant).unwrap_or(messages.len())
 }
 
-/// The blocks of system and developer turns, in order, without the [last ones](before_last_instructions).
+/// The blocks of system and developer turns [before the first answer](before_first_answer), in order.
 fn system(request: &ChatRequest, dropped: &mut Vec<String>) -> Vec<Value> {
     let mut system = Vec::new();
-    let before = &request.messages[..before_last_instructions(&request.messages)];
+    let before = &request.messages[..before_first_answer(&request.messages)];
     for (index, message) in before.iter().enumerate().filter(|(_, message)| message.role.is_instruction()) {
         note_name(index, message, dropped);
         let words: Vec<Part> = message.parts.iter().filter(|part| !is_shown(part)).cloned().collect();
@@ -401,12 +401,12 @@ fn note_name(index: usize, message: &Message, dropped: &mut Vec<String>) {
     }
 }
 
-/// The other turns, alternating: neighbours of the same role are merged, and tool results stand first in their turn. The
-/// [last instructions](before_last_instructions) are the user's, and so is what others show: `system` takes only words.
+/// The other turns, alternating: neighbours of the same role are merged, and tool results stand first in their turn.
+/// [Later](before_first_answer) instructions are the user's, and so is what others show: `system` takes only words.
 fn turns(messages: &[Message], dropped: &mut Vec<String>) -> Vec<Value> {
     let mut merged: Vec<(Role, Vec<Value>)> = Vec::new();
     let mut ids = Ids::default();
-    let before = before_last_instructions(messages);
+    let before = before_first_answer(messages);
     for (index, message) in messages.iter().enumerate() {
         let role = if message.role.is_instruction() { Role::User } else { message.role };
         let path = format!("messages[{index}]");
@@ -416,7 +416,6 @@ fn turns(messages: &[Message], dropped: &mut Vec<String>) -> Vec<Value> {
         } else {
             note_name(index, message, dropped);
         }
-        parts.sort_by_key(|part| message.role == Role::User && !part.is_tool_result());
         parts.iter_mut().for_each(|part| ids.fit(part));
         let blocks = blocks::encode(&parts, &path, dropped);
         match merged.last_mut() {
@@ -425,6 +424,9 @@ fn turns(messages: &[Message], dropped: &mut Vec<String>) -> Vec<Value> {
             Some((last, known)) if *last == role => known.extend(blocks),
             _ => merged.push((role, blocks)),
         }
+    }
+    for (_, blocks) in merged.iter_mut().filter(|(role, _)| *role == Role::User) {
+        blocks.sort_by_key(|block| block["type"] != "tool_result");
     }
     if let Some((Role::Assistant, blocks)) = merged.last_mut() {
         trim(blocks);

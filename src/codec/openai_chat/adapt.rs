@@ -29,7 +29,7 @@ pub(crate) fn takes(target: &Target<'_>, request: &ChatRequest) -> bool {
         && !(must_not_think(target, request) && (effort_of(request) != Some(Effort::None) || quirks.thinking))
         && (quirks.parallel_tool_calls || request.parallel_tool_calls.is_none())
         && (quirks.json_schema || !matches!(request.response_format, Some(ResponseFormat::JsonSchema { .. })))
-        && (quirks.developer_role || turns.iter().all(|turn| turn.role != Role::Developer))
+        && (quirks.developer_role != Some(false) || turns.iter().all(|turn| turn.role != Role::Developer))
         && (quirks.reasoning_content || !parts().any(thought))
         && !(wants_reasoning(target) && turns.iter().any(calls_without_reasoning))
         // Whether a call has its signature, the decoded form does not tell.
@@ -169,7 +169,7 @@ pub(crate) fn adapt(target: &Target<'_>, body: &mut Map<String, Value>, dropped:
     let schema = if quirks.json_schema { None } else { take_schema(body) };
     let Some(turns) = body.get_mut("messages").and_then(Value::as_array_mut) else { return };
     for (index, turn) in turns.iter_mut().enumerate() {
-        if !quirks.developer_role && turn["role"] == "developer" {
+        if quirks.developer_role == Some(false) && turn["role"] == "developer" {
             turn["role"] = json!("system");
         }
         if !quirks.reasoning_content && remove_reasoning(turn) {

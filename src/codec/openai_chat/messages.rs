@@ -384,8 +384,8 @@ fn encode_assistant(message: &Message, path: &str, marks: bool, dropped: &mut Ve
     });
     let refusal: String = refusals.collect();
     let content = match said.as_slice() {
-        // Null is refused where the turn has no call or refusal, either.
-        [] if calls.is_empty() && refusal.is_empty() => json!(""),
+        // Null is refused where the turn has no call, and by some look-alikes (llama-cpp-python) where it has one.
+        [] if refusal.is_empty() => json!(""),
         [] => Value::Null,
         said => encode_content(said, path, false, dropped),
     };

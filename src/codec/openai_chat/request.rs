@@ -269,7 +269,12 @@ pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encod
             dropped.push(path.clone());
         }
     }
-    out.insert("messages".into(), Value::Array(messages::encode(&request.messages, marks, &mut dropped)));
+    let mut messages = messages::encode(&request.messages, marks, &mut dropped);
+    if target.quirks.developer_role != Some(true) {
+        let told = messages.iter_mut().filter(|turn| turn["role"] == "developer");
+        told.for_each(|turn| turn["role"] = json!("system"));
+    }
+    out.insert("messages".into(), Value::Array(messages));
     if !request.tools.is_empty() {
         if request.tools.iter().any(|tool| tool.cache_control.is_some()) {
             dropped.push("tools[].cache_control".into());
