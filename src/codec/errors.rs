@@ -142,7 +142,7 @@ fn is_bad_answer(error: &Parsed) -> bool {
 }
 
 /// The fields of a vendor's error that its own clients look for, where the request is at fault.
-fn vendors_fields(kind: ErrorKind, value: &Value) -> Option<Map<String, Value>> {
+pub(super) fn vendors_fields(kind: ErrorKind, value: &Value) -> Option<Map<String, Value>> {
     if !kind.is_requests_fault() {
         return None;
     }

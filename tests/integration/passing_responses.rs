@@ -333,3 +333,49 @@ async fn a_thought_that_claude_takes_for_anothers_is_left_out() {
     assert_eq!(mock.calls(), 4, "refused, and asked once more");
     gateway.stop().await;
 }
+
+/// Two accounts at OpenAI behind one model, `both`. Each refuses, with this status and error, what is the other's: what
+/// holds its name.
+async fn two_accounts(status: u16, refusal: Value) -> (TestGateway, [Mock; 2]) {
+    let account = |others: &'static str| {
+        let refusal = refusal.clone();
+        Mock::start(move |body| match body.contains(others) || body.contains("of_nobody") {
+            true => Script { status, ..Script::whole(json!({ "error": refusal }).to_string()) },
+            false => {
+                let item = json!({ "type": "message", "content": [{ "type": "output_text", "text": "well" }] });
+                let answer = json!({ "id": "r", "object": "response", "status": "completed", "output": [item] });
+                Script::whole(answer.to_string())
+            }
+        })
+    };
+    let mocks = [account("of_two").await, account("of_one").await];
+    let quirks = |name: &str| format!("[providers.{name}.quirks]\nresponses = true\n");
+    let providers: String =
+        mocks.iter().zip(["one", "two"]).map(|(mock, name)| mock.openai(name) + &quirks(name)).collect();
+    let model = "[dispatch]\nbackoff_ms = 1\n[models.both]\ncan = ['tools', 'reasoning']\n\
+        deployments = [{ provider = 'one', upstream = 'm' }, { provider = 'two', upstream = 'm' }]";
+    (TestGateway::before(&providers, model).await, mocks)
+}
+
+#[tokio::test]
+async fn what_one_account_does_not_find_another_may_and_neither_is_taken_to_have_no_responses() {
+    let refusal =
+        json!({ "message": "Vector store not found.", "type": "invalid_request_error", "param": null, "code": null });
+    let (gateway, mocks) = two_accounts(404, refusal).await;
+    let ask = async |store: &str| {
+        let tools = json!([{ "type": "file_search", "vector_store_ids": [store] }]);
+        let response = gateway.post(PATH, json!({ "model": "both", "input": "Hello", "tools": tools })).await;
+        (response.status().as_u16(), response.text().await.unwrap())
+    };
+    for _ in 0..6 {
+        for store in ["vs_of_one", "vs_of_two"] {
+            let (status, said) = ask(store).await;
+            assert_eq!(status, 200, "{store}: {said}");
+        }
+        let calls = mocks.each_ref().map(Mock::calls);
+        let (status, said) = ask("vs_of_nobody").await;
+        assert_eq!((status, said.contains("Vector store not found.")), (404, true), "{said}");
+        assert_eq!(mocks.each_ref().map(Mock::calls), calls.map(|calls| calls + 1), "each is asked once");
+    }
+    gateway.stop().await;
+}
