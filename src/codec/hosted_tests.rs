@@ -159,6 +159,67 @@ fn of_what_must_pass_only_what_the_model_refuses_is_changed() {
 }
 
 #[test]
+fn what_openai_ran_upon_a_thought_that_is_left_out_goes_with_it() {
+    let quirks = openais();
+    let user = json!({ "role": "user", "content": "q" });
+    let thought = |id: &str| json!({ "type": "reasoning", "id": id, "summary": [], "encrypted_content": "gAAAA" });
+    let item = |kind: &str, id: &str| json!({ "type": kind, "id": id });
+    let said = json!({ "type": "message", "id": "msg_1", "role": "assistant", "content": "a" });
+    let called = json!({ "type": "shell_call", "id": "sh_1", "call_id": "c" });
+    let result = json!({ "type": "shell_call_output", "call_id": "c", "output": [] });
+    let bare = json!({ "type": "reasoning", "id": "rs_0", "summary": [] });
+    let approval = |id: &str| json!({ "type": "mcp_approval_response", "approval_request_id": id, "approve": true });
+    let input = vec![
+        user.clone(),
+        item("web_search_call", "ws_0"),
+        thought("rs_1"),
+        item("web_search_call", "ws_1"),
+        bare,
+        item("web_search_call", "ws_2"),
+        said,
+        item("mcp_list_tools", "mcpl_1"),
+        item("mcp_approval_request", "mcpr_1"),
+        item("mcp_approval_request", "mcpr_2"),
+        called.clone(),
+        approval("mcpr_2"),
+        item("mcp_call", "mcp_1"),
+        result.clone(),
+        thought("rs_2"),
+        item("code_interpreter_call", "ci_1"),
+        user.clone(),
+        item("image_generation_call", "ig_1"),
+    ];
+    let asked = body(json!({ "tools": [{ "type": "web_search" }], "input": input }));
+    let sent = |return_thoughts: bool| {
+        let target = Target { reasoning: true, return_thoughts, ..Target::new(Dialect::Responses, &quirks, "gpt") };
+        let Encoded { body, dropped } =
+            pass_request(&target, &decoded(&asked), asked.to_string().as_bytes()).unwrap();
+        let sent: Value = serde_json::from_slice(&body).unwrap();
+        let name = |item: &Value| item["id"].as_str().or(item["type"].as_str()).unwrap_or("message").to_owned();
+        (sent["input"].as_array().unwrap().iter().map(name).collect::<Vec<_>>(), dropped)
+    };
+    let behind = ["message", "mcpr_2", "sh_1", "mcp_approval_response", "mcp_1", "shell_call_output"];
+    let (kept, dropped) = sent(true);
+    let before = ["message", "ws_0", "rs_1", "ws_1"];
+    assert_eq!(kept, [&before[..], &behind, &["rs_2", "ci_1", "message", "ig_1"]].concat());
+    let lost = ["input[4] (reasoning)", "input[5] (web_search)", "input[7] (mcp)", "input[8] (mcp)"];
+    assert_eq!(dropped, lost);
+    let (kept, dropped) = sent(false);
+    assert_eq!(kept, [&["message", "ws_0"][..], &behind, &["message", "ig_1"]].concat());
+    let lost = [
+        "input[2] (reasoning)",
+        "input[3] (web_search)",
+        "input[4] (reasoning)",
+        "input[5] (web_search)",
+        "input[7] (mcp)",
+        "input[8] (mcp)",
+        "input[14] (reasoning)",
+        "input[15] (code_interpreter)",
+    ];
+    assert_eq!(dropped, lost);
+}
+
+#[test]
 fn what_an_older_model_refuses_or_only_a_router_knows_is_left_out() {
     let quirks = openais();
     let newest = BTreeSet::from([Refusal::ThinkingWithTools]);
