@@ -74,7 +74,7 @@ pub fn may_refuse_thoughts(error: &ApiError, request: &ChatRequest) -> bool {
         ErrorKind::NotFound => openai_responses::backend::is_about_request(error),
         _ => false,
     };
-    is_requests && returns_sealed_thoughts(request)
+    is_requests && openai_responses::backend::returns_thoughts(request)
 }
 
 /// Whether Claude refuses a request with this error for a thought in it that is bound to what was said before it: a client
@@ -83,9 +83,18 @@ pub fn unbinds_thoughts(error: &ApiError) -> bool {
     error.kind == ErrorKind::InvalidRequest && error.message.contains("bound to a different conversation")
 }
 
-/// Whether a request brings back thoughts that were sealed by OpenAI, which only the organisation's own key opens.
-pub fn returns_sealed_thoughts(request: &ChatRequest) -> bool {
-    openai_responses::backend::returns_thoughts(request)
+/// Whether a request brings back what OpenAI has sealed, which only the organisation's own key opens: thoughts, or the
+/// summary of a conversation that was compacted.
+pub fn returns_what_is_sealed(request: &ChatRequest) -> bool {
+    openai_responses::backend::returns_thoughts(request) || openai_responses::backend::returns_summary(request)
+}
+
+/// Whether what is refused with this error was meant for another account at OpenAI, which has what is named there, or has
+/// sealed it; or for none.
+pub fn may_be_for_another_account(error: &ApiError) -> bool {
+    let is_so =
+        |told: &VendorError| told.status == 404 || told.fields.get("code").is_some_and(|code| code == errors::SEALED);
+    error.by_model && error.vendor.as_ref().is_some_and(|told| told.dialect == Dialect::Responses && is_so(told))
 }
 
 /// Whether Responses refuses to tell thoughts with this error, or to tell them so.

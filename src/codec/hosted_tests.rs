@@ -349,3 +349,22 @@ fn a_call_of_such_a_tool_is_an_answer() {
         assert!(!told.to_string().contains("computer_call") && told["content"][0].is_null(), "{told}");
     }
 }
+
+#[test]
+fn what_is_sealed_for_one_account_another_may_not_open() {
+    let refused = |code: &str| {
+        let error = json!({ "message": "It could not be verified.", "type": "invalid_request_error", "param": null, "code": code });
+        decode_error(Dialect::Responses, 400, json!({ "error": error }).to_string().as_bytes(), None)
+    };
+    let sealed = refused("invalid_encrypted_content");
+    assert_eq!((sealed.kind, sealed.by_model), (ErrorKind::InvalidRequest, true));
+    let other = refused("invalid_value");
+    assert_eq!([&sealed, &other].map(may_be_for_another_account), [true, false]);
+    let holds = |item: Value| decoded(&body(json!({ "input": [item, { "role": "user", "content": "q" }] })));
+    let thought = holds(json!({ "type": "reasoning", "summary": [], "encrypted_content": "gAAAA" }));
+    let summary = holds(json!({ "type": "compaction", "id": "cmp_1", "encrypted_content": "gAAAA" }));
+    let bare = holds(json!({ "type": "compaction", "id": "cmp_1" }));
+    assert_eq!([&thought, &summary, &bare].map(returns_what_is_sealed), [true, true, false]);
+    // Of a request without thoughts none can be left out.
+    assert_eq!([&thought, &summary].map(|request| may_refuse_thoughts(&sealed, request)), [true, false]);
+}

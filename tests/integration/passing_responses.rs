@@ -1,6 +1,10 @@
 //! What a client of OpenAI's Responses sends passes through to OpenAI's own, as with any dialect on both sides.
 
+use std::time::Duration;
+
+use pointsman::protocol::ErrorKind;
 use pointsman::sandbox::{Fault, SeenRequest, Times, Vendor};
+use pointsman::upstream::CallVerdict;
 use serde_json::{Value, json};
 
 use crate::support::mock::{Mock, Script};
@@ -377,5 +381,36 @@ async fn what_one_account_does_not_find_another_may_and_neither_is_taken_to_have
         assert_eq!((status, said.contains("Vector store not found.")), (404, true), "{said}");
         assert_eq!(mocks.each_ref().map(Mock::calls), calls.map(|calls| calls + 1), "each is asked once");
     }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_compacted_conversation_goes_on_where_its_summary_can_be_opened() {
+    let code = "invalid_encrypted_content";
+    let refusal = json!({ "message": "It could not be verified.", "type": "invalid_request_error", "param": null, "code": code });
+    let (gateway, mocks) = two_accounts(400, refusal).await;
+    let ask = async |sealed: &str| {
+        let summary = json!({ "type": "compaction", "id": "cmp_1", "encrypted_content": sealed });
+        let input = json!([summary, { "role": "user", "content": "Go on." }]);
+        let response = gateway.post(PATH, json!({ "model": "both", "input": input })).await;
+        (response.status().as_u16(), response.text().await.unwrap())
+    };
+    for _ in 0..6 {
+        for sealed in ["of_one", "of_two"] {
+            let (status, said) = ask(sealed).await;
+            assert_eq!(status, 200, "{sealed}: {said}");
+        }
+        let calls = mocks.each_ref().map(Mock::calls);
+        assert_eq!(ask("of_nobody").await.0, 400);
+        assert_eq!(mocks.each_ref().map(Mock::calls), calls.map(|calls| calls + 1), "each is asked once");
+    }
+    // While its account takes no call, the client is to ask again.
+    let two = gateway.app.gateway.live().catalog.find("both").unwrap().deployments[1].clone();
+    let (now, rests) =
+        (std::time::Instant::now(), CallVerdict::Rest(ErrorKind::RateLimited, Some(Duration::from_secs(60))));
+    two.admit(now).unwrap().settle(&rests, now, 0);
+    let (status, said) = ask("of_two").await;
+    assert_eq!((status, said.contains("asked for a pause")), (502, true), "{said}");
+    assert_eq!(ask("of_one").await.0, 200);
     gateway.stop().await;
 }

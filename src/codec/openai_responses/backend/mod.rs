@@ -78,6 +78,15 @@ pub(crate) fn returns_thoughts(request: &ChatRequest) -> bool {
     request.messages.iter().flat_map(|message| &message.parts).any(is_ours)
 }
 
+/// Whether a request holds the summary of an earlier part of the conversation, which is sealed as thoughts are.
+pub(crate) fn returns_summary(request: &ChatRequest) -> bool {
+    let is_sealed = |part: &Part| match part {
+        Part::Foreign { kind, value } => kind == "compaction" && value["encrypted_content"].is_string(),
+        _ => false,
+    };
+    request.messages.iter().flat_map(|message| &message.parts).any(is_sealed)
+}
+
 /// How ids begin that a request may hold: of files, items, and what else OpenAI keeps for an account.
 const IDS: [&str; 19] = [
     "file-", "file_", "rs_", "msg_", "fc_", "ctc_", "resp_", "vs_", "cntr_", "cfile_", "ig_", "ws_", "fs_", "ci_",
