@@ -124,7 +124,7 @@ pub(super) struct Deadlines {
     pub(super) sign_of_life: Duration,
     /// When everything must be here.
     pub(super) total: Instant,
-    /// Largest answer, bytes: a whole one, or what has to be kept of a stream.
+    /// Largest answer, bytes: a whole one, or what has to be kept of a stream, such as an event that passes through.
     pub(super) limit: usize,
 }
 
@@ -467,7 +467,10 @@ impl<'a> Attempt<'a> {
     async fn open(&self, mut answer: Answer, report: &mut Report) -> Result<Opened, Failed> {
         let (passes, deadlines) = (self.passes, &self.deadlines);
         let decoder = StreamDecoder::new(self.dialect).asked_at(self.job.at_ms).forced(self.forced());
-        let mut decoder = if passes { decoder.lenient().asked_for(self.job.request.choices()) } else { decoder };
+        let mut decoder = match passes {
+            true => decoder.lenient().asked_for(self.job.request.choices()).up_to(deadlines.limit),
+            false => decoder,
+        };
         let mut events = Vec::new();
         let mut raw = Vec::new();
         let mut held_bytes = 0;

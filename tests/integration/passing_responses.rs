@@ -414,3 +414,32 @@ async fn a_compacted_conversation_goes_on_where_its_summary_can_be_opened() {
     assert_eq!(ask("of_one").await.0, 200);
     gateway.stop().await;
 }
+
+#[tokio::test]
+async fn pictures_pass_in_events_as_large_as_an_answer() {
+    let mock = Mock::start(|_| {
+        let picture = json!({ "type": "image_generation_call", "id": "ig_1", "result": "A".repeat(9 << 20) });
+        let usage = json!({ "input_tokens": 3, "output_tokens": 4, "input_tokens_details": { "cached_tokens": 0 } });
+        let answer =
+            json!({ "id": "r", "object": "response", "status": "completed", "output": [picture], "usage": usage });
+        let begun = json!({ "type": "response.output_item.added", "output_index": 0, "item":
+            { "type": "image_generation_call", "id": "ig_1" } });
+        let end = json!({ "type": "response.completed", "response": answer });
+        Script::events([begun, end].map(|event| (0, format!("data: {event}\n\n"))).to_vec())
+    })
+    .await;
+    let home = mock.openai("home") + "[providers.home.quirks]\nresponses = true\n";
+    let gateway = TestGateway::before(&home, "[models.painter]\nprovider = 'home'\ncan = ['tools']").await;
+    let tools = json!([{ "type": "image_generation" }]);
+    let body = json!({ "model": "painter", "input": "Draw.", "tools": tools, "stream": true });
+    let response = gateway.post(PATH, body).await;
+    assert_eq!(response.status(), 200);
+    let decision = response.headers()["x-pointsman-decision"].to_str().unwrap().to_owned();
+    let told = events(&response.text().await.unwrap());
+    let kinds: Vec<&str> = told.iter().map(|event| event["type"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["response.output_item.added", "response.completed"]);
+    gateway.app.gateway.recorder.flush().await.unwrap();
+    let entry = gateway.app.gateway.store.entry_with_sequel(decision.parse().unwrap()).unwrap().unwrap();
+    assert_eq!(entry.outcome.unwrap().usage.unwrap().output_tokens, 4);
+    gateway.stop().await;
+}
