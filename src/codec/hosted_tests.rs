@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::config::{Quirks, Refusal};
+use crate::protocol::StreamEvent;
 
 fn body(more: Value) -> Value {
     let mut body = json!({ "model": "m", "input": "Hello" });
@@ -367,4 +368,33 @@ fn what_is_sealed_for_one_account_another_may_not_open() {
     assert_eq!([&thought, &summary, &bare].map(returns_what_is_sealed), [true, true, false]);
     // Of a request without thoughts none can be left out.
     assert_eq!([&thought, &summary].map(|request| may_refuse_thoughts(&sealed, request)), [true, false]);
+}
+
+#[test]
+fn what_is_written_for_a_tool_of_openais_is_counted() {
+    let written = |kind: &str, delta: Value| {
+        let mut decoder = StreamDecoder::new(Dialect::Responses);
+        let mut events = Vec::new();
+        for event in [
+            json!({ "type": "response.output_item.added", "output_index": 0, "item": { "type": "mcp_call", "id": "m" } }),
+            json!({ "type": kind, "item_id": "m", "output_index": 0, "delta": delta }),
+            json!({ "type": kind, "item_id": "m", "output_index": 0, "delta": delta }),
+        ] {
+            decoder.push(format!("data: {event}\n\n").as_bytes(), &mut events);
+        }
+        assert_eq!(events.iter().filter(|event| matches!(event, StreamEvent::Start { .. })).count(), 1, "{kind}");
+        events.iter().map(StreamEvent::answer_bytes).sum::<usize>()
+    };
+    for kind in ["code_interpreter_call_code", "apply_patch_call_operation_diff", "mcp_call_arguments", "of_tomorrow"]
+    {
+        assert_eq!(written(&format!("response.{kind}.delta"), json!("print(\"h\u{e9}\")")), 24, "{kind}");
+    }
+    for (kind, delta) in [
+        ("response.of_tomorrow.delta", json!({ "text": "x" })),
+        ("response.of_tomorrow.delta", Value::Null),
+        ("response.of_tomorrow.done", json!("x")),
+        ("response.audio.delta", json!("UklGRg==")),
+    ] {
+        assert_eq!(written(kind, delta), 0, "{kind}");
+    }
 }
