@@ -1,7 +1,9 @@
 //! Whether what a vendor refuses may be taken if it is asked otherwise: with less in it, or in another of its formats.
 
-use super::openai_responses;
-use crate::protocol::{ApiError, ChatRequest, ErrorKind};
+use serde_json::Value;
+
+use super::{errors, openai_responses, parse};
+use crate::protocol::{ApiError, ChatRequest, Dialect, ErrorKind, VendorError};
 
 /// Whether a body that passed through to Responses and was refused with this error may be taken with less in it, or once
 /// it is translated to Chat Completions. What else is wrong with it the client is told: it is the client's own dialect.
@@ -20,6 +22,46 @@ pub fn lacks_responses(error: &ApiError) -> bool {
     error.kind == ErrorKind::NotFound && !openai_responses::backend::is_about_request(error)
 }
 
+/// The error, with this status and body, of a request that nothing but Responses can say. Such a request names things that
+/// OpenAI keeps for an account (a vector store, a container), and what it does not find of them is a 404, as an address is
+/// or a model. That is no lack of Responses, which would be remembered against all other requests: either this one is at
+/// fault, or another account has the thing.
+pub fn blame_what_is_named(error: ApiError, status: u16, body: &[u8]) -> ApiError {
+    let told = parse(body).unwrap_or_default();
+    let is_named = openai_responses::backend::is_about_request(&error) || misses_what_is_named(&told);
+    if error.kind != ErrorKind::NotFound || status != 404 || !is_named {
+        return error;
+    }
+    let kind = ErrorKind::InvalidRequest;
+    let fields = errors::vendors_fields(kind, &told);
+    let vendor = fields.map(|fields| Box::new(VendorError { dialect: Dialect::Responses, status, fields }));
+    ApiError { kind, vendor, by_model: true, ..error }
+}
+
+/// How the messages begin with which OpenAI, and who copies it, do not know an address or a model. What follows may quote
+/// the request.
+const UNKNOWN_ADDRESS: [&str; 6] =
+    ["invalid url", "unknown request url", "the model ", "the requested model ", "this model ", "this is not a "];
+
+/// Whether an error with a status of 404 is in OpenAI's own form, and of neither its address nor its model. A code that is
+/// a status is none of OpenAI's.
+fn misses_what_is_named(told: &Value) -> bool {
+    let error = &told["error"];
+    let message = error["message"].as_str().unwrap_or_default().to_lowercase();
+    let is_about_address = UNKNOWN_ADDRESS.iter().any(|beginning| message.starts_with(beginning))
+        || message.trim_end_matches('.') == "not found"
+        || error["param"] == "model";
+    let is_openais = match &error["code"] {
+        Value::Null => true,
+        Value::String(code) => {
+            let is_status = !code.is_empty() && code.bytes().all(|letter| letter.is_ascii_digit());
+            !is_status && !code.contains("model") && !code.contains("url")
+        }
+        _ => false,
+    };
+    error["type"] == "invalid_request_error" && is_openais && !message.is_empty() && !is_about_address
+}
+
 /// Whether an error says that our key is not for Responses, if Chat Completions takes it.
 pub fn may_forbid_responses(error: &ApiError) -> bool {
     error.kind == ErrorKind::Permission
@@ -32,7 +74,7 @@ pub fn may_refuse_thoughts(error: &ApiError, request: &ChatRequest) -> bool {
         ErrorKind::NotFound => openai_responses::backend::is_about_request(error),
         _ => false,
     };
-    is_requests && returns_sealed_thoughts(request)
+    is_requests && openai_responses::backend::returns_thoughts(request)
 }
 
 /// Whether Claude refuses a request with this error for a thought in it that is bound to what was said before it: a client
@@ -41,9 +83,18 @@ pub fn unbinds_thoughts(error: &ApiError) -> bool {
     error.kind == ErrorKind::InvalidRequest && error.message.contains("bound to a different conversation")
 }
 
-/// Whether a request brings back thoughts that were sealed by OpenAI, which only the organisation's own key opens.
-pub fn returns_sealed_thoughts(request: &ChatRequest) -> bool {
-    openai_responses::backend::returns_thoughts(request)
+/// Whether a request brings back what OpenAI has sealed, which only the organisation's own key opens: thoughts, or the
+/// summary of a conversation that was compacted.
+pub fn returns_what_is_sealed(request: &ChatRequest) -> bool {
+    openai_responses::backend::returns_thoughts(request) || openai_responses::backend::returns_summary(request)
+}
+
+/// Whether what is refused with this error was meant for another account at OpenAI, which has what is named there, or has
+/// sealed it; or for none.
+pub fn may_be_for_another_account(error: &ApiError) -> bool {
+    let is_so =
+        |told: &VendorError| told.status == 404 || told.fields.get("code").is_some_and(|code| code == errors::SEALED);
+    error.by_model && error.vendor.as_ref().is_some_and(|told| told.dialect == Dialect::Responses && is_so(told))
 }
 
 /// Whether Responses refuses to tell thoughts with this error, or to tell them so.

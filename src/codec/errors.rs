@@ -74,6 +74,10 @@ const BAD_ANSWER: [&str; 2] = ["tool_use_failed", "json_validate_failed"];
 /// Codes with which OpenAI says that this one of its models does not take a field, or a value of it. Another may.
 const UNSUPPORTED: [&str; 2] = ["unsupported_parameter", "unsupported_value"];
 
+/// OpenAI's code for what it has sealed, a thought or a summary of the conversation, and cannot open. The account that it
+/// was sealed for can.
+pub(super) const SEALED: &str = "invalid_encrypted_content";
+
 /// Beginning of llama.cpp's message that the model's own template cannot write this conversation (two questions in a
 /// row, say), and what such templates say, there and at vLLM. Another model's may.
 const UNWRITABLE: &str = "unable to generate parser for this template";
@@ -121,7 +125,7 @@ pub(super) fn decode(dialect: Dialect, status: u16, body: &[u8], retry_after: Op
     ApiError { kind, message: error.message, param: error.param, retry_after, vendor, by_model }
 }
 
-/// Whether a request that is refused may be taken by another model.
+/// Whether a request that is refused may be taken by another model, or under another account.
 fn is_by_model(kind: ErrorKind, error: &Parsed) -> bool {
     let message = || shorten(&error.message).to_lowercase();
     let says_so = |message: String| {
@@ -129,6 +133,7 @@ fn is_by_model(kind: ErrorKind, error: &Parsed) -> bool {
         begins || message.contains(ALTERNATE) || is_unable(&message)
     };
     UNSUPPORTED.iter().any(|word| error.code.contains(word))
+        || error.code.contains(SEALED)
         || kind == ErrorKind::InvalidRequest && says_so(message())
 }
 
@@ -142,7 +147,7 @@ fn is_bad_answer(error: &Parsed) -> bool {
 }
 
 /// The fields of a vendor's error that its own clients look for, where the request is at fault.
-fn vendors_fields(kind: ErrorKind, value: &Value) -> Option<Map<String, Value>> {
+pub(super) fn vendors_fields(kind: ErrorKind, value: &Value) -> Option<Map<String, Value>> {
     if !kind.is_requests_fault() {
         return None;
     }
@@ -185,7 +190,7 @@ pub(super) fn in_band(value: &Value) -> Option<ApiError> {
     // Nobody can tell whose fault it is: it is asked elsewhere, and not held against its vendor.
     let is_unsorted = kind == ErrorKind::InvalidRequest && error.code == UNSORTED;
     let kind = if is_unsorted { ErrorKind::Upstream } else { kind };
-    let by_model = is_bad_answer(&error) || is_unsorted;
+    let by_model = is_bad_answer(&error) || is_unsorted || error.code.contains(SEALED);
     Some(ApiError { kind, message: error.message, param: error.param, retry_after: None, vendor: None, by_model })
 }
 

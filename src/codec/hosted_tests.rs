@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::config::{Quirks, Refusal};
+use crate::protocol::StreamEvent;
 
 fn body(more: Value) -> Value {
     let mut body = json!({ "model": "m", "input": "Hello" });
@@ -159,6 +160,67 @@ fn of_what_must_pass_only_what_the_model_refuses_is_changed() {
 }
 
 #[test]
+fn what_openai_ran_upon_a_thought_that_is_left_out_goes_with_it() {
+    let quirks = openais();
+    let user = json!({ "role": "user", "content": "q" });
+    let thought = |id: &str| json!({ "type": "reasoning", "id": id, "summary": [], "encrypted_content": "gAAAA" });
+    let item = |kind: &str, id: &str| json!({ "type": kind, "id": id });
+    let said = json!({ "type": "message", "id": "msg_1", "role": "assistant", "content": "a" });
+    let called = json!({ "type": "shell_call", "id": "sh_1", "call_id": "c" });
+    let result = json!({ "type": "shell_call_output", "call_id": "c", "output": [] });
+    let bare = json!({ "type": "reasoning", "id": "rs_0", "summary": [] });
+    let approval = |id: &str| json!({ "type": "mcp_approval_response", "approval_request_id": id, "approve": true });
+    let input = vec![
+        user.clone(),
+        item("web_search_call", "ws_0"),
+        thought("rs_1"),
+        item("web_search_call", "ws_1"),
+        bare,
+        item("web_search_call", "ws_2"),
+        said,
+        item("mcp_list_tools", "mcpl_1"),
+        item("mcp_approval_request", "mcpr_1"),
+        item("mcp_approval_request", "mcpr_2"),
+        called.clone(),
+        approval("mcpr_2"),
+        item("mcp_call", "mcp_1"),
+        result.clone(),
+        thought("rs_2"),
+        item("code_interpreter_call", "ci_1"),
+        user.clone(),
+        item("image_generation_call", "ig_1"),
+    ];
+    let asked = body(json!({ "tools": [{ "type": "web_search" }], "input": input }));
+    let sent = |return_thoughts: bool| {
+        let target = Target { reasoning: true, return_thoughts, ..Target::new(Dialect::Responses, &quirks, "gpt") };
+        let Encoded { body, dropped } =
+            pass_request(&target, &decoded(&asked), asked.to_string().as_bytes()).unwrap();
+        let sent: Value = serde_json::from_slice(&body).unwrap();
+        let name = |item: &Value| item["id"].as_str().or(item["type"].as_str()).unwrap_or("message").to_owned();
+        (sent["input"].as_array().unwrap().iter().map(name).collect::<Vec<_>>(), dropped)
+    };
+    let behind = ["message", "mcpr_2", "sh_1", "mcp_approval_response", "mcp_1", "shell_call_output"];
+    let (kept, dropped) = sent(true);
+    let before = ["message", "ws_0", "rs_1", "ws_1"];
+    assert_eq!(kept, [&before[..], &behind, &["rs_2", "ci_1", "message", "ig_1"]].concat());
+    let lost = ["input[4] (reasoning)", "input[5] (web_search)", "input[7] (mcp)", "input[8] (mcp)"];
+    assert_eq!(dropped, lost);
+    let (kept, dropped) = sent(false);
+    assert_eq!(kept, [&["message", "ws_0"][..], &behind, &["message", "ig_1"]].concat());
+    let lost = [
+        "input[2] (reasoning)",
+        "input[3] (web_search)",
+        "input[4] (reasoning)",
+        "input[5] (web_search)",
+        "input[7] (mcp)",
+        "input[8] (mcp)",
+        "input[14] (reasoning)",
+        "input[15] (code_interpreter)",
+    ];
+    assert_eq!(dropped, lost);
+}
+
+#[test]
 fn what_an_older_model_refuses_or_only_a_router_knows_is_left_out() {
     let quirks = openais();
     let newest = BTreeSet::from([Refusal::ThinkingWithTools]);
@@ -286,5 +348,53 @@ fn a_call_of_such_a_tool_is_an_answer() {
         let told = encode_response(client, &read, &meta);
         let told: Value = serde_json::from_slice(&told).unwrap();
         assert!(!told.to_string().contains("computer_call") && told["content"][0].is_null(), "{told}");
+    }
+}
+
+#[test]
+fn what_is_sealed_for_one_account_another_may_not_open() {
+    let refused = |code: &str| {
+        let error = json!({ "message": "It could not be verified.", "type": "invalid_request_error", "param": null, "code": code });
+        decode_error(Dialect::Responses, 400, json!({ "error": error }).to_string().as_bytes(), None)
+    };
+    let sealed = refused("invalid_encrypted_content");
+    assert_eq!((sealed.kind, sealed.by_model), (ErrorKind::InvalidRequest, true));
+    let other = refused("invalid_value");
+    assert_eq!([&sealed, &other].map(may_be_for_another_account), [true, false]);
+    let holds = |item: Value| decoded(&body(json!({ "input": [item, { "role": "user", "content": "q" }] })));
+    let thought = holds(json!({ "type": "reasoning", "summary": [], "encrypted_content": "gAAAA" }));
+    let summary = holds(json!({ "type": "compaction", "id": "cmp_1", "encrypted_content": "gAAAA" }));
+    let bare = holds(json!({ "type": "compaction", "id": "cmp_1" }));
+    assert_eq!([&thought, &summary, &bare].map(returns_what_is_sealed), [true, true, false]);
+    // Of a request without thoughts none can be left out.
+    assert_eq!([&thought, &summary].map(|request| may_refuse_thoughts(&sealed, request)), [true, false]);
+}
+
+#[test]
+fn what_is_written_for_a_tool_of_openais_is_counted() {
+    let written = |kind: &str, delta: Value| {
+        let mut decoder = StreamDecoder::new(Dialect::Responses);
+        let mut events = Vec::new();
+        for event in [
+            json!({ "type": "response.output_item.added", "output_index": 0, "item": { "type": "mcp_call", "id": "m" } }),
+            json!({ "type": kind, "item_id": "m", "output_index": 0, "delta": delta }),
+            json!({ "type": kind, "item_id": "m", "output_index": 0, "delta": delta }),
+        ] {
+            decoder.push(format!("data: {event}\n\n").as_bytes(), &mut events);
+        }
+        assert_eq!(events.iter().filter(|event| matches!(event, StreamEvent::Start { .. })).count(), 1, "{kind}");
+        events.iter().map(StreamEvent::answer_bytes).sum::<usize>()
+    };
+    for kind in ["code_interpreter_call_code", "apply_patch_call_operation_diff", "mcp_call_arguments", "of_tomorrow"]
+    {
+        assert_eq!(written(&format!("response.{kind}.delta"), json!("print(\"h\u{e9}\")")), 24, "{kind}");
+    }
+    for (kind, delta) in [
+        ("response.of_tomorrow.delta", json!({ "text": "x" })),
+        ("response.of_tomorrow.delta", Value::Null),
+        ("response.of_tomorrow.done", json!("x")),
+        ("response.audio.delta", json!("UklGRg==")),
+    ] {
+        assert_eq!(written(kind, delta), 0, "{kind}");
     }
 }

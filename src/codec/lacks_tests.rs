@@ -92,3 +92,49 @@ fn what_is_not_found_of_what_was_sent_is_no_lack_of_responses() {
         assert!(may_refuse_thoughts(&about_request, &thought), "{about_request:?}");
     }
 }
+
+#[test]
+fn what_a_request_names_that_only_responses_can_say_is_no_lack_of_them() {
+    let told = |status: u16, body: &str| {
+        let error = decode_error(Dialect::Responses, status, body.as_bytes(), None);
+        blame_what_is_named(error, status, body.as_bytes())
+    };
+    let invalid = |message: &str, param: Value, code: Value| {
+        json!({ "error": { "message": message, "type": "invalid_request_error", "param": param, "code": code } })
+            .to_string()
+    };
+    for named in [
+        invalid("Vector store with id ['vs_abc123'] not found.", Value::Null, Value::Null),
+        invalid("Container not found", Value::Null, Value::Null),
+        invalid("No such thing: 'invalid url'", json!("tools[0]"), json!("not_found")),
+        invalid("Nothing has that name. The model would need it.", Value::Null, Value::Null),
+        json!({ "error": { "message": "litellm.NotFoundError: Container not found", "type": null, "code": "404" } })
+            .to_string(),
+    ] {
+        let error = told(404, &named);
+        assert_eq!((error.kind, error.by_model), (ErrorKind::InvalidRequest, true), "{named}");
+        assert!(!lacks_responses(&error), "{named}");
+        let ErrorBody { status, body } = encode_error(Dialect::Responses, &error);
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!((status, &body["error"]["message"]), (404, &json!(error.message)), "as OpenAI said it");
+    }
+    let other = json!({ "error": { "message": "Nope", "type": "NotFoundError", "param": null, "code": null } });
+    for lack in [
+        invalid("The model `x` does not exist", Value::Null, json!("model_not_found")),
+        invalid("The model `x` does not exist", Value::Null, Value::Null),
+        invalid("It does not exist", json!("model"), Value::Null),
+        invalid("Invalid URL (POST /v1/responses)", Value::Null, Value::Null),
+        invalid("Unknown request URL: POST /responses.", Value::Null, json!("unknown_url")),
+        invalid("Not found", Value::Null, Value::Null),
+        invalid("Nope", Value::Null, json!("404")),
+        invalid("Nope", Value::Null, json!(404)),
+        other.to_string(),
+        json!({ "detail": "Not Found" }).to_string(),
+        "404 page not found".to_owned(),
+        String::new(),
+    ] {
+        assert!(lacks_responses(&told(404, &lack)), "{lack}");
+    }
+    let named = invalid("Vector store 'vs_1' not found.", Value::Null, Value::Null);
+    assert_eq!(told(500, &named).kind, ErrorKind::Upstream);
+}

@@ -143,3 +143,26 @@ fn the_pieces_of_many_calls_find_theirs() {
         assert_eq!(events[many - 1], StreamEvent::ToolCall(call), "{dialect:?}");
     }
 }
+
+#[test]
+fn an_event_that_passes_may_be_as_large_as_an_answer() {
+    let picture = json!({ "type": "image_generation_call", "id": "ig_1", "result": "A".repeat(9 << 20) });
+    let usage = json!({ "input_tokens": 3, "output_tokens": 4, "input_tokens_details": { "cached_tokens": 0 } });
+    let answer =
+        json!({ "id": "r", "object": "response", "status": "completed", "output": [picture], "usage": usage });
+    let end = json!({ "type": "response.completed", "response": answer });
+    let stream = format!("data: {end}\n\n");
+    let told = |decoder: StreamDecoder| {
+        let (mut decoder, mut events) = (decoder, Vec::new());
+        stream.as_bytes().chunks(1 << 14).for_each(|piece| decoder.push(piece, &mut events));
+        decoder.finish(&mut events);
+        let counted =
+            events.iter().any(|event| matches!(event, StreamEvent::Usage(usage) if usage.output_tokens == 4));
+        (counted, matches!(events.last(), Some(StreamEvent::Finish { .. })))
+    };
+    let passing = || StreamDecoder::new(Dialect::Responses).lenient();
+    assert_eq!(told(passing().up_to(64 << 20)), (true, true));
+    // As it is where it does not pass, or where no answer may be that large.
+    assert_eq!(told(passing()), (false, false));
+    assert_eq!(told(passing().up_to(9 << 20)), (false, false));
+}

@@ -7,16 +7,18 @@ use bytes::BytesMut;
 use memchr::memchr;
 use serde_json::Value;
 
-/// The longest message that is accepted.
-const MAX_MESSAGE_BYTES: usize = 8 << 20;
+/// The longest message that is accepted, but for [`Events::allow`]. No longer ones leave memory behind.
+pub(super) const MAX_MESSAGE_BYTES: usize = 8 << 20;
 
-/// A message is longer than [`MAX_MESSAGE_BYTES`].
+/// A message is longer than is accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct TooLong;
 
 /// Cuts bytes into lines.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Lines {
+    /// The longest message that is accepted.
+    longest: usize,
     buffer: Vec<u8>,
     /// Bytes at the front that were returned already.
     used: usize,
@@ -25,12 +27,21 @@ struct Lines {
     searched: usize,
 }
 
+impl Default for Lines {
+    fn default() -> Self {
+        Self { longest: MAX_MESSAGE_BYTES, buffer: Vec::new(), used: 0, searched: 0 }
+    }
+}
+
 impl Lines {
     fn push(&mut self, bytes: &[u8]) -> Result<(), TooLong> {
-        self.buffer.drain(..self.used);
+        if self.used > 0 {
+            self.buffer.drain(..self.used);
+            self.buffer.shrink_to(MAX_MESSAGE_BYTES);
+        }
         self.searched = self.searched.saturating_sub(self.used);
         self.used = 0;
-        if self.buffer.len() + bytes.len() > MAX_MESSAGE_BYTES {
+        if self.buffer.len() + bytes.len() > self.longest {
             return Err(TooLong);
         }
         self.buffer.extend_from_slice(bytes);
@@ -74,6 +85,11 @@ pub(super) struct Events {
 pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 impl Events {
+    /// Accepts messages of so many bytes. While one comes there are two copies of it here, its line and its data.
+    pub(super) fn allow(&mut self, bytes: usize) {
+        self.lines.longest = self.lines.longest.max(bytes);
+    }
+
     /// Takes in bytes, and calls `each` with the data of every event they complete.
     pub(super) fn push(&mut self, bytes: &[u8], mut each: impl FnMut(&[u8])) -> Result<(), TooLong> {
         self.lines.push(bytes)?;
@@ -81,7 +97,7 @@ impl Events {
             let marked = !std::mem::replace(&mut self.begun, true);
             let line = line.strip_prefix(BYTE_ORDER_MARK).filter(|_| marked).unwrap_or(line);
             field(line, &mut self.data, &mut each);
-            if self.data.len() > MAX_MESSAGE_BYTES {
+            if self.data.len() > self.lines.longest {
                 return Err(TooLong);
             }
         }
@@ -102,6 +118,7 @@ fn field(line: &[u8], data: &mut Vec<u8>, each: &mut impl FnMut(&[u8])) {
         if !data.is_empty() {
             each(data);
             data.clear();
+            data.shrink_to(MAX_MESSAGE_BYTES);
         }
     } else if let Some(value) = line.strip_prefix(b"data:") {
         if !data.is_empty() {

@@ -50,8 +50,9 @@ use crate::protocol::{
 };
 
 pub use asked_otherwise::{
-    hides_thoughts, is_for_the_verified, lacks_responses, may_be_taken_in_chat, may_be_translated,
-    may_forbid_responses, may_refuse_thoughts, returns_sealed_thoughts, unbinds_thoughts,
+    blame_what_is_named, hides_thoughts, is_for_the_verified, lacks_responses, may_be_for_another_account,
+    may_be_taken_in_chat, may_be_translated, may_forbid_responses, may_refuse_thoughts, returns_what_is_sealed,
+    unbinds_thoughts,
 };
 pub use begun::Begun;
 pub use characters::whole_escapes;

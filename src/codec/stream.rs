@@ -150,6 +150,17 @@ impl StreamDecoder {
         self
     }
 
+    /// For a stream whose bytes the client gets themselves, and of which as much may be kept as of a whole answer: where
+    /// OpenAI makes pictures, one event holds all of them. While such an event comes there are three copies of it, two here
+    /// and the one that passes ([`super::WholeEvents`]), which are given back behind it. So a stream holds at most three
+    /// times as much.
+    pub fn up_to(mut self, bytes: usize) -> Self {
+        if let Frames::Events(events) = &mut self.frames {
+            events.allow(bytes);
+        }
+        self
+    }
+
     /// Takes in bytes and appends the events that they complete.
     pub fn push(&mut self, bytes: &[u8], out: &mut Vec<StreamEvent>) {
         let Self { frames, state } = self;

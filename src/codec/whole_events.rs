@@ -7,6 +7,8 @@
 use bytes::{Bytes, BytesMut};
 use serde::Deserialize;
 
+use super::lines::MAX_MESSAGE_BYTES;
+
 /// A stream of events that passes through.
 #[derive(Debug, Default)]
 pub struct WholeEvents {
@@ -46,6 +48,10 @@ impl WholeEvents {
             0 => Bytes::new(),
             end => self.begun.split_to(searched + end).freeze(),
         };
+        if whole.len() > MAX_MESSAGE_BYTES {
+            // The rest stands behind it in the same memory, which would be held, or filled again, to the end of the stream.
+            self.begun = BytesMut::from(&self.begun[..]);
+        }
         self.passed(whole)
     }
 

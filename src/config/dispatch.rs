@@ -39,7 +39,8 @@ pub struct Dispatch {
     pub backoff_max_ms: u64,
     /// Longest `Retry-After` that is waited for, milliseconds; with a longer one the next candidate is tried.
     pub max_retry_after_ms: u64,
-    /// Largest buffered answer, MiB: a whole one, or what has to be kept of a stream, measured as JSON.
+    /// Largest buffered answer, MiB: a whole one, or what has to be kept of a stream, measured as JSON. Of a stream that
+    /// passes through that is one event, but for a short one.
     pub max_answer_mb: u64,
     /// Room, in MiB, that all whole answers larger than one MiB share while they are read and held. Fixed at start.
     pub large_answers_mb: u64,

@@ -13,7 +13,7 @@
 //! another organisation may have sealed them; and then in Chat Completions, as it would have been without Responses, unless
 //! only Responses can say it or the fault is surely the client's. These calls, at most four, count as one, since no work
 //! comes of those that are refused. That a deployment tells no thoughts, or has no Responses for our key or at all, is
-//! remembered for a while ([`Lack`]). A translated request that Claude refuses for the sake of its earlier thoughts is
+//! remembered for a while ([`Lack`]); that it has not what one request names is not. A translated request that Claude refuses for the sake of its earlier thoughts is
 //! likewise asked once more without them.
 
 use std::time::Duration;
@@ -124,7 +124,7 @@ pub(super) struct Deadlines {
     pub(super) sign_of_life: Duration,
     /// When everything must be here.
     pub(super) total: Instant,
-    /// Largest answer, bytes: a whole one, or what has to be kept of a stream.
+    /// Largest answer, bytes: a whole one, or what has to be kept of a stream, such as an event that passes through.
     pub(super) limit: usize,
 }
 
@@ -425,6 +425,10 @@ impl<'a> Attempt<'a> {
         let deadline = (now + ERROR_BODY_TIMEOUT).min(self.deadlines.first.max(now + Duration::from_secs(1)));
         let body = answer.whole(MAX_ERROR_BYTES, deadline).await.unwrap_or_default();
         let error = codec::decode_error(self.dialect, status, &body, retry_after);
+        let error = match self.dialect == Dialect::Responses && self.is_only_for_responses() {
+            true => codec::blame_what_is_named(error, status, &body),
+            false => error,
+        };
         attributed_to(error, &self.deployment.name, self.deployment.provider.secrets())
     }
 
@@ -463,7 +467,10 @@ impl<'a> Attempt<'a> {
     async fn open(&self, mut answer: Answer, report: &mut Report) -> Result<Opened, Failed> {
         let (passes, deadlines) = (self.passes, &self.deadlines);
         let decoder = StreamDecoder::new(self.dialect).asked_at(self.job.at_ms).forced(self.forced());
-        let mut decoder = if passes { decoder.lenient().asked_for(self.job.request.choices()) } else { decoder };
+        let mut decoder = match passes {
+            true => decoder.lenient().asked_for(self.job.request.choices()).up_to(deadlines.limit),
+            false => decoder,
+        };
         let mut events = Vec::new();
         let mut raw = Vec::new();
         let mut held_bytes = 0;

@@ -12,11 +12,11 @@
 //! **Failover.** A broken connection, a vendor that does not take the call in time, an overload, a rate limit, a
 //! fault of the upstream: another deployment, the same one after a pause, then the next model. What a retry there
 //! would not mend (an answer that had begun and is not ready in time, or that lacks the demanded tool call; an id
-//! that the vendor does not know, a refused key, a spent quota): another deployment, under another key if the key is
-//! the cause, then the next model. A prompt too long for one model: only models with a larger context; but where it
-//! should have fitted by far, the deployment's context is smaller than declared, and the model's next deployment is
-//! asked. A field that one model does not take: another deployment, then the next model. A request that is wrong in
-//! itself: no failover, the client is told.
+//! that the vendor does not know, what another account has sealed or keeps, a refused key, a spent quota): another
+//! deployment, under another key if the key is the cause, then the next model. A prompt too long for one model: only
+//! models with a larger context; but where it should have fitted by far, the deployment's context is smaller than
+//! declared, and the model's next deployment is asked. A field that one model does not take: another deployment, then
+//! the next model. A request that is wrong in itself: no failover, the client is told.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -200,7 +200,7 @@ impl<'a> Walk<'a> {
             home: plan
                 .home
                 .as_deref()
-                .map(|deployment| Home { deployment, holds_thoughts: codec::returns_sealed_thoughts(&job.request) }),
+                .map(|deployment| Home { deployment, holds_thoughts: codec::returns_what_is_sealed(&job.request) }),
             settings,
             total: Instant::now() + Duration::from_millis(settings.total_timeout_ms),
             report,
@@ -249,10 +249,22 @@ impl<'a> Walk<'a> {
                 return found;
             }
         }
-        if self.calls == calls {
+        if self.calls == calls || self.misses_account(model) {
             self.record_failure(model, unready(model), false);
         }
         Tried::NoAnswer
+    }
+
+    /// Whether the model's last answer was of an account that another's things may have been sent to, and there is another
+    /// that takes no call now: that is no mistake of the client's, who may ask again.
+    fn misses_account(&self, model: &Model) -> bool {
+        let now = std::time::Instant::now();
+        let is_away = |deployment: &Arc<Deployment>| {
+            !self.tried.contains(&deployment.name) && deployment.available_in(now).is_some()
+        };
+        let last = self.causes.last().filter(|cause| cause.model == model.name);
+        last.is_some_and(|cause| codec::may_be_for_another_account(&cause.error))
+            && model.deployments.iter().any(is_away)
     }
 
     /// The deployment to call next, and the time left of the pause that its vendor asked for.

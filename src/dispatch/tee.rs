@@ -6,7 +6,8 @@
 //! or the gateway shuts down, and the client gets an error event in its dialect; or the client goes away, which drops
 //! the [`Tee`] and with it the call, unless all of the answer is here: then its usage is waited for, for a second, and
 //! it counts as complete. The answer as far as it came is priced in all four. Where the answer has to be kept (the last
-//! event of OpenAI's Responses repeats all of it), it breaks off when it grows larger than a whole answer may be.
+//! event of OpenAI's Responses repeats all of it), it breaks off when it grows larger than a whole answer may be; and
+//! where it passes through, when one of its events does.
 //!
 //! During a long silence (the model thinks) the client gets a sign of life in its dialect: else a proxy on the way,
 //! or the client itself, would take the connection for dead.

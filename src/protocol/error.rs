@@ -98,7 +98,8 @@ pub struct ApiError {
     /// The vendor's own error, where a client of the same dialect may see it.
     pub vendor: Option<Box<VendorError>>,
     /// Whether the model itself is at fault, which wrote a call or JSON that is none, or does not take a field that others
-    /// take, or may be: neither its vendor nor the request is, for certain.
+    /// take, or may be: neither its vendor nor the request is, for certain. So is an account that has not what a request
+    /// names, or cannot open what it holds: another may.
     pub by_model: bool,
 }
 

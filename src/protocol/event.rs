@@ -26,8 +26,8 @@ pub enum StreamEvent {
     /// A piece of a tool call.
     ToolCall(ToolCallDelta),
     /// Something that only the vendor's own dialect can say, as the call of a tool that the vendor runs itself: clients of
-    /// that dialect get its bytes.
-    Foreign,
+    /// that dialect get its bytes. How long the text is that the model wrote for it.
+    Foreign(usize),
     /// Token counts so far, cumulative.
     Usage(Usage),
     /// The answer is complete.
@@ -63,7 +63,7 @@ impl StreamEvent {
                 | Self::RedactedThinking(_)
                 | Self::Refusal(_)
                 | Self::ToolCall(_)
-                | Self::Foreign
+                | Self::Foreign(_)
         )
     }
 
@@ -72,7 +72,7 @@ impl StreamEvent {
     pub fn says_something(&self) -> bool {
         match self {
             Self::Text(text) | Self::Refusal(text) => !text.trim().is_empty(),
-            Self::ToolCall(_) | Self::Foreign => true,
+            Self::ToolCall(_) | Self::Foreign(_) => true,
             _ => false,
         }
     }
@@ -82,12 +82,12 @@ impl StreamEvent {
         match self {
             Self::Text(text) | Self::Thinking(text) | Self::Refusal(text) => text.len(),
             Self::RedactedThinking(data) => data.len(),
+            Self::Foreign(length) => *length,
             // What a decoder writes for a call without arguments, behind the count that the vendor gave.
             Self::ToolCall(ToolCallDelta { start: None, arguments, .. }) if arguments == "{}" => 0,
             Self::ToolCall(call) => call.start.as_ref().map_or(0, |(_, name)| name.len()) + call.arguments.len(),
             Self::Start { .. }
             | Self::ThinkingSignature(_)
-            | Self::Foreign
             | Self::Usage(_)
             | Self::Finish { .. }
             | Self::Error(_) => 0,
@@ -96,11 +96,13 @@ impl StreamEvent {
 
     /// Bytes of memory that the event takes, about: its texts and the event itself.
     pub fn memory_bytes(&self) -> usize {
-        let unpaid = match self {
+        let texts = match self {
+            // Its text is not kept.
+            Self::Foreign(_) => 0,
             Self::ThinkingSignature(signature) => signature.len(),
-            Self::ToolCall(ToolCallDelta { start: Some((id, _)), .. }) => id.len(),
-            _ => 0,
+            Self::ToolCall(ToolCallDelta { start: Some((id, _)), .. }) => id.len() + self.answer_bytes(),
+            _ => self.answer_bytes(),
         };
-        size_of::<Self>() + self.answer_bytes() + unpaid
+        size_of::<Self>() + texts
     }
 }

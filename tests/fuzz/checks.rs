@@ -167,7 +167,7 @@ fn kind(event: &StreamEvent) -> char {
         StreamEvent::RedactedThinking(_) => 'r',
         StreamEvent::Refusal(_) => 'n',
         StreamEvent::ToolCall(_) => 'c',
-        StreamEvent::Foreign => 'o',
+        StreamEvent::Foreign(_) => 'o',
         StreamEvent::Usage(_) => 'u',
         StreamEvent::Finish { .. } => 'f',
         StreamEvent::Error(_) => 'e',

@@ -1,6 +1,10 @@
 //! What a client of OpenAI's Responses sends passes through to OpenAI's own, as with any dialect on both sides.
 
+use std::time::Duration;
+
+use pointsman::protocol::ErrorKind;
 use pointsman::sandbox::{Fault, SeenRequest, Times, Vendor};
+use pointsman::upstream::CallVerdict;
 use serde_json::{Value, json};
 
 use crate::support::mock::{Mock, Script};
@@ -333,5 +337,111 @@ async fn a_thought_that_claude_takes_for_anothers_is_left_out() {
     assert_eq!(mock.calls(), 2, "as it was said it is taken");
     assert!(ask("All is changed.", &begun).await.1);
     assert_eq!(mock.calls(), 4, "refused, and asked once more");
+    gateway.stop().await;
+}
+
+/// Two accounts at OpenAI behind one model, `both`. Each refuses, with this status and error, what is the other's: what
+/// holds its name.
+async fn two_accounts(status: u16, refusal: Value) -> (TestGateway, [Mock; 2]) {
+    let account = |others: &'static str| {
+        let refusal = refusal.clone();
+        Mock::start(move |body| match body.contains(others) || body.contains("of_nobody") {
+            true => Script { status, ..Script::whole(json!({ "error": refusal }).to_string()) },
+            false => {
+                let item = json!({ "type": "message", "content": [{ "type": "output_text", "text": "well" }] });
+                let answer = json!({ "id": "r", "object": "response", "status": "completed", "output": [item] });
+                Script::whole(answer.to_string())
+            }
+        })
+    };
+    let mocks = [account("of_two").await, account("of_one").await];
+    let quirks = |name: &str| format!("[providers.{name}.quirks]\nresponses = true\n");
+    let providers: String =
+        mocks.iter().zip(["one", "two"]).map(|(mock, name)| mock.openai(name) + &quirks(name)).collect();
+    let model = "[dispatch]\nbackoff_ms = 1\n[models.both]\ncan = ['tools', 'reasoning']\n\
+        deployments = [{ provider = 'one', upstream = 'm' }, { provider = 'two', upstream = 'm' }]";
+    (TestGateway::before(&providers, model).await, mocks)
+}
+
+#[tokio::test]
+async fn what_one_account_does_not_find_another_may_and_neither_is_taken_to_have_no_responses() {
+    let refusal =
+        json!({ "message": "Vector store not found.", "type": "invalid_request_error", "param": null, "code": null });
+    let (gateway, mocks) = two_accounts(404, refusal).await;
+    let ask = async |store: &str| {
+        let tools = json!([{ "type": "file_search", "vector_store_ids": [store] }]);
+        let response = gateway.post(PATH, json!({ "model": "both", "input": "Hello", "tools": tools })).await;
+        (response.status().as_u16(), response.text().await.unwrap())
+    };
+    for _ in 0..6 {
+        for store in ["vs_of_one", "vs_of_two"] {
+            let (status, said) = ask(store).await;
+            assert_eq!(status, 200, "{store}: {said}");
+        }
+        let calls = mocks.each_ref().map(Mock::calls);
+        let (status, said) = ask("vs_of_nobody").await;
+        assert_eq!((status, said.contains("Vector store not found.")), (404, true), "{said}");
+        assert_eq!(mocks.each_ref().map(Mock::calls), calls.map(|calls| calls + 1), "each is asked once");
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_compacted_conversation_goes_on_where_its_summary_can_be_opened() {
+    let code = "invalid_encrypted_content";
+    let refusal = json!({ "message": "It could not be verified.", "type": "invalid_request_error", "param": null, "code": code });
+    let (gateway, mocks) = two_accounts(400, refusal).await;
+    let ask = async |sealed: &str| {
+        let summary = json!({ "type": "compaction", "id": "cmp_1", "encrypted_content": sealed });
+        let input = json!([summary, { "role": "user", "content": "Go on." }]);
+        let response = gateway.post(PATH, json!({ "model": "both", "input": input })).await;
+        (response.status().as_u16(), response.text().await.unwrap())
+    };
+    for _ in 0..6 {
+        for sealed in ["of_one", "of_two"] {
+            let (status, said) = ask(sealed).await;
+            assert_eq!(status, 200, "{sealed}: {said}");
+        }
+        let calls = mocks.each_ref().map(Mock::calls);
+        assert_eq!(ask("of_nobody").await.0, 400);
+        assert_eq!(mocks.each_ref().map(Mock::calls), calls.map(|calls| calls + 1), "each is asked once");
+    }
+    // While its account takes no call, the client is to ask again.
+    let two = gateway.app.gateway.live().catalog.find("both").unwrap().deployments[1].clone();
+    let (now, rests) =
+        (std::time::Instant::now(), CallVerdict::Rest(ErrorKind::RateLimited, Some(Duration::from_secs(60))));
+    two.admit(now).unwrap().settle(&rests, now, 0);
+    let (status, said) = ask("of_two").await;
+    assert_eq!((status, said.contains("asked for a pause")), (502, true), "{said}");
+    assert_eq!(ask("of_one").await.0, 200);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn pictures_pass_in_events_as_large_as_an_answer() {
+    let mock = Mock::start(|_| {
+        let picture = json!({ "type": "image_generation_call", "id": "ig_1", "result": "A".repeat(9 << 20) });
+        let usage = json!({ "input_tokens": 3, "output_tokens": 4, "input_tokens_details": { "cached_tokens": 0 } });
+        let answer =
+            json!({ "id": "r", "object": "response", "status": "completed", "output": [picture], "usage": usage });
+        let begun = json!({ "type": "response.output_item.added", "output_index": 0, "item":
+            { "type": "image_generation_call", "id": "ig_1" } });
+        let end = json!({ "type": "response.completed", "response": answer });
+        Script::events([begun, end].map(|event| (0, format!("data: {event}\n\n"))).to_vec())
+    })
+    .await;
+    let home = mock.openai("home") + "[providers.home.quirks]\nresponses = true\n";
+    let gateway = TestGateway::before(&home, "[models.painter]\nprovider = 'home'\ncan = ['tools']").await;
+    let tools = json!([{ "type": "image_generation" }]);
+    let body = json!({ "model": "painter", "input": "Draw.", "tools": tools, "stream": true });
+    let response = gateway.post(PATH, body).await;
+    assert_eq!(response.status(), 200);
+    let decision = response.headers()["x-pointsman-decision"].to_str().unwrap().to_owned();
+    let told = events(&response.text().await.unwrap());
+    let kinds: Vec<&str> = told.iter().map(|event| event["type"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["response.output_item.added", "response.completed"]);
+    gateway.app.gateway.recorder.flush().await.unwrap();
+    let entry = gateway.app.gateway.store.entry_with_sequel(decision.parse().unwrap()).unwrap().unwrap();
+    assert_eq!(entry.outcome.unwrap().usage.unwrap().output_tokens, 4);
     gateway.stop().await;
 }

@@ -300,7 +300,7 @@ impl Encoder {
                 self.enter_thinking(out);
                 self.sign(signature, out);
             }
-            StreamEvent::Foreign => {}
+            StreamEvent::Foreign(_) => {}
             StreamEvent::RedactedThinking(data) => {
                 self.blank.clear();
                 self.close(out);

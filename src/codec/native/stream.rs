@@ -51,7 +51,7 @@ impl Encoder {
             }
             StreamEvent::Error(error) => out.extend_from_slice(&errors::encode_in_stream(Dialect::Native, error)),
             // Signatures and encrypted reasoning are of use to their own vendor only.
-            StreamEvent::ThinkingSignature(_) | StreamEvent::RedactedThinking(_) | StreamEvent::Foreign => {}
+            StreamEvent::ThinkingSignature(_) | StreamEvent::RedactedThinking(_) | StreamEvent::Foreign(_) => {}
         }
     }
 }

@@ -337,7 +337,7 @@ impl Encoder {
                 out.extend_from_slice(&errors::encode_in_stream(crate::protocol::Dialect::OpenAi, error));
             }
             // The dialect has no place for signatures and encrypted reasoning.
-            StreamEvent::ThinkingSignature(_) | StreamEvent::RedactedThinking(_) | StreamEvent::Foreign => {}
+            StreamEvent::ThinkingSignature(_) | StreamEvent::RedactedThinking(_) | StreamEvent::Foreign(_) => {}
         }
     }
 

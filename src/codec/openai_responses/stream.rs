@@ -92,7 +92,7 @@ impl Encoder {
                     *known = Some(signature.clone());
                 }
             }
-            StreamEvent::Foreign => {}
+            StreamEvent::Foreign(_) => {}
             StreamEvent::RedactedThinking(data) => {
                 self.add(Item::Thought(Part::RedactedThinking { data: data.clone() }), out);
             }

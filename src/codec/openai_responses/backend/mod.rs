@@ -78,8 +78,23 @@ pub(crate) fn returns_thoughts(request: &ChatRequest) -> bool {
     request.messages.iter().flat_map(|message| &message.parts).any(is_ours)
 }
 
-/// How ids of files and items begin that a request may hold.
-const IDS: [&str; 7] = ["file-", "file_", "rs_", "msg_", "fc_", "ctc_", "resp_"];
+/// Whether a request holds the summary of an earlier part of the conversation, which is sealed as thoughts are.
+pub(crate) fn returns_summary(request: &ChatRequest) -> bool {
+    let is_sealed = |part: &Part| match part {
+        Part::Foreign { kind, value } => kind == "compaction" && value["encrypted_content"].is_string(),
+        _ => false,
+    };
+    request.messages.iter().flat_map(|message| &message.parts).any(is_sealed)
+}
+
+/// How ids begin that a request may hold: of files, items, and what else OpenAI keeps for an account.
+const IDS: [&str; 19] = [
+    "file-", "file_", "rs_", "msg_", "fc_", "ctc_", "resp_", "vs_", "cntr_", "cfile_", "ig_", "ws_", "fs_", "ci_",
+    "mcp_", "mcpl_", "mcpr_", "conn_", "skill_",
+];
+
+/// What OpenAI says of a container that is not there, or another account's: it names none.
+const NO_CONTAINER: &str = "container not found";
 
 /// Whether an error is about something in the request, and not about the endpoint or the model: OpenAI does not find an
 /// item or a file that is named there with a 404, too. Some servers write a text for no field.
@@ -88,7 +103,9 @@ pub(crate) fn is_about_request(error: &ApiError) -> bool {
     let names_field = error.param.as_ref().is_some_and(|field| !no_field.contains(&field.to_lowercase().as_str()));
     let is_separator = |letter: char| !letter.is_ascii_alphanumeric() && !matches!(letter, '-' | '_');
     let mut words = error.message.split(is_separator);
-    names_field || words.any(|word| IDS.iter().any(|beginning| word.starts_with(beginning)))
+    names_field
+        || words.any(|word| IDS.iter().any(|beginning| word.starts_with(beginning)))
+        || error.message.to_lowercase().contains(NO_CONTAINER)
 }
 
 /// Whether a request that is refused here with this error may be taken in Chat Completions: by an organisation that

@@ -65,6 +65,12 @@ struct Piece {
     input: Option<String>,
 }
 
+/// A piece of a text that is not known.
+#[derive(Deserialize)]
+struct Unknown {
+    delta: String,
+}
+
 /// A text's place: its item, what it is, and its index there.
 type Place = (usize, Kind, u64);
 
@@ -154,6 +160,14 @@ impl Decoder {
                     return Err(());
                 }
             }
+            // What a model writes for a tool of OpenAI's: code, a patch, arguments. Sound is no text.
+            event if event.ends_with(".delta") && !event.ends_with("audio.delta") => {
+                let length = read(data).map_or(0, |Unknown { delta }| delta.len());
+                if length > 0 {
+                    self.start(&Answer::default(), out);
+                    out.push(StreamEvent::Foreign(length));
+                }
+            }
             _ => {}
         }
         Ok(())
@@ -202,7 +216,7 @@ impl Decoder {
     fn added(&mut self, index: Option<u64>, item: &Item, out: &mut Vec<StreamEvent>) {
         self.start(&Answer::default(), out);
         if item.is_foreign() {
-            out.push(StreamEvent::Foreign);
+            out.push(StreamEvent::Foreign(0));
         }
         let Some(sort) = item.sort() else { return };
         let at = self.hear_of(self.with_id(sort, item.ids()), sort, item.ids(), index);

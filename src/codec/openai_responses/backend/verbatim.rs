@@ -3,6 +3,7 @@
 //! refuse is changed or left out ([`adapt`]).
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -130,11 +131,10 @@ pub(crate) fn adapt(target: &Target<'_>, body: &mut Map<String, Value>, dropped:
     adapt_reasoning(target, body, dropped);
     let Some(items) = body.get_mut("input").and_then(Value::as_array_mut) else { return };
     let (mut index, all) = (0, items.len());
+    let mut thoughts = Thoughts::of(items);
     items.retain_mut(|item| {
-        let stays = item["type"] != "reasoning" || takes_thought(target, item);
-        if !stays {
-            dropped.push(format!("input[{index}] (reasoning)"));
-        }
+        let lost = thoughts.leave_out(target, item);
+        dropped.extend(lost.map(|what| format!("input[{index}] ({what})")));
         index += 1;
         if !marks {
             remove_marks(item);
@@ -144,7 +144,7 @@ pub(crate) fn adapt(target: &Target<'_>, body: &mut Map<String, Value>, dropped:
         {
             *id = short.into();
         }
-        stays
+        lost.is_none()
     });
     if items.len() < all {
         // By its id OpenAI may know an item, and refuse it without the thought that led to it. These need none.
@@ -153,6 +153,59 @@ pub(crate) fn adapt(target: &Target<'_>, body: &mut Map<String, Value>, dropped:
         };
         let objects = items.iter_mut().filter(by_thought).filter_map(Value::as_object_mut);
         objects.for_each(|item| drop(item.shift_remove("id")));
+    }
+}
+
+/// Items of what OpenAI ran by itself. It knows each by its id, which cannot be left out, and refuses it without the thought
+/// that led to it.
+const RUN_BY_OPENAI: [&str; 7] = [
+    "web_search_call",
+    "file_search_call",
+    "code_interpreter_call",
+    "image_generation_call",
+    "mcp_call",
+    "mcp_list_tools",
+    "mcp_approval_request",
+];
+
+/// On its way through the items: which thoughts are left out, and what cannot go back without them.
+struct Thoughts {
+    /// The requests to use a tool that the client answers. An answer is refused without its request.
+    answered: BTreeSet<String>,
+    /// Whether the last thought of the assistant's turn was left out.
+    is_lost: bool,
+}
+
+impl Thoughts {
+    fn of(items: &[Value]) -> Self {
+        let answers = items.iter().filter(|item| item["type"] == "mcp_approval_response");
+        let answered = answers.filter_map(|item| item["approval_request_id"].as_str().map(str::to_owned)).collect();
+        Self { answered, is_lost: false }
+    }
+
+    /// What the next item is, if it is left out: a thought, or what OpenAI ran by itself upon one that is. What it said
+    /// then stays, and so do calls whose results the client brings.
+    fn leave_out(&mut self, target: &Target<'_>, item: &mut Value) -> Option<&'static str> {
+        let kind = item["type"].as_str().unwrap_or("message").to_owned();
+        match kind.as_str() {
+            "reasoning" => {
+                self.is_lost = !takes_thought(target, item);
+                self.is_lost.then_some("reasoning")
+            }
+            "message" => {
+                self.is_lost &= item["role"] == "assistant";
+                None
+            }
+            _ if kind.ends_with("_output") || kind.ends_with("_response") => {
+                self.is_lost = false;
+                None
+            }
+            _ => {
+                let is_answered = || item["id"].as_str().is_some_and(|id| self.answered.contains(id));
+                let is_left = self.is_lost && RUN_BY_OPENAI.contains(&kind.as_str()) && !is_answered();
+                is_left.then(|| obstacles::vendors_tool(&kind)).flatten()
+            }
+        }
     }
 }
 
