@@ -221,6 +221,29 @@ fn what_openai_ran_upon_a_thought_that_is_left_out_goes_with_it() {
 }
 
 #[test]
+fn a_model_that_does_not_think_is_brought_no_thoughts_and_a_provider_nothing_that_it_refuses() {
+    let quirks = Quirks { leave_out: ["reasoning", "service_tier"].map(String::from).into(), ..openais() };
+    let input = json!([
+        { "role": "user", "content": "q" },
+        { "type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "gAAAA" },
+        { "type": "message", "id": "msg_1", "role": "assistant", "content": "a" },
+        { "role": "user", "content": "q" },
+    ]);
+    let asked = body(json!({ "input": input, "service_tier": "flex", "reasoning": { "effort": "low" } }));
+    let sent = |reasoning: bool| {
+        let target = Target { reasoning, ..Target::new(Dialect::Responses, &quirks, "gpt") };
+        let Encoded { body, mut dropped } =
+            pass_request(&target, &decoded(&asked), asked.to_string().as_bytes()).unwrap();
+        let sent: Value = serde_json::from_slice(&body).unwrap();
+        dropped.sort();
+        (sent["input"].as_array().unwrap().len(), sent["reasoning"]["effort"].clone(), dropped)
+    };
+    assert_eq!(sent(true), (4, json!("low"), vec!["service_tier".to_owned()]));
+    let lost = ["input[1] (reasoning)", "reasoning", "service_tier"].map(String::from).to_vec();
+    assert_eq!(sent(false), (3, Value::Null, lost));
+}
+
+#[test]
 fn what_an_older_model_refuses_or_only_a_router_knows_is_left_out() {
     let quirks = openais();
     let newest = BTreeSet::from([Refusal::ThinkingWithTools]);

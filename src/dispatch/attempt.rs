@@ -120,6 +120,8 @@ pub(super) struct Deadlines {
     pub(super) may_be_silent: bool,
     /// Longest time between two pieces.
     pub(super) idle: Duration,
+    /// Longest silence of a vendor that works by itself, for a tool of its own.
+    work: Duration,
     /// Longest silence towards the client, once its answer is handed over.
     pub(super) sign_of_life: Duration,
     /// When everything must be here.
@@ -144,6 +146,7 @@ impl Deadlines {
             set_by: if first < total { set_by } else { "dispatch.total_timeout_ms" },
             may_be_silent: !stream || thinks,
             idle: Duration::from_millis(settings.idle_timeout_ms),
+            work: Duration::from_millis(settings.thinking_timeout_ms),
             sign_of_life: Duration::from_millis(settings.sign_of_life_ms),
             total,
             limit: config::mebibytes(settings.max_answer_mb),
@@ -171,6 +174,11 @@ impl Deadlines {
     /// Content is here: from now on only the time between two pieces counts.
     pub(super) fn content_began(&mut self) {
         self.first = Instant::now();
+    }
+
+    /// The vendor runs a tool of its own, over whose results its model thinks again.
+    pub(super) fn work_began(&mut self) {
+        self.first = (Instant::now() + self.work).min(self.total);
     }
 
     /// When the next piece of a stream must be here.

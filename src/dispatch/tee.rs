@@ -60,6 +60,8 @@ pub(super) struct Tee {
     held: Option<(Vec<StreamEvent>, Vec<Bytes>)>,
     /// Bytes of the answer since the vendor last counted its tokens.
     uncounted_bytes: u64,
+    /// Whether the vendor runs a tool of its own, as far as is known.
+    works: bool,
     /// Cancelled when the gateway shuts down.
     closing: CancellationToken,
     /// Taken when the end is reported.
@@ -112,6 +114,7 @@ impl Tee {
             routing,
             held: Some((opened.events, opened.raw.unwrap_or_default())),
             uncounted_bytes: 0,
+            works: false,
             closing: CancellationToken::new(),
             report: Some(report),
         }
@@ -306,10 +309,17 @@ impl Tee {
     fn count(&mut self, event: &StreamEvent) {
         let Some(report) = &mut self.report else { return };
         if event.is_content() {
-            if report.outcome_mut().first_token.is_none() {
+            let is_first = report.outcome_mut().first_token.is_none();
+            if is_first {
                 settle_good(&mut self.permit, self.at_ms);
+            }
+            let works = matches!(event, StreamEvent::Foreign(_));
+            if works {
+                self.deadlines.work_began();
+            } else if is_first || self.works {
                 self.deadlines.content_began();
             }
+            self.works = works;
             report.first_content();
             report.outcome_mut().empty &= !event.says_something();
             self.uncounted_bytes += event.answer_bytes() as u64;

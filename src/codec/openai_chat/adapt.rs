@@ -41,7 +41,7 @@ pub(crate) fn takes(target: &Target<'_>, request: &ChatRequest) -> bool {
 
 /// Whether a request is known not to bring a field that its provider refuses. The decoded form tells that only of other
 /// routers' fields: of OpenAI's own it keeps no trace where they are null.
-fn is_surely_absent(field: &str, request: &ChatRequest) -> bool {
+pub(crate) fn is_surely_absent(field: &str, request: &ChatRequest) -> bool {
     let asks = || request.reasoning.as_ref().is_some_and(|reasoning| reasoning.enabled.is_some());
     let is_routers = obstacles::is_routers(field) || (ROUTERS_REASONING.contains(&field) && !asks());
     is_routers && !request.extensions.contains_key(field)

@@ -69,7 +69,8 @@ pub(crate) fn takes(target: &Target<'_>, request: &ChatRequest, body: &[u8]) -> 
         && request.extensions.keys().all(|field| OWN.contains(&field.as_str()))
         && (chat::thinks(target) || !request.extensions.contains_key("verbosity"))
         && (chat::knows_breakpoints(target) || !marks_cache(request))
-        && (target.return_thoughts || !super::returns_thoughts(request))
+        && (hears_thoughts(target) || !super::returns_thoughts(request))
+        && target.quirks.leave_out.iter().all(|field| field == REASONING || chat::is_surely_absent(field, request))
         && !(request.sampling.is_unusual() && target.refuses(Refusal::Sampling))
         && effort.is_none_or(|effort| takes_effort(target, effort))
         && chat::takes_ids(target, request)
@@ -89,6 +90,15 @@ const OWN: [&str; 8] = [
     "top_logprobs",
     "verbosity",
 ];
+
+/// What Responses calls the wishes for thinking, and OpenRouter, too: as OpenRouter's it may be among what a provider
+/// refuses.
+const REASONING: &str = "reasoning";
+
+/// Whether the model takes thoughts that come back: OpenAI refuses them for models that do not think.
+fn hears_thoughts(target: &Target<'_>) -> bool {
+    target.return_thoughts && chat::thinks(target)
+}
 
 /// Whether a request marks where the prompt cache is to end.
 fn marks_cache(request: &ChatRequest) -> bool {
@@ -111,6 +121,7 @@ pub(crate) fn adapt(target: &Target<'_>, body: &mut Map<String, Value>, dropped:
     let marks = chat::knows_breakpoints(target);
     let is_own = |field: &str| OWN.contains(&field) || HARMLESS.contains(&field);
     let is_lost = |field: &str| match field {
+        field if field != REASONING && target.quirks.leave_out.contains(field) => true,
         "temperature" | "top_p" => target.refuses(Refusal::Sampling),
         "top_k" => true,
         CACHE_OPTIONS => !marks,
@@ -266,7 +277,7 @@ fn takes_thought(target: &Target<'_>, item: &mut Value) -> bool {
         let Some(openais) = thoughts::encrypted_in(&signature) else { return false };
         item["encrypted_content"] = openais.into();
     }
-    target.return_thoughts
+    hears_thoughts(target)
 }
 
 /// The fields of `reasoning` that ask to be told what the model thinks.
