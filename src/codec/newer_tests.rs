@@ -361,6 +361,29 @@ fn an_instruction_behind_an_answer_is_what_claude_is_asked() {
     assert_eq!(body["messages"], json!([said[1], said[2], turn("user", "Sum up.")]));
 }
 
+#[test]
+fn claude_hears_of_the_tools_that_were_called_where_the_last_request_has_none() {
+    let call = |id: &str, name: &str| json!({ "id": id, "type": "function", "function": { "name": name, "arguments": "{}" } });
+    let result = |id: &str| json!({ "role": "tool", "tool_call_id": id, "content": "cold" });
+    let mut said = vec![
+        json!({ "role": "user", "content": "x" }),
+        json!({ "role": "assistant", "tool_calls": [call("1", "look"), call("2", "hear"), call("3", "look")] }),
+        result("1"),
+        result("2"),
+        result("3"),
+    ];
+    let (body, dropped) = encoded(Dialect::Anthropic, &openai(json!({ "messages": said })));
+    let named = |name: &str| json!({ "name": name, "input_schema": { "type": "object" } });
+    assert_eq!(
+        (&body["tools"], &body["tool_choice"]),
+        (&json!([named("hear"), named("look")]), &json!({ "type": "none" }))
+    );
+    assert_eq!(dropped, Vec::<String>::new());
+    said.truncate(1);
+    let (body, _) = encoded(Dialect::Anthropic, &openai(json!({ "messages": said })));
+    assert_eq!((body.get("tools"), body.get("tool_choice")), (None, None));
+}
+
 /// What comes before it stays as it was: the vendor's cache, and the thoughts that are bound to what was said before.
 #[test]
 fn an_instruction_in_the_midst_of_a_conversation_leaves_its_beginning_as_it_was() {
@@ -382,9 +405,15 @@ fn an_instruction_in_the_midst_of_a_conversation_leaves_its_beginning_as_it_was(
         assert_eq!(dropped, Vec::<String>::new());
         let told: Vec<&Value> = body["system"].as_array().unwrap().iter().map(|block| &block["text"]).collect();
         assert_eq!(told, ["Be brief.", "Always."], "{turns}");
-        // Where the cache is to end is said of the last turns.
+        // Where the cache is to end is said of the last turns, and in blocks.
         let without_marks = body["messages"].to_string().replace(r#","cache_control":{"type":"ephemeral"}"#, "");
-        serde_json::from_str::<Vec<Value>>(&without_marks).unwrap()
+        let mut turns: Vec<Value> = serde_json::from_str(&without_marks).unwrap();
+        for turn in &mut turns {
+            if turn["content"].is_string() {
+                turn["content"] = json!([{ "type": "text", "text": turn["content"] }]);
+            }
+        }
+        turns
     };
     let whole = sent(9);
     for (turns, kept) in [(3, 1), (6, 3), (9, 5)] {

@@ -564,7 +564,7 @@ fn a_tool_whose_name_is_too_long_for_a_vendor_is_not_sent_to_it() {
     let name = format!("mcp__{}", "x".repeat(60));
     let tools = json!([{ "name": name, "input_schema": { "type": "object" } }]);
     let request = anthropic(&ask(json!({ "max_tokens": 9, "tools": tools })));
-    assert_eq!(in_the_way(Dialect::OpenAi, &request).as_deref(), Some("tools[].name"));
+    assert_eq!(in_the_way(Dialect::OpenAi, &request).as_deref(), Some("tools[].name (of more than 64 characters)"));
     assert_eq!(obstacle(Dialect::Anthropic, Dialect::Anthropic, &request), None);
 }
 

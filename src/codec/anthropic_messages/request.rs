@@ -3,6 +3,9 @@
 //! Reading: `system` becomes a first turn, blocks become parts, unknown fields go to `leftovers` and `extensions`.
 //! Writing: turns alternate, tool results stand first in theirs, and [`adapt`] then leaves out what the model refuses.
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
@@ -311,6 +314,7 @@ pub(crate) fn obstacle(client: Dialect, request: &ChatRequest) -> Option<String>
 
 /// Writes a request. A call that the model refuses to be made to make is asked for otherwise, see [`forced`].
 pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encoded, ApiError> {
+    let request = &*naming_called_tools(request);
     if !forced::is_needed(target, request) {
         return write(target, request, None);
     }
@@ -318,6 +322,31 @@ pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encod
     let mut encoded = write(target, &asked, Some(&last_words))?;
     forced::name_losses(request, &mut encoded.dropped);
     Ok(encoded)
+}
+
+/// The request, which names the tools that were called where it brings none, and forbids to call them. Agents leave them out
+/// of a last request, for an answer in words; Claude refuses calls and results without tools.
+fn naming_called_tools(request: &ChatRequest) -> Cow<'_, ChatRequest> {
+    let parts = || request.messages.iter().flat_map(|message| &message.parts);
+    let called: BTreeSet<&String> = parts()
+        .filter_map(|part| match part {
+            Part::ToolCall { name, .. } => Some(name),
+            _ => None,
+        })
+        .collect();
+    if !request.tools.is_empty() || called.is_empty() {
+        return Cow::Borrowed(request);
+    }
+    let parameters = json!({ "type": "object" });
+    let named = |name: &String| Tool {
+        name: name.clone(),
+        description: None,
+        parameters: parameters.clone(),
+        strict: None,
+        cache_control: None,
+    };
+    let tools = called.into_iter().map(named).collect();
+    Cow::Owned(ChatRequest { tools, tool_choice: Some(ToolChoice::None), ..request.clone() })
 }
 
 fn write(target: &Target<'_>, request: &ChatRequest, last_words: Option<&str>) -> Result<Encoded, ApiError> {

@@ -91,11 +91,15 @@ impl Recording {
 
     /// Learns for the next choices how long the model's answer was, and that the conversation is on this model now.
     fn remember(&self, outcome: &Outcome) {
-        let (Some(model), Some(usage), OutcomeStatus::Ok) = (&outcome.model, outcome.usage, outcome.status) else {
+        let (Some(model), Some(usage)) = (&outcome.model, outcome.usage) else { return };
+        let is_whole = outcome.status == OutcomeStatus::Ok;
+        // Some clients keep what they have of an answer that they leave, and go on; its prompt is in the vendor's cache.
+        let is_left = outcome.status == OutcomeStatus::Cancelled && outcome.first_token.is_some();
+        if !is_whole && !is_left {
             return;
-        };
+        }
         let candidates = &outcome.decision.candidates;
-        let predicted = candidates.iter().find(|candidate| candidate.model == *model);
+        let predicted = candidates.iter().filter(|_| is_whole).find(|candidate| candidate.model == *model);
         if let Some(prediction) = predicted.and_then(|candidate| candidate.prediction.as_ref()) {
             let cut = outcome.finish == Some(FinishReason::Length);
             self.gateway.lengths.observe(model, &prediction.expected, usage.output_tokens, cut);

@@ -49,7 +49,7 @@ fn unsaid(request: &ChatRequest) -> Option<&'static str> {
         ("frequency_penalty", penalises(sampling.frequency_penalty)),
         ("presence_penalty", penalises(sampling.presence_penalty)),
         ("max_tokens", request.max_tokens.is_some_and(|most| most < MIN_TOKENS)),
-        ("tools[].name", request.tools.iter().any(|tool| tool.name.chars().count() > openai::MAX_NAME_CHARS)),
+        (openai::LONG_NAME, request.tools.iter().any(|tool| tool.name.chars().count() > openai::MAX_NAME_CHARS)),
         ("messages[].name", request.messages.iter().any(|message| message.name.is_some())),
     ];
     unsaid.into_iter().find(|(_, asked)| *asked).map(|(field, _)| field)
