@@ -167,32 +167,48 @@ pub(super) struct Sums<'a> {
 /// Shares of [`Settings::weak_kind`] that are averaged by their evidence.
 const SPREADS: [f64; 3] = [0.4, 0.7, 1.0];
 
+/// Multiples of [`Settings::likened_lean`] that are averaged by their evidence, and what each counts before any. Most
+/// users' models differ little by what no label says of their prompts, and slopes in many features are slow to learn.
+const SLOPES: [(f64, f64); 3] = [(1.0, 0.9), (2.0, 0.08), (4.0, 0.02)];
+
 /// The posterior of `arms`. A function of the sums alone.
 ///
 /// How far models differ by the kind of work is not known beforehand: for one user they are nearly alike, for another
 /// each is a specialist. So where priors are weak, that variance is the mean over [`SPREADS`], weighted by the marginal
-/// likelihood of the rewards (empirical Bayes; Morris 1983, "Parametric Empirical Bayes Inference").
+/// likelihood of the rewards (empirical Bayes; Morris 1983, "Parametric Empirical Bayes Inference"). After it, in the same
+/// way, the variance of likened models' slopes in features ([`SLOPES`]): a user's kinds of work may be others than those
+/// that have a label.
 pub(super) fn fit(arms: &[Sums<'_>], shape: Shape, settings: &Settings) -> Beliefs {
-    if shape.kinds == 0 || arms.iter().all(|arm| arm.grounds == Grounds::Fitted) {
-        return Posterior::of(arms, shape, settings).beliefs(shape, settings, 0.0);
+    let mut chosen = *settings;
+    let mut fields = 0.0;
+    if shape.kinds > 0 && !arms.iter().all(|arm| arm.grounds == Grounds::Fitted) {
+        let of = |weak_kind: f64| Settings { weak_kind, ..chosen };
+        let tried = SPREADS.map(|share| (share * settings.weak_kind, 1.0));
+        let spread = weighed(tried, |spread| Posterior::of(arms, shape, &of(spread)).evidence);
+        let [least, usual, _] = SPREADS.map(|share| share * settings.weak_kind);
+        fields = if usual > least { ((spread - least) / (usual - least)).clamp(0.0, 1.0) } else { 0.0 };
+        chosen = of(spread);
     }
-    let with = |weak_kind: f64| Settings { weak_kind, ..*settings };
-    let tried = SPREADS.map(|share| {
-        let spread = share * settings.weak_kind;
-        (spread, Posterior::of(arms, shape, &with(spread)).evidence)
-    });
-    let most = tried.iter().map(|(_, evidence)| *evidence).fold(f64::NEG_INFINITY, f64::max);
+    if shape.features > 0 && arms.iter().any(|arm| arm.grounds == Grounds::Likened) {
+        let of = |likened_lean: f64| Settings { likened_lean, ..chosen };
+        let tried = SLOPES.map(|(factor, weight)| (factor * settings.likened_lean, weight));
+        chosen = of(weighed(tried, |slope| Posterior::of(arms, shape, &of(slope)).evidence));
+    }
+    // A model that was never tried keeps the whole spread: the others' observations say little about it.
+    Posterior::of(arms, shape, &chosen).beliefs(shape, settings, fields)
+}
+
+/// The root of the mean square of what is tried, each weighted by what it counts beforehand and by its evidence.
+fn weighed(tried: [(f64, f64); 3], evidence: impl Fn(f64) -> f64) -> f64 {
+    let known = tried.map(|(spread, weight)| (spread, weight, evidence(spread)));
+    let most = known.iter().map(|(.., evidence)| *evidence).fold(f64::NEG_INFINITY, f64::max);
     let (mut variance, mut weights) = (0.0, 0.0);
-    for (spread, evidence) in tried {
-        let weight = (evidence - most).exp();
+    for (spread, weight, evidence) in known {
+        let weight = weight * (evidence - most).exp();
         variance += weight * spread.powi(2);
         weights += weight;
     }
-    let spread = (variance / weights).sqrt();
-    let [least, usual, _] = SPREADS.map(|share| share * settings.weak_kind);
-    let fields = if usual > least { ((spread - least) / (usual - least)).clamp(0.0, 1.0) } else { 0.0 };
-    // A model that was never tried keeps the whole spread: the others' observations say little about it.
-    Posterior::of(arms, shape, &with(spread)).beliefs(shape, settings, fields)
+    (variance / weights).sqrt()
 }
 
 /// The posterior under given settings: of each model, and of the common effects.

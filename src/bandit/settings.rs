@@ -52,6 +52,8 @@ pub struct Settings {
     /// Factor on the standard deviation of own slopes in features for weaker grounds than [`Grounds::Fitted`], and on
     /// that of all common effects where no model's prior is fitted. A fitted head has read the features already.
     pub weak: f64,
+    /// The further factor for [`Grounds::Likened`]. Feedback decides whether it is more (see `posterior`).
+    pub likened_lean: f64,
     /// Factor on the spread of a model whose prior is fitted, for exploration: 0 = none. Between models that were all
     /// measured there is less to win by trying than it costs, and the best by the beliefs is learned about anyway, by
     /// being chosen.
@@ -84,6 +86,7 @@ impl Default for Settings {
             likened: 10.0,
             groundless: 12.0,
             weak: 3.0,
+            likened_lean: 1.0,
             assured: 0.1,
             supposed: 0.6,
             eagerness: 1.0,
@@ -165,6 +168,7 @@ impl Settings {
             ("likened", self.likened),
             ("groundless", self.groundless),
             ("weak", self.weak),
+            ("likened_lean", self.likened_lean),
             ("half_life", self.half_life.unwrap_or(1.0)),
             ("drift.slack", self.drift.map_or(1.0, |drift| drift.slack)),
             ("drift.threshold", self.drift.map_or(1.0, |drift| drift.threshold)),
@@ -190,11 +194,12 @@ impl Settings {
             Grounds::Nothing => self.groundless,
         };
         let kind = if grounds == Grounds::Fitted { self.kind } else { self.weak_kind };
+        let likeness = if grounds == Grounds::Likened { self.likened_lean } else { 1.0 };
         let of = |at| match at {
             0 => (1.0 - self.shared) * (doubt * self.level).powi(2),
             1 => (1.0 - self.shared) * (doubt * self.slope).powi(2),
             _ if shape.is_kind(at) => kind.powi(2),
-            _ => (self.weakness(grounds) * self.lean).powi(2),
+            _ => (self.weakness(grounds) * likeness * self.lean).powi(2),
         };
         (0..shape.dim()).map(of).collect()
     }

@@ -73,3 +73,54 @@ fn whoever_is_good_at_some_work_alone_is_found() {
         assert!(mean > 0.8, "{grounds:?}: {mean}");
     }
 }
+
+/// The share of visits in the last quarter that go to whom they like, where models are liked for work that no label tells
+/// apart, but the features do.
+fn share_of_the_liked(seed: u64) -> f64 {
+    const FEATURES: usize = 16;
+    const REGIONS: usize = 4;
+    let models = ["a", "b", "c", "d", "e"].map(ModelName::from);
+    let grounds = Grounds::Likened;
+    let candidates = models.each_ref().map(|model| Candidate {
+        model,
+        prior: 0.7,
+        grounds,
+        cost_usd: 0.0,
+        latency_s: None,
+        switching_usd: 0.0,
+    });
+    let mut rng = SmallRng::seed_from_u64(seed);
+    let mut normal = move || (0..12).map(|_| rng.random::<f64>()).sum::<f64>() - 6.0;
+    let centres: Vec<Vec<f64>> = (0..REGIONS).map(|_| (0..FEATURES).map(|_| normal()).collect()).collect();
+    let mut rng = SmallRng::seed_from_u64(seed + 1000);
+    let mut policy = Snapshot::new(Settings::default()).unwrap();
+    let (mut right, mut all) = (0.0, 0.0);
+    for visit in 0..VISITS {
+        let region = rng.random_range(0..REGIONS);
+        let features: Vec<f32> = centres[region].iter().map(|centre| (centre + 0.7 * normal()) as f32).collect();
+        let context = Context { kind: "knowledge", features: &features, space: "head" };
+        let chosen = policy.choose(&context, &candidates, &Tradeoff::default(), true, rng.random()).unwrap().chosen;
+        if visit >= VISITS * 3 / 4 {
+            all += 1.0;
+            right += f64::from(u8::from(chosen == region));
+        }
+        let is_liked = rng.random::<f64>() < if chosen == region { 0.9 } else { 0.35 };
+        policy.learn([Observation {
+            model: &models[chosen],
+            context,
+            prior: 0.7,
+            grounds,
+            reward: Reward::new(f64::from(u8::from(is_liked))).unwrap(),
+            weight: 1.0,
+            judged: true,
+        }]);
+    }
+    right / all
+}
+
+#[test]
+fn whoever_is_good_at_work_without_a_label_is_found() {
+    let shares: Vec<f64> = (0..8).map(share_of_the_liked).collect();
+    let mean = shares.iter().sum::<f64>() / shares.len() as f64;
+    assert!(mean > 0.9, "{mean}: {shares:?}");
+}
