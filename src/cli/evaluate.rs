@@ -8,11 +8,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context, anyhow, bail};
 use clap::Args;
-use clap::builder::RangedU64ValueParser;
-use comfy_table::{CellAlignment, Table, presets};
 
 use super::policies::{self, PolicyArgs};
-use super::write_figures;
+use super::{WrongUse, table, write_figures};
 use crate::classifier::head::{Head, HeadError};
 use crate::classifier::{LoadError, Model};
 use crate::cli::progress::Bar;
@@ -29,18 +27,26 @@ pub(in crate::cli) struct PartArgs {
     #[arg(long, alias = "source", value_delimiter = ',')]
     pub(in crate::cli) sources: Vec<String>,
     /// Most prompts of each source and split
-    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
+    #[arg(long, value_name = "N", value_parser = one_or_more)]
     pub(in crate::cli) limit: Option<usize>,
     /// Where the encoder's states of prompts are kept between runs
     #[arg(long, value_name = "DIR", default_value = "var/features")]
     pub(in crate::cli) cache: PathBuf,
 }
 
+/// Reads a count; clap's own parser would tell of the largest number there is.
+fn one_or_more(text: &str) -> Result<usize, String> {
+    match text.parse::<usize>() {
+        Ok(0) => Err("it must be 1 or more".into()),
+        read => read.map_err(|error| error.to_string()),
+    }
+}
+
 /// The arguments.
 #[derive(Debug, Args)]
 pub(super) struct EvaluateArgs {
     /// Data set: a folder with train, val and test, a folder with JSON Lines files, or such a file
-    #[arg(long, value_name = "DIR", required_unless_present_any = ["policy", "validate"], conflicts_with_all = ["policy", "validate"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["policy", "validate"])]
     data: Option<PathBuf>,
     /// The part that is judged: train, val, test, or another folder or file of the data; files outside any split folder
     /// count as it
@@ -73,7 +79,14 @@ pub(super) struct EvaluateArgs {
 }
 
 pub(super) fn run(args: &EvaluateArgs) -> anyhow::Result<ExitCode> {
-    let Some(data) = &args.data else { return policies::run(&args.policies, args.json.as_deref()) };
+    let Some(data) = &args.data else {
+        if !args.policies.is_asked() {
+            let ways = "say what to evaluate: a head with --data DIR, a policy with --policy POLICY, or off-policy estimates \
+                        with --validate DIR";
+            return Err(WrongUse(ways.into()).into());
+        }
+        return policies::run(&args.policies, args.json.as_deref());
+    };
     for file in [&args.json, &args.html].into_iter().flatten() {
         check_writable(file)?;
     }
@@ -207,7 +220,7 @@ fn told(evaluation: &Evaluation) -> std::io::Result<String> {
             source.best_single.value,
             source.oracle
         )?;
-        let mut table = table(&report::COLUMNS);
+        let mut table = table(&report::COLUMNS, 1);
         source.routers.iter().for_each(|router| {
             table.add_row(report::cells(router));
         });
@@ -222,7 +235,7 @@ fn told(evaluation: &Evaluation) -> std::io::Result<String> {
 
 /// Prints the heads that a training compared.
 pub(super) fn print_compared(compared: &[Compared]) -> std::io::Result<()> {
-    let mut table = table(&["head, on val", "log-loss", "mean AUROC", ""]);
+    let mut table = table(&["head, on val", "log-loss", "mean AUROC", ""], 1);
     for one in compared {
         let chosen = if one.chosen { "chosen" } else { "" };
         table.add_row([
@@ -235,19 +248,17 @@ pub(super) fn print_compared(compared: &[Compared]) -> std::io::Result<()> {
     writeln!(std::io::stdout(), "{table}")
 }
 
-fn table(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(header.iter().copied());
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::train::dataset::{Limits, read};
+
+    #[test]
+    fn a_count_is_one_or_more() {
+        assert_eq!(one_or_more("7"), Ok(7));
+        assert_eq!(one_or_more("0"), Err("it must be 1 or more".to_owned()));
+        assert!(one_or_more("-1").is_err());
+    }
 
     #[test]
     fn what_is_printed_commands_no_terminal() {

@@ -14,6 +14,7 @@ use crate::store::{
     Entry, ExchangeError, HandOver, MOST_FEEDBACK, OpenError, OpenState, Store, StoreError, Stored, read_entries,
 };
 use crate::train::dataset::foreign::{Called, Imported, import};
+use crate::train::report::counted;
 
 /// Read an export back, or make a data set of other programs' files
 ///
@@ -208,7 +209,12 @@ fn make_dataset(args: &ImportArgs, dir: &Path) -> anyhow::Result<ExitCode> {
     for (source, files) in sources {
         let called = if args.source.is_some() { Called::Always(&source) } else { Called::Unless(&source) };
         let Imported { prompts, models, outcomes, left_out, reason, notes } = import(&files, called, dir)?;
-        println!("{source}: {prompts} prompts, {models} models, {outcomes} outcomes");
+        println!(
+            "{source}: {}, {}, {}",
+            counted(prompts, "prompt"),
+            counted(models, "model"),
+            counted(outcomes, "outcome")
+        );
         comparable |= models > 1;
         notes.iter().for_each(|note| println!("  {note}"));
         if left_out > 0 {

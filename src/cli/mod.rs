@@ -33,6 +33,7 @@ use std::sync::OnceLock;
 
 use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
+use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -180,6 +181,16 @@ fn write_figures(
     json.map_or(Ok(()), |path| write_json(path, figures))
 }
 
+/// A table of figures without lines; its first `texts` columns are texts, the others end at the same place.
+fn table(header: &[&str], texts: usize) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(header.iter().copied());
+    for column in table.column_iter_mut().skip(texts) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
 /// Reads a TOML file.
 fn read_toml<T: DeserializeOwned>(file: &Path) -> anyhow::Result<T> {
     let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
@@ -222,6 +233,7 @@ mod tests {
             ("export", "not running"),
             ("import", "entries that are there already only an outcome and feedback"),
             ("replay", "Regret is how much more the best single model"),
+            ("evaluate", "what its columns mean stands under the table"),
         ] {
             let mut cli = Cli::command();
             let help = cli.find_subcommand_mut(command).unwrap().render_long_help().to_string();

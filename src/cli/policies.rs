@@ -7,16 +7,15 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use comfy_table::Table;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use super::load::ConfigArgs;
 use super::verdicts::Verdicts;
-use super::{write_figures, write_json};
+use super::{table, write_figures, write_json};
 use crate::bandit::{Candidate, PolicyKind, Settings, Snapshot};
 use crate::config::{Config, RewardMap};
-use crate::ope::{self, IntervalKind, Logged, Modelled};
+use crate::ope::{self, Doubt, IntervalKind, Logged, Method, Modelled, signed};
 use crate::store::{Asked, AskedAgain, Entry, HandOver, OpenError, Span, Store, read_entries};
 use crate::train::dataset::{self, Limits, Split};
 use crate::train::replay::{Stream, TextReader};
@@ -52,6 +51,8 @@ pub(super) struct PolicyArgs {
     #[arg(long, requires = "policy")]
     guaranteed: bool,
     /// Validate the estimators instead: draw logs from these recorded outcomes, where the true value is known
+    ///
+    /// The result is a table; what its columns mean stands under the table.
     #[arg(long, value_name = "DIR", conflicts_with = "policy")]
     validate: Option<PathBuf>,
     /// Logs drawn for the validation
@@ -62,6 +63,13 @@ pub(super) struct PolicyArgs {
     requests: usize,
     #[command(flatten)]
     pub(super) config: ConfigArgs,
+}
+
+impl PolicyArgs {
+    /// Whether there is anything to judge.
+    pub(super) fn is_asked(&self) -> bool {
+        self.policy.is_some() || self.validate.is_some()
+    }
 }
 
 /// Compares the policies, and prints the result or writes it to `json` (`-` = standard output).
@@ -310,19 +318,7 @@ struct Tried {
 fn try_out(args: &PolicyArgs, data: &Path, json: Option<&Path>) -> anyhow::Result<ExitCode> {
     let dataset = dataset::read(data, Split::Train, Limits::default())?;
     let trial = Trial { repetitions: args.repetitions.max(1), requests: args.requests.max(2), seed: 1 };
-    let mut table = Table::new();
-    table.set_header([
-        "source",
-        "log",
-        "method",
-        "truth",
-        "bias",
-        "error",
-        "coverage",
-        "width",
-        "effective size",
-        "silent",
-    ]);
+    let mut table = table(&COLUMNS, 3);
     let (mut figures, mut too_small) = (Vec::new(), Vec::new());
     for source in 0..dataset.sources.len() as u32 {
         let mut rng = StdRng::seed_from_u64(trial.seed);
@@ -334,18 +330,7 @@ fn try_out(args: &PolicyArgs, data: &Path, json: Option<&Path>) -> anyhow::Resul
         }
         let verdicts = validate(&stream, Settings::default(), &trial)?;
         for verdict in &verdicts {
-            table.add_row([
-                stream.source.clone(),
-                format!("{:?}", verdict.logging).to_lowercase(),
-                verdict.method.name().to_owned(),
-                format!("{:.4}", verdict.truth),
-                format!("{:+.4}", verdict.bias),
-                format!("{:.4}", verdict.error),
-                format!("{:.1} %", verdict.coverage * 100.0),
-                format!("{:.4}", verdict.width),
-                format!("{:.0}", verdict.effective),
-                verdict.silent.to_string(),
-            ]);
+            table.add_row(cells(&stream.source, verdict));
         }
         figures.push(Tried { source: stream.source, verdicts });
     }
@@ -361,9 +346,65 @@ fn try_out(args: &PolicyArgs, data: &Path, json: Option<&Path>) -> anyhow::Resul
     }
     if json != Some(Path::new("-")) {
         println!("{} logs of {} requests each, drawn from {}", trial.repetitions, trial.requests, data.display());
-        println!("{table}");
+        println!("{table}\n");
+        let all = figures.iter().flat_map(|tried| &tried.verdicts);
+        legend(all).iter().for_each(|line| println!("{line}"));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The columns of the validation's table; the first three are texts.
+const COLUMNS: [&str; 11] = [
+    "source",
+    "log",
+    "method",
+    "truth",
+    "bias",
+    "error",
+    "coverage",
+    "width",
+    "effective size",
+    "no estimate",
+    "not to be relied on",
+];
+
+fn cells(source: &str, verdict: &Verdict) -> [String; COLUMNS.len()] {
+    let percent = |share: f64, digits: usize| format!("{:.digits$} %", share * 100.0);
+    [
+        source.to_owned(),
+        format!("{:?}", verdict.logging).to_lowercase(),
+        verdict.method.name().to_owned(),
+        format!("{:.4}", verdict.truth),
+        signed(verdict.bias, 4),
+        format!("{:.4}", verdict.error),
+        percent(verdict.coverage, 1),
+        format!("{:.4}", verdict.width),
+        format!("{:.0}", verdict.effective),
+        verdict.silent.to_string(),
+        if verdict.doubted > 0.0 { percent(verdict.doubted, 0) } else { String::new() },
+    ]
+}
+
+/// What the columns of the validation's table mean, and of what `verdicts` the intervals are no promise.
+fn legend<'a>(verdicts: impl Iterator<Item = &'a Verdict>) -> Vec<String> {
+    let mut lines = vec![
+        "log: even = half of the choices as the judged policy makes them, half at random; skewed = nine in ten for the \
+         same model, the rest at random."
+            .to_owned(),
+        "truth: the judged policy's mean score on all prompts. bias: the mean of the estimates less the truth. error: the \
+         root of their mean squared distance from it."
+            .to_owned(),
+        "coverage: the share of 95 % intervals that held the truth. width: their mean width. effective size: as many \
+         choices of the policy itself would say as much (mean)."
+            .to_owned(),
+        "no estimate: logs from which the method could estimate nothing; they count in no other column. not to be relied \
+         on: the share of estimates that `evaluate --policy` marks as such."
+            .to_owned(),
+        format!("Whether a new version takes over (learning.gate) goes by {}.", Method::OF_THE_GATE.name()),
+    ];
+    let doubts: BTreeSet<Doubt> = verdicts.flat_map(|verdict| &verdict.doubts).copied().collect();
+    lines.extend(doubts.into_iter().map(Doubt::reason));
+    lines
 }
 
 #[cfg(test)]
@@ -371,6 +412,37 @@ mod tests {
     use super::*;
     use crate::bandit::{Grounds, Reward};
     use crate::protocol::DecisionId;
+    use crate::train::validate::Logging;
+
+    #[test]
+    fn every_column_of_a_validation_is_explained_and_so_is_what_is_not_to_be_relied_on() {
+        let verdict = Verdict {
+            logging: Logging::Skewed,
+            method: Method::Ips,
+            truth: 0.5,
+            silent: 3,
+            bias: -0.000_01,
+            error: 0.1,
+            coverage: 0.83,
+            width: 0.4,
+            effective: 24.0,
+            doubted: 0.996,
+            relied_on_coverage: None,
+            doubts: vec![Doubt::Few],
+        };
+        let told = legend([&verdict].into_iter()).join("\n");
+        for column in COLUMNS.iter().filter(|name| !["source", "method"].contains(name)) {
+            assert!(told.contains(&format!("{column}:")), "{column} is explained nowhere: {told}");
+        }
+        assert!(
+            told.contains("interval of IPS may be too narrow") && told.contains("goes by doubly_robust"),
+            "{told}"
+        );
+        let row = cells("s", &verdict).join(" ");
+        assert_eq!(row, "s skewed ips 0.5000 +0.0000 0.1000 83.0 % 0.4000 24 3 100 %");
+        let sound = Verdict { doubted: 0.0, doubts: Vec::new(), ..verdict };
+        assert!(!legend([&sound].into_iter()).join("\n").contains("too narrow"));
+    }
 
     fn lesson(at_ms: i64) -> Lesson {
         Lesson {

@@ -1,12 +1,12 @@
 //! `pointsman replay`: a policy's learning curve over recorded outcomes.
 
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use comfy_table::Table;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
@@ -16,7 +16,7 @@ use crate::classifier::Model;
 use crate::classifier::head::Head;
 use crate::cli::load::ConfigArgs;
 use crate::cli::progress::Bar;
-use crate::cli::read_toml;
+use crate::cli::{read_toml, table};
 use crate::train::dataset::{self, Dataset, Limits, Split};
 use crate::train::replay::{
     Blind, Conditions, Event, Events, Line, Player, Report, Stream, TextReader, Trace, compared_with, play, report,
@@ -319,24 +319,29 @@ fn line(args: &ReplayArgs, orders: &[Stream], player: &Player, events: &[Event])
 }
 
 fn print(report: &Report) {
+    println!("{}", told(report));
+}
+
+/// The players' figures as a table, with what is to be known of them.
+fn told(report: &Report) -> String {
     let Report { source, requests, models, runs, .. } = report;
     let runs = if *runs == 1 { "one run".to_owned() } else { format!("{runs} runs (95 % intervals over runs)") };
-    println!("\n{source}: {requests} requests, {models} models, {runs}");
-    report.notes.iter().for_each(|note| println!("{note}"));
+    let mut out = format!("\n{source}: {requests} requests, {models} models, {runs}\n");
+    report.notes.iter().for_each(|note| _ = writeln!(out, "{note}"));
     let followed: Vec<&str> =
         report.lines.iter().flat_map(|line| line.followed.iter().map(|(name, ..)| name.as_str())).collect();
     let mut names = followed.clone();
     names.sort_unstable();
     names.dedup();
     let budget = report.lines.iter().any(|line| line.budget_error.is_some());
-    let mut table = Table::new();
     let partial = report.lines.iter().any(|line| line.compared_reward.is_some());
     let mut header = vec!["player".to_owned(), "reward".into()];
     header.extend(partial.then(|| "where the best single model was run".to_owned()));
     header.extend(["cost, $ per 1000".to_owned(), "regret".into()]);
     header.extend(budget.then(|| "over budget".to_owned()));
     header.extend(names.iter().map(|name| format!("ratings to follow: {name}")));
-    table.set_header(header);
+    let header: Vec<&str> = header.iter().map(String::as_str).collect();
+    let mut table = table(&header, 1);
     for line in &report.lines {
         let mut row = vec![line.player.clone(), line.reward.to_string()];
         row.extend(partial.then(|| line.compared_reward.unwrap_or(line.reward).to_string()));
@@ -353,7 +358,8 @@ fn print(report: &Report) {
         }
         table.add_row(row);
     }
-    println!("{table}");
+    _ = write!(out, "{table}");
+    out
 }
 
 /// The mean cost of a thousand answers, with the share of answers whose cost is known if that is not all.
@@ -388,4 +394,34 @@ fn draw(dir: &Path, report: &Report) -> anyhow::Result<()> {
     let name = report.source.replace(|c: char| !(c.is_alphanumeric() || "._-".contains(c)), "_");
     let path = dir.join(format!("{name}.svg"));
     std::fs::write(&path, svg).with_context(|| format!("{} cannot be written", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::replay::Spread;
+
+    #[test]
+    fn a_table_of_players_has_no_lines_and_its_figures_end_at_the_same_place() {
+        let spread = |mean: f64| Spread { mean, low: f64::NAN, high: f64::NAN };
+        let line = |player: &str, regret: f64| Line {
+            player: player.into(),
+            reward: spread(0.5),
+            compared_reward: None,
+            cost_usd: None,
+            cost_known: 0.0,
+            regret: spread(regret),
+            budget_error: None,
+            followed: Vec::new(),
+            curve: Vec::new(),
+        };
+        let lines = vec![line("random", 120.0), line("thompson", 3.25)];
+        let notes = vec!["A note.".to_owned()];
+        let report = Report { source: "s".into(), requests: 9, models: 2, runs: 1, notes, lines };
+        let told = told(&report);
+        assert!(told.starts_with("\ns: 9 requests, 2 models, one run\nA note.\n"), "{told}");
+        assert!(!told.contains('|') && !told.contains('+'), "{told}");
+        let ends: Vec<usize> = told.lines().skip(3).map(|line| line.trim_end().chars().count()).collect();
+        assert!(ends.len() == 3 && ends.iter().all(|end| *end == ends[0]), "{told}");
+    }
 }

@@ -1,13 +1,11 @@
 //! The result of `evaluate --policy` for two policies, as a table or as JSON.
 
-use comfy_table::Table;
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
-use crate::ope::{self, Estimate, Logged, Method};
-
-/// Least support of an estimate: below it more of a policy's choices are outside the decision log than in it, and the
-/// importance weights cover too little.
-const MIN_SUPPORT: f64 = 0.5;
+use super::table;
+use crate::ope::{self, Doubt, Estimate, Logged, Method};
 
 /// The whole result.
 #[derive(Debug, Serialize)]
@@ -33,31 +31,57 @@ struct Verdict {
     /// The share of the policy's choices that the decision log covers, if that is too little.
     #[serde(skip_serializing_if = "Option::is_none")]
     too_little_support: Option<f64>,
+    /// Why the estimate is not to be relied on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    doubt: Option<Doubt>,
+    /// Whether the log leaves out more of what the policy does than chance would.
+    #[serde(skip)]
+    leaves_out: bool,
 }
 
 impl Verdict {
-    fn new(of: &str, method: Method, found: Option<Estimate>, cut: impl Fn(&Estimate) -> Estimate) -> Self {
-        // The direct method needs no support: it goes by its model of the rewards.
-        let unsupported = found.filter(|it| method != Method::Direct && it.support < MIN_SUPPORT);
+    fn new(
+        of: &str,
+        by: &ope::Settings,
+        method: Method,
+        found: Option<Estimate>,
+        cut: impl Fn(&Estimate) -> Estimate,
+    ) -> Self {
+        let doubt = found.and_then(|it| it.doubt(by.interval));
+        let unsupported = found.filter(|_| doubt == Some(Doubt::Unsupported));
         let estimate = found.filter(|_| unsupported.is_none());
         let shown = estimate.as_ref().map(cut);
         let uncut = estimate.map(|it| it.value).filter(|raw| shown.is_some_and(|shown| shown.value != *raw));
-        Self { of: of.into(), method, estimate: shown, uncut, too_little_support: unsupported.map(|it| it.support) }
+        Self {
+            of: of.into(),
+            method,
+            estimate: shown,
+            uncut,
+            too_little_support: unsupported.map(|it| it.support),
+            doubt,
+            leaves_out: method != Method::Direct && estimate.is_some_and(|it| it.leaves_out()),
+        }
     }
 
-    fn cells(&self) -> [String; 6] {
+    fn cells(&self) -> [String; COLUMNS.len()] {
         let (of, method) = (self.of.clone(), self.method.name().to_owned());
         let percent = |share: f64| format!("{:.1} %", share * 100.0);
         match (self.estimate, self.too_little_support) {
             (Some(it), _) => {
                 let cut = self.uncut.map(|raw| format!(", cut from {raw:.4}")).unwrap_or_default();
                 let value = format!("{:.4} [{:.4}, {:.4}]{cut}", it.value, it.low, it.high);
-                [of, method, value, format!("{:.0}", it.effective), percent(it.clipped), percent(it.support.min(1.0))]
+                let (effective, support) = (format!("{:.0}", it.effective), percent(it.support.min(1.0)));
+                let doubt = self.doubt.map(|doubt| doubt.beside(&it)).unwrap_or_default();
+                [of, method, value, effective, percent(it.clipped), support, doubt]
             }
             (None, Some(support)) => {
-                [of, method, "too little support".into(), String::new(), String::new(), percent(support)]
+                let why = "too little support".to_owned();
+                [of, method, why, String::new(), String::new(), percent(support), String::new()]
             }
-            (None, None) => [of, method, "no estimate".into(), String::new(), String::new(), String::new()],
+            (None, None) => {
+                let why = "no estimate".to_owned();
+                [of, method, why, String::new(), String::new(), String::new(), String::new()]
+            }
         }
     }
 }
@@ -71,10 +95,11 @@ impl Verdicts {
     ) -> Self {
         let both = |method| {
             [
-                Verdict::new(judged, method, ope::estimate(one, method, by), Estimate::possible),
-                Verdict::new(against, method, ope::estimate(other, method, by), Estimate::possible),
+                Verdict::new(judged, by, method, ope::estimate(one, method, by), Estimate::possible),
+                Verdict::new(against, by, method, ope::estimate(other, method, by), Estimate::possible),
                 Verdict::new(
                     &format!("{judged} less {against}"),
+                    by,
                     method,
                     ope::compare(one, other, method, by),
                     Estimate::possible_difference,
@@ -82,28 +107,48 @@ impl Verdicts {
             ]
         };
         let verdicts: Vec<Verdict> = Method::ALL.into_iter().flat_map(both).collect();
-        let mut notes = Vec::new();
-        if verdicts.iter().any(|verdict| verdict.too_little_support.is_some()) {
-            notes.push(format!(
-                "There is no estimate where the decision log covers less than {:.0} % of a policy's choices (support). The \
-                 direct method then goes by its model of the rewards alone, which nothing has checked.",
-                MIN_SUPPORT * 100.0
-            ));
-        }
+        let notes = notes(&verdicts);
         Self { choices: one.len(), notes, verdicts }
     }
 
     /// Prints them as a table.
     pub(super) fn print(&self) {
         println!("{} choices; quality per request, 95 % intervals\n", self.choices);
-        let mut table = Table::new();
-        table.set_header(["estimate", "method", "value", "effective size", "clipped weights", "support"]);
+        let mut table = table(&COLUMNS, 2);
         self.verdicts.iter().for_each(|verdict| {
             table.add_row(verdict.cells());
         });
-        println!("{table}");
+        println!("{table}\n");
         self.notes.iter().for_each(|note| println!("{note}"));
     }
+}
+
+/// The columns of the table; the first two are texts.
+const COLUMNS: [&str; 7] =
+    ["estimate", "method", "value", "effective size", "clipped weights", "support", "not to be relied on"];
+
+/// Which method the gate goes by, and what the figures do not say themselves.
+fn notes(verdicts: &[Verdict]) -> Vec<String> {
+    let gate = Method::OF_THE_GATE.name();
+    let mut notes = vec![format!("Whether a new version takes over (learning.gate) goes by {gate}.")];
+    let doubts: BTreeSet<Doubt> = verdicts.iter().filter_map(|verdict| verdict.doubt).collect();
+    for doubt in &doubts {
+        let direct = match doubt {
+            Doubt::Unsupported => {
+                " The direct method then goes by its model of the rewards alone, which nothing has checked."
+            }
+            Doubt::Uncovered | Doubt::Few => "",
+        };
+        notes.push(format!("{}{direct}", doubt.reason()));
+    }
+    if verdicts.iter().any(|verdict| verdict.leaves_out) {
+        notes.push(
+            "Where support is below 100 %, snips takes what the log does not cover to be like what it covers, and \
+             doubly_robust goes by its model of the rewards there: nothing has checked either."
+                .into(),
+        );
+    }
+    notes
 }
 
 #[cfg(test)]
@@ -125,7 +170,38 @@ mod tests {
             assert_eq!(verdict.estimate.is_some(), is_told, "{verdict:?}");
             assert_eq!(verdict.cells()[2] == "too little support", !is_told, "{verdict:?}");
         }
-        assert_eq!(verdicts.notes.len(), 1);
+        let notes = verdicts.notes.join("\n");
+        assert!(notes.contains("goes by doubly_robust") && notes.contains("less than 50 %"), "{notes}");
+        assert!(!notes.contains("counts"), "{notes}");
+    }
+
+    #[test]
+    fn an_estimate_that_is_not_to_be_relied_on_says_so_and_keeps_its_number() {
+        // The log has two thirds of what the new policy does.
+        let covered = |propensity: f64, target: f64| -> Vec<Logged> { log(propensity, target).repeat(22) };
+        let verdicts =
+            Verdicts::of(("new", &covered(0.9, 0.6)), ("logged", &covered(0.9, 0.9)), &ope::Settings::default());
+        for verdict in &verdicts.verdicts {
+            let is_doubted = verdict.method == Method::Ips && verdict.of != "logged";
+            let doubt = is_doubted.then_some(Doubt::Uncovered);
+            assert_eq!((verdict.doubt, verdict.estimate.is_some()), (doubt, true), "{verdict:?}");
+            assert_eq!(verdict.cells()[6], if is_doubted { "33 % counts as 0" } else { "" });
+        }
+        let notes = verdicts.notes.join("\n");
+        assert!(notes.contains("as 0: it is too low") && notes.contains("snips takes what"), "{notes}");
+        let json = serde_json::to_value(&verdicts).unwrap();
+        assert_eq!((&json["verdicts"][0]["doubt"], &json["verdicts"][1]["doubt"]), (&"uncovered".into(), &().into()));
+
+        // A twentieth of the choices has half of the weight.
+        let skewed = || [log(0.09, 0.9)[..5].to_vec(), log(0.9, 0.45), log(0.9, 0.45), log(0.9, 0.45)].concat();
+        let of = |interval| {
+            let settings = ope::Settings { interval, ..ope::Settings::default() };
+            Verdicts::of(("new", &skewed()), ("logged", &covered(0.9, 0.9)[..125]), &settings)
+        };
+        let few = of(ope::IntervalKind::Student);
+        assert_eq!(few.verdicts[0].cells()[6], "too few count");
+        assert!(few.notes[1].contains("may be too narrow") && few.notes.len() == 2, "{:?}", few.notes);
+        assert_eq!(of(ope::IntervalKind::Betting).notes.len(), 1);
     }
 
     #[test]

@@ -44,6 +44,9 @@ impl Method {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Ips, Self::Snips, Self::Direct, Self::DoublyRobust];
 
+    /// The one that decides whether a new policy takes over: right where its model of the rewards or the log is.
+    pub const OF_THE_GATE: Self = Self::DoublyRobust;
+
     /// The method's name in reports.
     pub fn name(self) -> &'static str {
         match self {

@@ -12,7 +12,8 @@
 //!
 //! Weights beyond a limit are clipped; the estimate reports the share of clipped ones, since the interval does not
 //! cover the bias of clipping. Nor does it cover actions that the log never took: the mean weight says how much of the
-//! evaluated policy the log covers ([`Estimate::support`]). Sources: Dudík, Langford and Li, "Doubly Robust Policy
+//! evaluated policy the log covers ([`Estimate::support`]). Which estimates are not to be relied on for such reasons is
+//! one rule ([`Estimate::doubt`]). Sources: Dudík, Langford and Li, "Doubly Robust Policy
 //! Evaluation and Learning" (2011); Swaminathan and Joachims, "The Self-Normalized Estimator for Counterfactual
 //! Learning" (2015).
 //!
@@ -21,12 +22,14 @@
 //!
 //! Two policies are compared on the same requests ([`compare`]), so that what both have in common cancels.
 
+mod doubt;
 mod estimate;
 mod interval;
 
 #[cfg(test)]
 mod tests;
 
+pub use doubt::Doubt;
 pub use estimate::{Estimate, Logged, Method, Modelled, Settings, compare, compare_beside, estimate};
 pub use interval::IntervalKind;
 

@@ -128,8 +128,13 @@ impl Job<'_> {
         let prompts: Vec<&str> = rows.iter().map(|row| &*dataset.records[*row].prompt).collect();
         let read = read_states(model, &old.description().pooling, &prompts, self.cache, self.progress)?;
         let pooled = scattered(&read, &rows, dataset.records.len());
+        let remembered = neighbours::remembered(&old, dataset, &rows, &pooled);
         let old = predictions(&old, judged(&rows), &old_abilities, &pooled);
-        Ok(AgainstInForce::compared(name, dataset, &rows, &new, &old, seed))
+        let mut against = AgainstInForce::compared(name, dataset, &rows, &new, &old, seed);
+        if let Some(note) = notes::of_memory(remembered, rows.len()) {
+            against.summary = format!("{} Of the head in force: {note}", against.summary);
+        }
+        Ok(against)
     }
 
     /// The path of a result, in a folder that exists and can be written.
@@ -228,6 +233,7 @@ fn evaluate_split(
     progress.at(2, "baselines")?;
     said.extend(neighbours::sampled(judged, head));
     said.extend(notes::of_split(dataset, split));
+    said.extend(notes::of_memory(neighbours::remembered(head, dataset, &own, pooled), own.len()));
     let sources = || 0..dataset.sources.len() as u32;
     said.extend(sources().filter_map(|source| notes::of_bases(judged, source, &abilities)));
     said.extend(sources().flat_map(|source| notes::of_train(judged, source)));

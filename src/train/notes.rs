@@ -40,6 +40,19 @@ pub(super) fn of_split(dataset: &Dataset, split: Split) -> Option<String> {
     (seen > 0).then(flattered)
 }
 
+/// Share of prompts from which on a head's memory counts as having them; a few look alike by chance.
+const REMEMBERED: f64 = 0.05;
+
+/// A note on `known` of `all` judged prompts that a head has in its memory, where that is more than a few.
+pub(super) fn of_memory(known: usize, all: usize) -> Option<String> {
+    (known > 0 && known as f64 >= REMEMBERED * all as f64).then(|| {
+        format!(
+            "{known} of the {all} judged prompts are in the head's own memory, or just like one that is: it was fitted to \
+             them, and its figures flatter it."
+        )
+    })
+}
+
 /// A note on the basis of the head's predictions for a source's models, where it was not fitted to all of them.
 pub(super) fn of_bases(judged: Judged<'_>, source: u32, abilities: &[Known]) -> Option<String> {
     let arms = baselines::run_models(judged, source);
@@ -121,4 +134,16 @@ pub(super) fn of_single_answers(dataset: &Dataset, split: Split, source: u32) ->
             dataset.sources[source as usize]
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_that_has_seen_more_than_a_few_of_the_prompts_is_told_of() {
+        assert_eq!((of_memory(0, 0), of_memory(0, 9), of_memory(4, 100)), (None, None, None));
+        let note = of_memory(5, 100).unwrap();
+        assert!(note.starts_with("5 of the 100 judged prompts are in the head's own memory"), "{note}");
+    }
 }

@@ -15,7 +15,7 @@ const PAGE: &str = "body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max
 color:light-dark(#1a1a1a,#e8e8e8);background:light-dark(#fff,#16181c);color-scheme:light dark}\
 table{border-collapse:collapse;margin:1rem 0;font-variant-numeric:tabular-nums}\
 th,td{padding:.25rem .75rem;text-align:right;border-bottom:1px solid light-dark(#ddd,#333)}\
-th:first-child,td:first-child{text-align:left}tr.own{font-weight:600}\
+th:first-child,td:first-child{text-align:left}td{white-space:nowrap}tr.own{font-weight:600}\
 .charts{display:flex;flex-wrap:wrap;gap:1rem}.charts svg{max-width:34rem;height:auto}\
 .scroll{overflow-x:auto}pre{overflow-x:auto}";
 
@@ -36,7 +36,7 @@ pub fn training(recipe: &HeadRecipe, trained: &Trained) -> String {
     push_notes(&mut page, std::slice::from_ref(&trained.in_force.summary));
     push_notes(&mut page, &trained.notes);
     page.push_str(
-        "<h2>What was compared on val</h2><table><tr><th>head</th><th>log-loss</th><th>mean AUROC</th></tr>",
+        "<h2>What was compared on val</h2><div class=scroll><table><tr><th>head</th><th>log-loss</th><th>mean AUROC</th></tr>",
     );
     for one in &trained.compared {
         let auroc = one.auroc.map_or_else(|| "-".to_owned(), |auroc| format!("{auroc:.3}"));
@@ -44,7 +44,7 @@ pub fn training(recipe: &HeadRecipe, trained: &Trained) -> String {
         let _ =
             write!(page, "<tr{class}><td>{}{note}</td><td>{:.4}</td><td>{auroc}</td></tr>", one.name, one.log_loss);
     }
-    page.push_str("</table>");
+    page.push_str("</table></div>");
     push_curve(&mut page, &trained.curve);
     for evaluation in [&trained.test, &trained.val].into_iter().flatten() {
         push_evaluation(&mut page, evaluation);
@@ -225,7 +225,9 @@ pub fn cells(router: &RouterFigures) -> [String; COLUMNS.len()] {
     let interval = |value: &Interval| {
         format!("{} [{}, {}]", signed(value.value, 3), signed(value.low, 3), signed(value.high, 3))
     };
-    let share = |value: Option<f64>| value.map_or_else(|| "–".into(), |value| format!("{:.0} %", 100.0 * value));
+    // What rounds to zero is no minus zero.
+    let percent = |value: f64| format!("{:.0} %", (100.0 * value).round() + 0.0);
+    let share = |value: Option<f64>| value.map_or_else(|| "–".into(), percent);
     let pair = router.pair.as_ref();
     let apgr = pair.and_then(|pair| {
         let apgr = pair.apgr.as_ref()?;
@@ -292,7 +294,7 @@ fn push_charts(page: &mut String, source: &SourceFigures) {
 
 fn push_details(page: &mut String, source: &SourceFigures) {
     page.push_str(
-        "<details><summary>By model</summary><table><tr><th>model</th><th>basis</th><th>prompts</th><th>score</th>\
+        "<details><summary>By model</summary><div class=scroll><table><tr><th>model</th><th>basis</th><th>prompts</th><th>score</th>\
          <th>predicted</th><th>AUROC</th><th>log-loss</th><th>Brier</th><th>ECE</th></tr>",
     );
     for model in &source.models {
@@ -312,7 +314,7 @@ fn push_details(page: &mut String, source: &SourceFigures) {
         );
     }
     page.push_str(
-        "</table></details><details><summary>By task</summary><table><tr><th>task</th><th>prompts</th><th>routed</th>\
+        "</table></div></details><details><summary>By task</summary><div class=scroll><table><tr><th>task</th><th>prompts</th><th>routed</th>\
          <th>best single</th></tr>",
     );
     for task in &source.tasks {
@@ -325,7 +327,7 @@ fn push_details(page: &mut String, source: &SourceFigures) {
             task.best_single.map_or_else(|| "–".into(), |score| format!("{score:.3}"))
         );
     }
-    page.push_str("</table></details>");
+    page.push_str("</table></div></details>");
 }
 
 #[cfg(test)]
@@ -378,6 +380,50 @@ mod tests {
             "{dear}"
         );
         assert_eq!(free.matches("<circle").count(), dear.matches("<circle").count(), "the point at 0 is there");
+    }
+
+    #[test]
+    fn figures_are_not_broken_and_wide_tables_scroll() {
+        let evaluation = Evaluation {
+            head: "h".into(),
+            split: "test".into(),
+            prompts: 1,
+            notes: Vec::new(),
+            sources: vec![SourceFigures {
+                source: "s".into(),
+                prompts: 1,
+                best_single: Named { name: "m".into(), value: 0.5 },
+                best_single_by: "train",
+                compared: 1,
+                oracle: 1.0,
+                routers: Vec::new(),
+                models: Vec::new(),
+                tasks: Vec::new(),
+                calibration: Vec::new(),
+            }],
+        };
+        let page = super::evaluation(&evaluation);
+        assert!(page.contains("td{white-space:nowrap}"));
+        assert_eq!(page.matches("<table>").count(), page.matches("<div class=scroll><table>").count(), "{page}");
+    }
+
+    #[test]
+    fn a_gap_that_rounds_to_nothing_is_no_minus_zero() {
+        let interval = |value: f64| Interval { value, low: value, high: value };
+        let router = |gap: f64| RouterFigures {
+            name: "head".into(),
+            auroc: None,
+            log_loss: None,
+            brier: None,
+            ece: None,
+            ece_by_model: None,
+            routed: interval(0.5),
+            against_best_single: interval(0.0),
+            gap_closed: Some(interval(gap)),
+            cost: None,
+            pair: None,
+        };
+        assert_eq!([-0.001, -0.012, 0.25].map(|gap| cells(&router(gap))[6].clone()), ["0 %", "-1 %", "25 %"]);
     }
 
     #[test]

@@ -5,13 +5,15 @@
 //! is a learned one; the logs are made by a policy that explores evenly, and by one that nearly always takes the same
 //! model.
 
+use std::collections::BTreeSet;
+
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde::Serialize;
 
 use super::replay::Stream;
 use crate::bandit::{Candidate, Observation, Reward, Settings, SettingsError, Snapshot, Tradeoff};
-use crate::ope::{self, Logged, Method, Modelled};
+use crate::ope::{self, Doubt, Logged, Method, Modelled};
 
 /// The policy that makes a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -45,6 +47,12 @@ pub struct Verdict {
     pub width: f64,
     /// Mean effective sample size.
     pub effective: f64,
+    /// Share of the estimates that are not to be relied on ([`ope::Estimate::doubt`]).
+    pub doubted: f64,
+    /// Coverage of the others; absent where there are none.
+    pub relied_on_coverage: Option<f64>,
+    /// Why, the gravest first.
+    pub doubts: Vec<Doubt>,
 }
 
 /// The trial's size.
@@ -222,19 +230,36 @@ struct Repeated {
     method: Method,
     errors: Vec<f64>,
     held: usize,
+    /// Estimates to rely on, and how many of their intervals held.
+    sound: (usize, usize),
+    doubts: BTreeSet<Doubt>,
     width: f64,
     effective: f64,
 }
 
 impl Repeated {
     fn new() -> Self {
-        Self { method: Method::Ips, errors: Vec::new(), held: 0, width: 0.0, effective: 0.0 }
+        Self {
+            method: Method::Ips,
+            errors: Vec::new(),
+            held: 0,
+            sound: (0, 0),
+            doubts: BTreeSet::new(),
+            width: 0.0,
+            effective: 0.0,
+        }
     }
 
     fn take(&mut self, log: &[Logged], truth: f64) {
-        let Some(estimate) = ope::estimate(log, self.method, &ope::Settings::default()) else { return };
+        let settings = ope::Settings::default();
+        let Some(estimate) = ope::estimate(log, self.method, &settings) else { return };
         self.errors.push(estimate.value - truth);
-        self.held += usize::from(estimate.low <= truth && truth <= estimate.high);
+        let held = usize::from(estimate.low <= truth && truth <= estimate.high);
+        self.held += held;
+        match estimate.doubt(settings.interval) {
+            Some(doubt) => _ = self.doubts.insert(doubt),
+            None => self.sound = (self.sound.0 + 1, self.sound.1 + held),
+        }
         self.width += estimate.high - estimate.low;
         self.effective += estimate.effective;
     }
@@ -251,6 +276,9 @@ impl Repeated {
             coverage: self.held as f64 / n,
             width: self.width / n,
             effective: self.effective / n,
+            doubted: 1.0 - self.sound.0 as f64 / n,
+            relied_on_coverage: (self.sound.0 > 0).then(|| self.sound.1 as f64 / self.sound.0 as f64),
+            doubts: self.doubts.into_iter().collect(),
         }
     }
 }
@@ -275,6 +303,24 @@ mod tests {
         assert_eq!((all.silent, some.silent), (0, 2));
         assert!((some.bias - 0.5).abs() < 1e-9, "{some:?}");
         assert_eq!((all.bias, all.error, all.width), (some.bias, some.error, some.width));
+    }
+
+    #[test]
+    fn estimates_that_are_not_to_be_relied_on_are_counted_apart() {
+        let tally = |logs: &[Vec<Logged>]| {
+            let mut tally = Repeated { method: Method::Ips, ..Repeated::new() };
+            logs.iter().for_each(|log| tally.take(log, 0.75));
+            tally.verdict(Logging::Skewed, 0.75, logs.len())
+        };
+        let logged = |propensity, target| Logged { propensity, reward: 0.75, target, modelled: None };
+        let whole = vec![logged(0.5, 0.5); 200];
+        // A quarter of what the policy does is not in the log, so the interval misses.
+        let part = [vec![logged(0.5, 0.5); 150], vec![logged(0.5, 0.0); 50]].concat();
+        let mixed = tally(&[whole.clone(), part]);
+        assert_eq!((mixed.doubted, mixed.relied_on_coverage, mixed.coverage), (0.5, Some(1.0), 0.5), "{mixed:?}");
+        assert_eq!(mixed.doubts, [Doubt::Uncovered]);
+        let sound = tally(&[whole]);
+        assert_eq!((sound.doubted, sound.relied_on_coverage, sound.doubts.len()), (0.0, Some(1.0), 0));
     }
 
     #[test]

@@ -145,14 +145,14 @@ pub fn gain(
     }
     let settings = ope::Settings { clip: gate.clip, confidence: gate.confidence, ..ope::Settings::default() };
     let compared = |method| ope::compare_beside(&by_new, &by_live, &savings, method, &settings);
-    let difference = compared(Method::DoublyRobust)?;
+    let difference = compared(Method::OF_THE_GATE)?;
     let methods = [Method::Ips, Method::Snips, Method::DoublyRobust];
     let each =
         |log: &[Logged]| methods.into_iter().filter_map(|method| ope::estimate(log, method, &settings)).collect();
     let of_new: Vec<Estimate> = each(&by_new);
     // A live policy that has learned from nothing may never have chosen (beside an imported log, say): then the log
     // need not cover what it would do.
-    let alone = of_new.iter().find(|one| one.method == Method::DoublyRobust).filter(|_| live.learned_from() == 0);
+    let alone = of_new.iter().find(|one| one.method == Method::OF_THE_GATE).filter(|_| live.learned_from() == 0);
     let support = alone.map_or(difference.support, |one| one.support);
     Some(Gain {
         rests_on,

@@ -11,8 +11,9 @@ pub(super) const IMPORT: &str =
 /// A question that is in two splits: a head that was fitted to it in one would look too good in the other.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{count} group(s) leak between splits; the first: group `{group}` is in {first} and again in {second} ({}, line {line}). \
+    "{} between splits; the first: group `{group}` is in {first} and again in {second} ({}, line {line}). \
      Put every record of a group in one split, or give records that share no question groups of their own",
+    if *count == 1 { "1 group leaks".to_owned() } else { format!("{count} groups leak") },
     path.display()
 )]
 pub struct Leak {

@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 
 use super::{DatasetError, Split};
 
-/// Levels of folders below the data set's that are searched.
+/// Levels of folders that are searched: below the data set's for one that is named after a split, and below such a one
+/// for files.
 const DEPTH: usize = 3;
 /// Names that stand for val where nothing is called `val`.
 const LIKE_VAL: [&str; 3] = ["validation", "dev", "valid"];
@@ -187,8 +188,8 @@ fn name_of(path: &Path) -> String {
     around.find(|name| split_of(name).is_none()).unwrap_or_else(|| stem(path))
 }
 
-/// The files under a folder: those directly in it, those at any depth in folders named after a split, those directly in
-/// other folders. If there are none, the same one level down.
+/// The files under a folder: those directly in it, those in folders named after a split and up to [`DEPTH`]
+/// levels below such a folder, those directly in other folders. If there are none, the same one level down.
 fn scan(folder: &Path, depth: usize) -> Result<Vec<Found>, DatasetError> {
     let mut found = Vec::new();
     for file in json_lines_in(folder)? {
@@ -199,7 +200,7 @@ fn scan(folder: &Path, depth: usize) -> Result<Vec<Found>, DatasetError> {
     for inner in &folders {
         let part = inner.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let split = split_of(&part);
-        let files = if split.is_some() { all_below(inner, depth)? } else { json_lines_in(inner)? };
+        let files = if split.is_some() { all_below(inner, DEPTH)? } else { json_lines_in(inner)? };
         found.extend(files.into_iter().map(|file| Found { file, part: part.clone(), split, folder: true }));
     }
     if found.is_empty() && depth > 0 {

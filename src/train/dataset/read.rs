@@ -157,6 +157,8 @@ impl Reader {
         if line.trim_ascii_start().starts_with(b"[") {
             return Err(wrong(format!("a list, and not a record; {IMPORT}")));
         }
+        // Without its end, of which the complaint about a text that is not closed would tell.
+        let line = line.trim_ascii_end();
         let (raw, odd): (RawRecord, bool) = raw::parse(line).map_err(|error| wrong(describe(&error)))?;
         self.absent.numbers += usize::from(odd);
         let given = raw.outcomes.unwrap_or_default();

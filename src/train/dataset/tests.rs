@@ -64,6 +64,26 @@ fn a_rehearsal_has_val_for_test_and_part_of_train_for_val_and_nothing_of_test() 
 }
 
 #[test]
+fn folders_below_a_split_are_read_wherever_the_split_is() {
+    let dir = tempfile::tempdir().unwrap();
+    put(dir.path(), "nested/data/v1/train/a/b/x.jsonl.gz", &line("1", "g1"));
+    put(dir.path(), "nested/data/v1/test/x.jsonl", &line("2", "g2"));
+    let data = read(&dir.path().join("nested"), Split::Test, Limits::default()).unwrap();
+    assert_eq!([Split::Train, Split::Test].map(|split| data.of(split).count()), [1, 1]);
+}
+
+#[test]
+fn a_line_that_ends_inside_a_text_is_told_as_that() {
+    for end in ["\n", "\r\n"] {
+        let dir = tempfile::tempdir().unwrap();
+        put(dir.path(), "test/x.jsonl", &format!("{{\"prompt\":\"begun{end}{}", line("1", "g")));
+        let message = read(dir.path(), Split::Test, Limits::default()).unwrap_err().to_string();
+        let why = "x.jsonl, line 1: not valid JSON: EOF while parsing a string (column 16)";
+        assert!(message.ends_with(why), "{message}");
+    }
+}
+
+#[test]
 fn files_without_folders_belong_to_the_split_asked_for() {
     let dir = tempfile::tempdir().unwrap();
     put(dir.path(), "new.jsonl", r#"{"prompt":"p","outcomes":{"m":{"score":0}}}"#);
@@ -175,6 +195,9 @@ fn a_group_in_two_splits_is_told() {
     let data = read(dir.path(), Split::Test, Limits::default()).unwrap();
     let leak = data.leak.as_ref().unwrap();
     assert_eq!((leak.count, leak.first, leak.second, leak.line), (1, Split::Train, Split::Test, 1));
+    assert!(leak.to_string().starts_with("1 group leaks between splits; the first: group `"), "{leak}");
+    let many = Leak { count: 2, ..leak.clone() };
+    assert!(many.to_string().starts_with("2 groups leak between splits; "), "{many}");
     assert!(data.notes.iter().any(|note| note.contains("`shared`")));
     assert_eq!((data.seen_before(Split::Train), data.seen_before(Split::Test)), (0, 2), "they are worded alike, too");
 }

@@ -244,7 +244,9 @@ impl<'a> SourceJudge<'a> {
         // By the same costs as choices: where some are missing, whoever always takes this model pays its cost.
         let best_cost = mean(rows.iter().filter_map(|row| self.record(*row).outcome(best)).map(|o| self.cost_of(o)));
         let weights = self.weights();
-        let frontier = Frontier::over(weights.iter().map(|weight| self.point(router, &rows, *weight)));
+        // Where predictions are equal, any weight at all decides; without one it is the router's own choice that counts.
+        let all = std::iter::once(0.0).chain(weights.iter().copied());
+        let frontier = Frontier::over(all.map(|weight| self.point(router, &rows, weight)));
         let low = self.expected_cost.values().copied().fold(f64::INFINITY, f64::min);
         let high = self.expected_cost.values().copied().fold(0.0, f64::max);
         // Of a model that costs nothing there is no share.
@@ -598,5 +600,8 @@ mod tests {
     fn equal_predictions_are_a_random_draw() {
         let router = figures([[0.5, 0.5]; 4]).routers.remove(0);
         assert_eq!(router.routed.value, 0.625);
+        let cost = router.cost.unwrap();
+        let drawn = cost.frontier.last().unwrap();
+        assert!((drawn.0 - 0.0055).abs() < 1e-6 && drawn.1 == 0.625, "not the cheapest alone: {:?}", cost.frontier);
     }
 }

@@ -32,11 +32,14 @@ impl Spread {
 impl std::fmt::Display for Spread {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let digits = if self.mean.abs() >= 10.0 { 0 } else { 4 };
-        write!(f, "{:.digits$}", self.mean)?;
+        // What rounds to zero is no minus zero.
+        let plain = |value: f64| if value.abs() < 0.5 * 0.1_f64.powi(digits) { 0.0 } else { value };
+        let shown = |value: f64| format!("{:.1$}", plain(value), digits as usize);
+        write!(f, "{}", shown(self.mean))?;
         if self.low.is_nan() {
             return Ok(());
         }
-        write!(f, " [{:.digits$}, {:.digits$}]", self.low, self.high)
+        write!(f, " [{}, {}]", shown(self.low), shown(self.high))
     }
 }
 

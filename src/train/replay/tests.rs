@@ -228,3 +228,11 @@ fn an_unknown_cost_is_unknown_and_no_price() {
     let line = report("thompson".into(), &[trace.clone(), trace], None);
     assert_eq!((line.cost_usd, line.cost_known), (None, 0.0));
 }
+
+#[test]
+fn what_rounds_to_zero_is_no_minus_zero() {
+    let told = |mean: f64, low: f64, high: f64| Spread { mean, low, high }.to_string();
+    assert_eq!(told(-0.000_01, -0.000_049, 0.000_01), "0.0000 [0.0000, 0.0000]");
+    assert_eq!(told(-0.000_06, f64::NAN, f64::NAN), "-0.0001");
+    assert_eq!(told(120.4, -0.4, 241.2), "120 [0, 241]");
+}

@@ -1,10 +1,12 @@
 //! The table of what each off-policy estimator says of each version.
 
+use std::collections::BTreeSet;
+
 use maud::{Markup, html as markup};
 use serde::Deserialize;
 
 use crate::http::dashboard::parts::{Label, percent, table_box};
-use crate::ope::{Estimate, Method, signed};
+use crate::ope::{Doubt, Estimate, IntervalKind, Method, signed};
 use crate::store::SnapshotRecord;
 
 /// One estimator's values for a version.
@@ -15,6 +17,25 @@ struct Estimated<'a> {
     gain: Option<Estimate>,
     new: Option<Estimate>,
     live: Option<Estimate>,
+}
+
+impl Estimated<'_> {
+    /// Its estimates, each with what is wrong with it. The gate's intervals are never guaranteed ones.
+    fn all_doubts(&self) -> impl Iterator<Item = (Estimate, Doubt)> {
+        let all = [self.gain, self.new, self.live].into_iter().flatten();
+        all.filter_map(|it| Some((it, it.doubt(IntervalKind::Student)?)))
+    }
+
+    /// What is not to be relied on here, in a few words.
+    fn doubt(&self) -> Option<String> {
+        let (estimate, doubt) = self.all_doubts().min_by_key(|(_, doubt)| *doubt)?;
+        Some(doubt.beside(&estimate))
+    }
+}
+
+/// What is not to be relied on anywhere in the table.
+fn doubts(all: &[Estimated<'_>]) -> BTreeSet<Doubt> {
+    all.iter().flat_map(Estimated::all_doubts).map(|(_, doubt)| doubt).collect()
 }
 
 fn estimated(record: &SnapshotRecord) -> Vec<Estimated<'_>> {
@@ -45,7 +66,8 @@ pub(super) fn details(versions: &[SnapshotRecord]) -> Markup {
             details.estimators data-key="estimators" {
                 summary.muted data-key="estimators-title" { "All estimators" }
                 (table_box(Label::Is("All estimators"), &table(&all)))
-                p.hint { "Gain in utility over the version that was live; quality of either policy's answers. Effective is the sample size that importance weights leave, clipped the share of them that was cut off, support their mean: the share of a policy's choices that the decision log covers. A quality outside 0 to 1 is shown cut to that range; point at it for the estimate." }
+                p.hint { "Gain in utility over the version that was live; quality of either policy's answers. Effective is the sample size that importance weights leave, clipped the share of them that was cut off, support their mean: the share of a policy's choices that the decision log covers. A quality outside 0 to 1 is shown cut to that range; point at it for the estimate. The gate goes by doubly robust." }
+                @for doubt in doubts(&all) { p.hint { (doubt.reason()) } }
             }
         }
     }
@@ -69,7 +91,10 @@ fn row(one: &Estimated<'_>) -> Markup {
     markup! {
         tr {
             th scope="row" { "v" (one.record.version) }
-            td { (method(one.method)) }
+            td {
+                (method(one.method))
+                @if let Some(doubt) = one.doubt() { br; span.muted { (doubt) } }
+            }
             (gained(one.gain))
             (quality(one.new))
             (quality(one.live))
@@ -146,6 +171,23 @@ mod tests {
             learned_from: 100,
             report,
         }
+    }
+
+    #[test]
+    fn what_is_not_to_be_relied_on_says_so_on_the_page() {
+        let of = |support: f64| {
+            let estimate = |method: &str| {
+                json!({ "method": method, "value": 0.3, "low": 0.2, "high": 0.4, "requests": 880, "effective": 600.0,
+                    "clipped": 0.0, "largest_weight": 3.0, "support": support })
+            };
+            let methods = json!([estimate("ips"), estimate("snips"), estimate("doubly_robust")]);
+            details(&[record(json!({ "gain": { "methods": methods } }))]).into_string()
+        };
+        let (part, whole, little) = (of(0.59), of(0.99), of(0.3));
+        assert_eq!(part.matches("41 % counts as 0").count(), 1, "{part}");
+        assert!(part.contains("IPS counts what the decision log does not cover"), "{part}");
+        assert!(!whole.contains("counts as 0") && whole.contains("The gate goes by doubly robust"), "{whole}");
+        assert_eq!(little.matches(">too little support<").count(), 3, "{little}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
@@ -92,14 +92,26 @@ impl Found {
         sum.others.extend(seen.fields.map(extras).unwrap_or_default());
     }
 
-    /// Writes the data set.
+    /// Writes the data set: beside its places, and moved there when all is written. What ends on a full disk leaves an
+    /// earlier import as it was, and nothing that would be read as data.
     pub(super) fn write(mut self, called: Called<'_>, dir: &Path) -> std::io::Result<Imported> {
+        let places = Split::ALL.map(|split| dir.join(split.as_str()).join(format!("{}.jsonl", called.name())));
+        let parts = places.each_ref().map(|place| place.with_extension("part"));
+        let written = self.fill(called, &parts);
+        let moved = written.and_then(|()| parts.iter().zip(&places).try_for_each(|(part, to)| fs::rename(part, to)));
+        if moved.is_err() {
+            parts.iter().for_each(|part| _ = fs::remove_file(part));
+        }
+        moved.map(|()| self.report)
+    }
+
+    /// Writes one file for each split, and counts what it writes.
+    fn fill(&mut self, called: Called<'_>, paths: &[PathBuf]) -> std::io::Result<()> {
         let name = called.name();
         let mut files = Vec::new();
-        for split in Split::ALL {
-            let folder = dir.join(split.as_str());
-            fs::create_dir_all(&folder)?;
-            files.push(BufWriter::new(File::create(folder.join(format!("{name}.jsonl")))?));
+        for path in paths {
+            path.parent().map_or(Ok(()), fs::create_dir_all)?;
+            files.push(BufWriter::new(File::create(path)?));
         }
         let (mut models, mut ids) = (HashSet::new(), HashSet::new());
         for (asked, outcomes) in &self.records {
@@ -141,6 +153,6 @@ impl Found {
         files.iter_mut().try_for_each(Write::flush)?;
         self.report.prompts = self.records.len();
         self.report.models = models.len();
-        Ok(self.report)
+        Ok(())
     }
 }

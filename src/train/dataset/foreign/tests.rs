@@ -23,6 +23,27 @@ fn outcome(dataset: &Dataset, prompt: &str, model: &str) -> (f32, Option<f32>) {
 }
 
 #[test]
+fn an_import_that_fails_leaves_an_earlier_one_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, out) = (dir.path().join("rows.jsonl"), dir.path().join("set"));
+    let rows = |prompts: std::ops::Range<usize>| -> String {
+        prompts.map(|at| format!("{{\"prompt\":\"p{at}\",\"model\":\"m\",\"score\":1}}\n")).collect()
+    };
+    let written = |prompts| {
+        fs::write(&file, rows(prompts)).unwrap();
+        import(&[&file], Called::Always("s"), &out)
+    };
+    assert_eq!(written(0..30).unwrap().prompts, 30);
+    let train = fs::read(out.join("train/s.jsonl")).unwrap();
+    // The last of its files cannot be written.
+    fs::remove_dir_all(out.join("test")).unwrap();
+    fs::write(out.join("test"), "").unwrap();
+    assert!(written(30..60).is_err());
+    assert_eq!(fs::read(out.join("train/s.jsonl")).unwrap(), train);
+    assert_eq!(fs::read_dir(out.join("train")).unwrap().count(), 1, "nothing is left beside it");
+}
+
+#[test]
 fn routerbench_has_a_column_for_each_model() {
     let text = "sample_id,prompt,eval_name,gpt-4,mixtral,gpt-4|model_response,gpt-4|total_cost,mixtral|total_cost,oracle_model_to_route_to\n\
                 1,\"What is 2+2?\",gsm8k,1.0,0.0,\"4, of course\",0.002,0.0001,gpt-4\n\
