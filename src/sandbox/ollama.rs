@@ -41,11 +41,14 @@ fn query(model: &str, messages: &[Value], body: &Value) -> Query {
                 if let Some(question) = asked(&message["content"], query.tool_result.is_some()) {
                     query.question = question;
                     query.tool_result = None;
+                    query.called.clear();
                 }
             }
             Some("tool") => query.tool_result = Some(text),
             _ => {}
         }
+        let calls = message["tool_calls"].as_array().into_iter().flatten();
+        query.called.extend(calls.filter_map(|call| call["function"]["name"].as_str()).map(str::to_owned));
     }
     for tool in body["tools"].as_array().into_iter().flatten() {
         let function = &tool["function"];

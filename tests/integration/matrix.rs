@@ -177,6 +177,10 @@ async fn who_refuses_to_be_forced_answers_in_the_call_s_stead() {
 #[tokio::test]
 async fn who_cannot_be_made_to_call_one_of_several_is_told_to() {
     let gateway = TestGateway::start("").await;
+    let reports = |answer: &Value| {
+        let called = [r#""name":"report","arguments""#, r#""name":"report","input""#];
+        called.iter().any(|call| answer.to_string().contains(call))
+    };
     discovered(&gateway).await;
     for (path, model) in CLIENTS.into_iter().flat_map(|path| [(path, "claude-sonnet-5-5"), (path, "llama3.2")]) {
         let is_its_own = path == "/v1/messages" && model != "llama3.2";
@@ -193,9 +197,30 @@ async fn who_cannot_be_made_to_call_one_of_several_is_told_to() {
         let response = gateway.post(path, body.clone()).await;
         let dropped = response.headers().get("x-pointsman-dropped").cloned();
         let answer: Value = response.json().await.unwrap();
-        let (_, arguments) = call(path, &answer);
-        assert!(arguments["city"].is_string(), "{path} {model}: {answer}");
+        let (id, arguments) = call(path, &answer);
+        assert!(arguments["city"].is_string() && !reports(&answer), "{path} {model}: {answer}");
         assert_eq!(dropped.unwrap(), "tool_choice", "{path} {model}");
+        // Behind the result it calls the other.
+        let more = match path {
+            "/v1/responses" => {
+                let mut more = answer["output"].as_array().unwrap().clone();
+                more.push(json!({ "type": "function_call_output", "call_id": id, "output": "cold" }));
+                more
+            }
+            "/v1/messages" => {
+                let result = json!({ "type": "tool_result", "tool_use_id": id, "content": "cold" });
+                let said = json!({ "role": "assistant", "content": answer["content"] });
+                vec![said, json!({ "role": "user", "content": [result] })]
+            }
+            _ => {
+                let said = if path == "/api/chat" { &answer["message"] } else { &answer["choices"][0]["message"] };
+                vec![said.clone(), json!({ "role": "tool", "tool_call_id": id, "content": "cold" })]
+            }
+        };
+        body[turns(path)].as_array_mut().unwrap().extend(more);
+        let answer: Value = gateway.post(path, body.clone()).await.json().await.unwrap();
+        call(path, &answer);
+        assert!(reports(&answer), "{path} {model}: {answer}");
         body["model"] = json!("auto");
         let response = gateway.post(path, body).await;
         assert_eq!(response.headers().get("x-pointsman-dropped"), None, "{path}: others can be made to");

@@ -92,7 +92,7 @@ pub enum DatasetError {
     },
     /// The prompts take more memory than the limit allows.
     #[error(
-        "the prompts hold more than {limit_mib} MiB (reached in {}): read fewer records per source with --limit",
+        "the records hold more than {limit_mib} MiB with their features (reached in {}): read fewer per source with --limit",
         path.display()
     )]
     TooLarge {

@@ -1,6 +1,6 @@
 //! Reading a data set line by line; every error names file and line.
 //!
-//! A line has at most [`LONGEST_LINE`] bytes and all prompts together [`Limits::prompt_bytes`], so that a wrong or huge
+//! A line has at most [`LONGEST_LINE`] bytes and all records together [`Limits::bytes`], so that a wrong or huge
 //! file ends in an error and not in swapping. With [`Limits::per_source`] the records with the smallest hashes of their
 //! ids are kept: the same ones on every run, in whatever order the file has them.
 //!
@@ -29,15 +29,24 @@ const ROUNDING: f64 = 1e-6;
 pub struct Limits {
     /// Most records kept of each source in each split; the rest are counted.
     pub per_source: Option<usize>,
-    /// Most bytes of prompts held.
-    pub prompt_bytes: usize,
+    /// Most bytes of records held, with the features that will be made of them.
+    pub bytes: usize,
 }
 
 impl Default for Limits {
-    /// Every record, up to 600 MiB of prompts: together with features and outcomes that stays within 2 GB.
+    /// Every record, up to 1,400 MiB: with all that is made of them that stays within 2 GB.
     fn default() -> Self {
-        Self { per_source: None, prompt_bytes: 600 << 20 }
+        Self { per_source: None, bytes: 1400 << 20 }
     }
+}
+
+/// Bytes of a record besides its prompt and outcomes: its names, and the hidden states of the builtin encoder (1,152
+/// numbers of four bytes).
+const BYTES_PER_RECORD: usize = 5 << 10;
+
+/// Bytes of a record, its features included.
+fn bytes_of(record: &Record) -> usize {
+    record.prompt.len() + BYTES_PER_RECORD + size_of_val(&*record.outcomes)
 }
 
 /// Reads the data set at `path`. Files outside any split folder count as `unsplit`.
@@ -72,7 +81,7 @@ struct Reader {
     groups: HashMap<u64, Split>,
     leak: Option<Leak>,
     leaks: HashSet<u64>,
-    prompt_bytes: usize,
+    bytes: usize,
     seen: usize,
     absent: Absent,
     notes: Vec<String>,
@@ -187,9 +196,9 @@ impl Reader {
             outcomes.push(outcome.map_err(|what| wrong(format!("`outcomes`, model `{model}`: {what}")))?);
         }
         outcomes.sort_by_key(|outcome| outcome.arm);
-        self.prompt_bytes += raw.prompt.len();
-        if self.prompt_bytes > self.limits.prompt_bytes && self.limits.per_source.is_none() {
-            let limit_mib = self.limits.prompt_bytes >> 20;
+        self.bytes += raw.prompt.len() + BYTES_PER_RECORD + size_of_val(&*outcomes);
+        if self.bytes > self.limits.bytes && self.limits.per_source.is_none() {
+            let limit_mib = self.limits.bytes >> 20;
             return Err(DatasetError::TooLarge { limit_mib, path: path.to_owned() });
         }
         self.seen += 1;
@@ -248,7 +257,7 @@ impl Reader {
             kept.iter().map(|(key, heap)| (*key, heap.peek().copied().unwrap_or(u64::MAX))).collect();
         let before = self.records.len();
         self.records.retain(|record| hash(&record.id) <= bounds[&(record.source, record.split)]);
-        self.prompt_bytes = self.records.iter().map(|record| record.prompt.len()).sum();
+        self.bytes = self.records.iter().map(bytes_of).sum();
         before - self.records.len()
     }
 
