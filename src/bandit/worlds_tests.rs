@@ -21,19 +21,25 @@ fn liked(model: usize, kind: usize) -> f64 {
     }
 }
 
+/// Candidates of which the same is expected.
+fn alike(models: &[ModelName; 5], grounds: Grounds) -> [Candidate<'_>; 5] {
+    let prior = 0.7;
+    models.each_ref().map(|model| Candidate {
+        model,
+        prior,
+        grounds,
+        cost_usd: 0.0,
+        latency_s: None,
+        switching_usd: 0.0,
+    })
+}
+
 /// The share of its own work that each specialist gets in the last quarter of the visits, of which three in four are
 /// judged and three in twenty taken for other work.
 fn shares_of_specialists(grounds: Grounds, seed: u64) -> [f64; 3] {
     let models = ["coder", "mather", "linguist", "round", "cheap"].map(ModelName::from);
     let kinds: Vec<String> = (0..KINDS).map(|kind| format!("kind {kind}")).collect();
-    let candidates = models.each_ref().map(|model| Candidate {
-        model,
-        prior: 0.7,
-        grounds,
-        cost_usd: 0.0,
-        latency_s: None,
-        switching_usd: 0.0,
-    });
+    let candidates = alike(&models, grounds);
     let mut rng = SmallRng::seed_from_u64(seed);
     let mut policy = Snapshot::new(Settings::default()).unwrap();
     let (mut own, mut all) = ([0.0; 3], [0.0; 3]);
@@ -81,14 +87,7 @@ fn share_of_the_liked(seed: u64) -> f64 {
     const REGIONS: usize = 4;
     let models = ["a", "b", "c", "d", "e"].map(ModelName::from);
     let grounds = Grounds::Likened;
-    let candidates = models.each_ref().map(|model| Candidate {
-        model,
-        prior: 0.7,
-        grounds,
-        cost_usd: 0.0,
-        latency_s: None,
-        switching_usd: 0.0,
-    });
+    let candidates = alike(&models, grounds);
     let mut rng = SmallRng::seed_from_u64(seed);
     let mut normal = move || (0..12).map(|_| rng.random::<f64>()).sum::<f64>() - 6.0;
     let centres: Vec<Vec<f64>> = (0..REGIONS).map(|_| (0..FEATURES).map(|_| normal()).collect()).collect();
