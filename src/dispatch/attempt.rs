@@ -13,8 +13,8 @@
 //! another organisation may have sealed them; and then in Chat Completions, as it would have been without Responses, unless
 //! only Responses can say it or the fault is surely the client's. These calls, at most four, count as one, since no work
 //! comes of those that are refused. That a deployment tells no thoughts, or has no Responses for our key or at all, is
-//! remembered for a while ([`Lack`]); that it has not what one request names is not. A translated request that Claude refuses for the sake of its earlier thoughts is
-//! likewise asked once more without them.
+//! remembered for a while ([`Lack`]); that it has not what one request names is not. A translated request that Claude
+//! refuses for the sake of its earlier thoughts is likewise asked once more without them.
 
 use std::time::Duration;
 

@@ -446,6 +446,8 @@ impl Permit {
             self.note_answer();
         }
         let own_fault = matches!(verdict, CallVerdict::Bad(kind) if self.is_requests_fault(*kind));
+        // It may be large, and a stream goes on for an hour.
+        self.request = None;
         let mut inner = self.deployment.health.inner.lock();
         inner.load.lives();
         match verdict {
