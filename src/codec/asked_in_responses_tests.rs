@@ -235,15 +235,21 @@ fn a_thought_that_led_to_nothing_does_not_go_back_nor_one_that_was_refused() {
     }
     let led_on = turn(json!([sealed(1), sealed(2), text]));
     assert_eq!(kinds(&target, &led_on), ["reasoning", "reasoning", "message", "message"]);
-    let (body, dropped) = in_responses(&Target { return_thoughts: false, ..target }, &led_on);
+    let (body, dropped) = in_responses(&Target { refused_thoughts: 2, ..target }, &led_on);
     assert_eq!(
         (body["input"][1]["type"].as_str(), dropped),
         (Some("message"), vec!["messages[1].thinking".to_owned(); 2])
     );
+    let (body, _) = in_responses(&Target { refused_thoughts: 1, ..target }, &led_on);
+    assert_eq!(
+        (&body["input"][1]["encrypted_content"], &body["input"][2]["type"]),
+        (&json!("g2"), &json!("message"))
+    );
     let refused = ApiError::invalid("x");
-    assert!(may_refuse_thoughts(&refused, &led_on));
-    assert!(!may_refuse_thoughts(&refused, &turn(json!([foreign, text]))));
-    assert!(!may_refuse_thoughts(&ApiError::new(ErrorKind::NotFound, "x"), &led_on));
+    let brought = |request: &ChatRequest| thoughts(Dialect::Responses, request);
+    assert_eq!((brought(&led_on), brought(&turn(json!([foreign, text])))), (2, 0));
+    assert!(may_refuse_thoughts(Dialect::Responses, &refused));
+    assert!(!may_refuse_thoughts(Dialect::Responses, &ApiError::new(ErrorKind::NotFound, "x")));
 }
 
 #[test]

@@ -2,14 +2,16 @@
 
 use serde_json::Value;
 
-use super::{errors, openai_responses, parse};
+use super::{errors, openai_responses, parse, thoughts};
 use crate::protocol::{ApiError, ChatRequest, Dialect, ErrorKind, VendorError};
 
 /// Whether a body that passed through to Responses and was refused with this error may be taken with less in it, or once
 /// it is translated to Chat Completions. What else is wrong with it the client is told: it is the client's own dialect.
 pub fn may_be_translated(error: &ApiError, request: &ChatRequest) -> bool {
     let is_told = error.kind == ErrorKind::InvalidRequest && !error.by_model;
-    may_be_taken_in_chat(error) && (!is_told || hides_thoughts(error) || may_refuse_thoughts(error, request))
+    let brings_thoughts = || thoughts(Dialect::Responses, request) > 0;
+    may_be_taken_in_chat(error)
+        && (!is_told || hides_thoughts(error) || may_refuse_thoughts(Dialect::Responses, error) && brings_thoughts())
 }
 
 /// Whether a request that Responses refuses with this error may be taken in Chat Completions.
@@ -67,26 +69,24 @@ pub fn may_forbid_responses(error: &ApiError) -> bool {
     error.kind == ErrorKind::Permission
 }
 
-/// Whether Responses may refuse a request with this error for a thought in it that was sealed for another organisation.
-pub fn may_refuse_thoughts(error: &ApiError, request: &ChatRequest) -> bool {
-    let is_requests = match error.kind {
-        ErrorKind::InvalidRequest => true,
-        ErrorKind::NotFound => openai_responses::backend::is_about_request(error),
+/// Whether a request may be refused with this error for a thought in it. OpenAI's are sealed for the organisation. Claude's
+/// are bound to what was said before them, and a client may have changed its tools or instructions since (Anthropic's
+/// documentation, "Preserved thinking").
+pub fn may_refuse_thoughts(backend: Dialect, error: &ApiError) -> bool {
+    match (backend, error.kind) {
+        (Dialect::Responses, ErrorKind::InvalidRequest) => true,
+        (Dialect::Responses, ErrorKind::NotFound) => openai_responses::backend::is_about_request(error),
+        (Dialect::Anthropic, ErrorKind::InvalidRequest) => {
+            error.message.contains("bound to a different conversation")
+        }
         _ => false,
-    };
-    is_requests && openai_responses::backend::returns_thoughts(request)
-}
-
-/// Whether Claude refuses a request with this error for a thought in it that is bound to what was said before it: a client
-/// may have changed its tools or instructions since (Anthropic's documentation, "Preserved thinking").
-pub fn unbinds_thoughts(error: &ApiError) -> bool {
-    error.kind == ErrorKind::InvalidRequest && error.message.contains("bound to a different conversation")
+    }
 }
 
 /// Whether a request brings back what OpenAI has sealed, which only the organisation's own key opens: thoughts, or the
 /// summary of a conversation that was compacted.
 pub fn returns_what_is_sealed(request: &ChatRequest) -> bool {
-    openai_responses::backend::returns_thoughts(request) || openai_responses::backend::returns_summary(request)
+    thoughts(Dialect::Responses, request) > 0 || openai_responses::backend::returns_summary(request)
 }
 
 /// Whether what is refused with this error was meant for another account at OpenAI, which has what is named there, or has

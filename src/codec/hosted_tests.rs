@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::config::{Quirks, Refusal};
-use crate::protocol::StreamEvent;
+use crate::protocol::{Role, StreamEvent};
 
 fn body(more: Value) -> Value {
     let mut body = json!({ "model": "m", "input": "Hello" });
@@ -152,7 +152,7 @@ fn of_what_must_pass_only_what_the_model_refuses_is_changed() {
     ];
     assert_eq!(dropped, lost);
     // Thoughts that OpenAI has refused stay away, and a model that does not think is told nothing about it.
-    let (sent, _) = passed(&Target { return_thoughts: false, ..target });
+    let (sent, _) = passed(&Target { refused_thoughts: 2, ..target });
     assert!(sent["input"].as_array().unwrap().iter().all(|item| item["type"] != "reasoning"));
     let (sent, dropped) = passed(&Target { reasoning: false, ..target });
     assert_eq!((sent.get("reasoning"), sent.get("include")), (None, None));
@@ -191,8 +191,8 @@ fn what_openai_ran_upon_a_thought_that_is_left_out_goes_with_it() {
         item("image_generation_call", "ig_1"),
     ];
     let asked = body(json!({ "tools": [{ "type": "web_search" }], "input": input }));
-    let sent = |return_thoughts: bool| {
-        let target = Target { reasoning: true, return_thoughts, ..Target::new(Dialect::Responses, &quirks, "gpt") };
+    let sent = |refused_thoughts: usize| {
+        let target = Target { reasoning: true, refused_thoughts, ..Target::new(Dialect::Responses, &quirks, "gpt") };
         let Encoded { body, dropped } =
             pass_request(&target, &decoded(&asked), asked.to_string().as_bytes()).unwrap();
         let sent: Value = serde_json::from_slice(&body).unwrap();
@@ -200,12 +200,14 @@ fn what_openai_ran_upon_a_thought_that_is_left_out_goes_with_it() {
         (sent["input"].as_array().unwrap().iter().map(name).collect::<Vec<_>>(), dropped)
     };
     let behind = ["message", "mcpr_2", "sh_1", "mcp_approval_response", "mcp_1", "shell_call_output"];
-    let (kept, dropped) = sent(true);
+    let (kept, dropped) = sent(0);
     let before = ["message", "ws_0", "rs_1", "ws_1"];
     assert_eq!(kept, [&before[..], &behind, &["rs_2", "ci_1", "message", "ig_1"]].concat());
     let lost = ["input[4] (reasoning)", "input[5] (web_search)", "input[7] (mcp)", "input[8] (mcp)"];
     assert_eq!(dropped, lost);
-    let (kept, dropped) = sent(false);
+    let (kept, _) = sent(1);
+    assert_eq!(kept, [&["message", "ws_0"][..], &behind, &["rs_2", "ci_1", "message", "ig_1"]].concat());
+    let (kept, dropped) = sent(2);
     assert_eq!(kept, [&["message", "ws_0"][..], &behind, &["message", "ig_1"]].concat());
     let lost = [
         "input[2] (reasoning)",
@@ -390,7 +392,7 @@ fn what_is_sealed_for_one_account_another_may_not_open() {
     let bare = holds(json!({ "type": "compaction", "id": "cmp_1" }));
     assert_eq!([&thought, &summary, &bare].map(returns_what_is_sealed), [true, true, false]);
     // Of a request without thoughts none can be left out.
-    assert_eq!([&thought, &summary].map(|request| may_refuse_thoughts(&sealed, request)), [true, false]);
+    assert_eq!([&thought, &summary].map(|request| thoughts(Dialect::Responses, request)), [1, 0]);
 }
 
 #[test]

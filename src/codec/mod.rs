@@ -27,9 +27,11 @@ mod openai_chat;
 mod openai_responses;
 mod raw;
 mod secrets;
+mod sent_back;
 mod sequencer;
 mod splice;
 mod stream;
+mod tool_names;
 mod weight;
 mod whole_events;
 
@@ -45,14 +47,12 @@ use serde_json::{Map, Value};
 use crate::config::Quirks;
 use crate::config::Refusal;
 use crate::protocol::{
-    ApiError, CacheWish, ChatRequest, ChatResponse, Dialect, ErrorKind, FinishReason, Message, Part, Reasoning, Role,
-    Usage,
+    ApiError, CacheWish, ChatRequest, ChatResponse, Dialect, ErrorKind, FinishReason, Part, Reasoning, Usage,
 };
 
 pub use asked_otherwise::{
     blame_what_is_named, hides_thoughts, is_for_the_verified, lacks_responses, may_be_for_another_account,
     may_be_taken_in_chat, may_be_translated, may_forbid_responses, may_refuse_thoughts, returns_what_is_sealed,
-    unbinds_thoughts,
 };
 pub use begun::Begun;
 pub use characters::whole_escapes;
@@ -62,8 +62,10 @@ pub(crate) use lines::BYTE_ORDER_MARK;
 pub use native::NO_OLLAMA;
 pub use ollama_chat::request::needed_window;
 pub use secrets::Secrets;
+pub use sent_back::thoughts;
 pub use splice::passthrough_request;
 pub use stream::{StreamDecoder, StreamEncoder};
+pub use tool_names::ToolNames;
 pub use weight::parsed_bytes;
 pub use whole_events::WholeEvents;
 
@@ -87,8 +89,8 @@ pub struct Target<'a> {
     pub refuses: &'a BTreeSet<Refusal>,
     /// Whether thoughts are to be told where the dialect tells them only to who asks (Responses).
     pub tell_thoughts: bool,
-    /// Whether the vendor gets back what its models thought and it has sealed.
-    pub return_thoughts: bool,
+    /// How many of the conversation's first thoughts the vendor does not get back, since it has refused them.
+    pub refused_thoughts: usize,
 }
 
 static NO_REFUSALS: BTreeSet<Refusal> = BTreeSet::new();
@@ -105,7 +107,7 @@ impl<'a> Target<'a> {
             window: None,
             refuses: &NO_REFUSALS,
             tell_thoughts: true,
-            return_thoughts: true,
+            refused_thoughts: 0,
         }
     }
 
@@ -214,61 +216,17 @@ pub fn encode_request(target: &Target<'_>, request: &ChatRequest) -> Result<Enco
     if let Some(field) = obstacle(Dialect::Native, target.dialect, request) {
         return Err(json::cannot_carry(&field, target.dialect));
     }
-    let request = ending_with_question(request);
-    match target.dialect {
+    let (request, lost) = sent_back::fit(target, request);
+    let request = tool_names::fit(target.dialect, request);
+    let mut encoded = match target.dialect {
         Dialect::OpenAi => openai_chat::request::encode(target, &request),
-        Dialect::Anthropic if !target.return_thoughts => {
-            let (request, lost) = without_thoughts(request.into_owned());
-            let mut encoded = anthropic_messages::request::encode(target, &request)?;
-            encoded.dropped.extend(lost);
-            Ok(encoded)
-        }
         Dialect::Anthropic => anthropic_messages::request::encode(target, &request),
         Dialect::Ollama => ollama_chat::request::encode(target, &request),
         Dialect::Native => Err(ApiError::invalid("our own dialect is spoken to clients only")),
         Dialect::Responses => openai_responses::backend::request::encode(target, &request),
-    }
-}
-
-/// The request without anything that was thought over it before, and where that was.
-fn without_thoughts(mut request: ChatRequest) -> (ChatRequest, Vec<String>) {
-    let is_thought = |part: &Part| matches!(part, Part::Thinking { .. } | Part::RedactedThinking { .. });
-    let mut lost = Vec::new();
-    for (at, message) in request.messages.iter_mut().enumerate() {
-        let parts = message.parts.len();
-        message.parts.retain(|part| !is_thought(part));
-        if message.parts.len() < parts {
-            lost.push(format!("messages[{at}].thinking"));
-        }
-    }
-    request.messages.retain(|message| !message.parts.is_empty());
-    (request, lost)
-}
-
-/// The request, with a last question where it ends with a whole answer: to other dialects that is the beginning of one. A
-/// thought at the end, behind which a stream broke, is left out: no vendor takes it there, and the model thinks anew.
-fn ending_with_question(request: &ChatRequest) -> Cow<'_, ChatRequest> {
-    let is_thought = |part: &Part| matches!(part, Part::Thinking { .. } | Part::RedactedThinking { .. });
-    let ends_with_thought = |at: &usize| {
-        let last = &request.messages[*at];
-        request.answers_are_whole && last.role == Role::Assistant && last.parts.last().is_some_and(is_thought)
-    };
-    let thoughtful = request.last_turn().filter(ends_with_thought);
-    if thoughtful.is_none() && !request.ends_with_whole_answer() {
-        return Cow::Borrowed(request);
-    }
-    let mut request = request.clone();
-    if let Some(at) = thoughtful {
-        let parts = &mut request.messages[at].parts;
-        while parts.pop_if(|part| is_thought(part)).is_some() {}
-        if parts.is_empty() {
-            request.messages.remove(at);
-        }
-    }
-    if request.ends_with_whole_answer() {
-        request.messages.push(Message::text(Role::User, "Go on."));
-    }
-    Cow::Owned(request)
+    }?;
+    encoded.dropped.extend(lost);
+    Ok(encoded)
 }
 
 /// The first part or field of a request that `backend` cannot say although its loss would change the meaning. The

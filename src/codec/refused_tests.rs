@@ -560,15 +560,6 @@ fn what_only_the_backend_can_judge_passes_to_it() {
 }
 
 #[test]
-fn a_tool_whose_name_is_too_long_for_a_vendor_is_not_sent_to_it() {
-    let name = format!("mcp__{}", "x".repeat(60));
-    let tools = json!([{ "name": name, "input_schema": { "type": "object" } }]);
-    let request = anthropic(&ask(json!({ "max_tokens": 9, "tools": tools })));
-    assert_eq!(in_the_way(Dialect::OpenAi, &request).as_deref(), Some("tools[].name (of more than 64 characters)"));
-    assert_eq!(obstacle(Dialect::Anthropic, Dialect::Anthropic, &request), None);
-}
-
-#[test]
 fn more_tools_and_stops_than_a_vendor_takes_are_not_sent_to_it() {
     let config: toml::Table = include_str!("../../config/default.toml").parse().unwrap();
     let openai: Quirks = config["providers"]["openai"]["quirks"].clone().try_into().unwrap();

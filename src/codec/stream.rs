@@ -8,8 +8,8 @@ use bytes::BytesMut;
 use super::lines::{Events, JsonLines, TooLong};
 use super::openai_responses::backend::response;
 use super::{
-    AnswerMeta, Begun, ForcedCall, NativeMeta, anthropic_messages, characters, native, ollama_chat, openai_chat,
-    openai_responses,
+    AnswerMeta, Begun, ForcedCall, NativeMeta, ToolNames, anthropic_messages, characters, native, ollama_chat,
+    openai_chat, openai_responses,
 };
 use crate::protocol::{ApiError, Dialect, ErrorKind, StreamEvent, ToolCallDelta};
 
@@ -31,6 +31,8 @@ struct DecoderState {
     at_ms: i64,
     /// The forced call that the text stands for.
     forced: Option<ForcedCall>,
+    /// The client's names of tools.
+    names: Option<ToolNames>,
     /// Whether it begins as a page of HTML does; `None` = nothing but blanks has come.
     is_page: Option<bool>,
     /// Whether the body did not end with a frame that can be read and lacks no more than its end.
@@ -117,6 +119,7 @@ impl StreamDecoder {
             lenient: false,
             at_ms: 0,
             forced: None,
+            names: None,
             is_page: None,
             is_torn: false,
         };
@@ -132,6 +135,12 @@ impl StreamDecoder {
     /// For an answer whose text stands for a forced call.
     pub fn forced(mut self, call: Option<ForcedCall>) -> Self {
         self.state.forced = call;
+        self
+    }
+
+    /// For an answer that calls tools by other names than the client's.
+    pub fn naming(mut self, names: Option<ToolNames>) -> Self {
+        self.state.names = names;
         self
     }
 
@@ -326,8 +335,9 @@ impl DecoderState {
 
     fn name_calls(&self, events: &mut [StreamEvent]) {
         for event in events {
-            if let StreamEvent::ToolCall(ToolCallDelta { index, start: Some((id, _)), .. }) = event {
+            if let StreamEvent::ToolCall(ToolCallDelta { index, start: Some((id, name)), .. }) = event {
                 super::name_call(id, self.at_ms, *index);
+                self.names.iter().for_each(|names| names.restore(name));
             }
         }
     }

@@ -26,7 +26,7 @@ use super::job::Job;
 use super::outcome::Report;
 use super::usage;
 use super::vendor_error::attributed_to;
-use crate::codec::{self, Encoded, ForcedCall, StreamDecoder, Target};
+use crate::codec::{self, Encoded, ForcedCall, StreamDecoder, Target, ToolNames};
 use crate::config::{self, Capability, Refusal};
 use crate::protocol::{
     ApiError, ChatRequest, ChatResponse, Dialect, ErrorKind, Part, Reasoning, StreamEvent, ToolCallDelta, Usage,
@@ -204,8 +204,8 @@ pub(super) struct Attempt<'a> {
     passes: bool,
     /// Whether it asks to be told what the model thinks (Responses).
     tell_thoughts: bool,
-    /// Whether it brings back what the model thought.
-    return_thoughts: bool,
+    /// How many of the conversation's first thoughts it does not bring back.
+    refused_thoughts: usize,
     /// Whether Responses has refused it for the sake of our key, which may be good for Chat Completions.
     is_forbidden: bool,
 }
@@ -222,7 +222,7 @@ impl<'a> Attempt<'a> {
             dialect: deployment.provider.dialect,
             passes: deployment.provider.dialect == job.dialect,
             tell_thoughts: !deployment.lacks(Lack::Thoughts, now),
-            return_thoughts: true,
+            refused_thoughts: 0,
             is_forbidden: false,
         };
         if deployment.lacks(Lack::Responses, now) {
@@ -234,6 +234,11 @@ impl<'a> Attempt<'a> {
         } else {
             attempt
         }
+    }
+
+    /// The call without the first `refused` thoughts of the conversation.
+    pub(super) fn without_thoughts(self, refused: usize) -> Self {
+        Self { refused_thoughts: refused, ..self }
     }
 
     /// Makes the call, and others that ask for less where Responses refuses it.
@@ -248,6 +253,7 @@ impl<'a> Attempt<'a> {
                 if self.is_forbidden {
                     self.deployment.note_lack(Lack::Responses, Instant::now().into_std());
                 }
+                report.outcome_mut().refused_thoughts = self.refused_thoughts;
                 return made;
             };
             if !self.may_be_taken_otherwise(error) {
@@ -270,17 +276,22 @@ impl<'a> Attempt<'a> {
     fn may_be_taken_otherwise(&self, error: &ApiError) -> bool {
         match self.dialect {
             Dialect::Responses => {}
-            Dialect::Anthropic => return !self.passes && self.return_thoughts && codec::unbinds_thoughts(error),
+            Dialect::Anthropic => return !self.passes && self.refuses_thoughts(error),
             _ => return false,
         }
         if self.is_only_for_responses() {
-            self.tell_thoughts && codec::hides_thoughts(error)
-                || self.return_thoughts && codec::may_refuse_thoughts(error, &self.job.request)
+            self.tell_thoughts && codec::hides_thoughts(error) || self.refuses_thoughts(error)
         } else if self.passes {
             codec::may_be_translated(error, &self.job.request)
         } else {
             codec::may_be_taken_in_chat(error)
         }
+    }
+
+    /// Whether the call brings back thoughts that this error may be about.
+    fn refuses_thoughts(&self, error: &ApiError) -> bool {
+        codec::may_refuse_thoughts(self.dialect, error)
+            && self.refused_thoughts < codec::thoughts(self.dialect, &self.job.request)
     }
 
     /// Has the next call ask for less than the one that was refused.
@@ -291,10 +302,8 @@ impl<'a> Attempt<'a> {
                 self.deployment.note_lack(Lack::Thoughts, now);
             }
             self.tell_thoughts = false;
-        } else if self.return_thoughts
-            && (codec::unbinds_thoughts(error) || codec::may_refuse_thoughts(error, &self.job.request))
-        {
-            self.return_thoughts = false;
+        } else if self.refuses_thoughts(error) {
+            self.refused_thoughts = codec::thoughts(self.dialect, &self.job.request);
         } else {
             self.ask_in_own_format();
             if codec::lacks_responses(error) {
@@ -314,6 +323,7 @@ impl<'a> Attempt<'a> {
     fn ask_in_own_format(&mut self) {
         self.dialect = self.deployment.provider.dialect;
         self.passes = self.dialect == self.job.dialect;
+        self.refused_thoughts = 0;
     }
 
     /// Makes the call. Meanwhile the report knows what its vendor charges for even if it fails.
@@ -360,13 +370,18 @@ impl<'a> Attempt<'a> {
             window: None,
             refuses: &settings.refuses,
             tell_thoughts: self.tell_thoughts,
-            return_thoughts: self.return_thoughts,
+            refused_thoughts: self.refused_thoughts,
         }
     }
 
     /// The demanded call that the answer stands for, where none could be forced.
     fn forced(&self) -> Option<ForcedCall> {
         if self.passes { None } else { ForcedCall::of(&self.target(), &self.job.request) }
+    }
+
+    /// The client's names of the tools that the answer calls by others.
+    fn names(&self) -> Option<ToolNames> {
+        if self.passes { None } else { ToolNames::of(self.dialect, &self.job.request) }
     }
 
     /// An error from when the vendor was at work.
@@ -467,6 +482,7 @@ impl<'a> Attempt<'a> {
             report.charge_if_lost(usage, &self.model.settings.price);
             call.apply(&mut response).map_err(|error| Failed { by_model: true, ..self.failed(error) })?;
         }
+        self.names().iter().for_each(|names| names.restore_all(&mut response));
         codec::name_calls(&mut response, self.job.at_ms);
         Ok((response, raw))
     }
@@ -474,7 +490,8 @@ impl<'a> Attempt<'a> {
     /// Reads a stream up to its first piece of content, its end, or until it has shown signs of life for long enough.
     async fn open(&self, mut answer: Answer, report: &mut Report) -> Result<Opened, Failed> {
         let (passes, deadlines) = (self.passes, &self.deadlines);
-        let decoder = StreamDecoder::new(self.dialect).asked_at(self.job.at_ms).forced(self.forced());
+        let decoder =
+            StreamDecoder::new(self.dialect).asked_at(self.job.at_ms).forced(self.forced()).naming(self.names());
         let mut decoder = match passes {
             true => decoder.lenient().asked_for(self.job.request.choices()).up_to(deadlines.limit),
             false => decoder,

@@ -197,10 +197,7 @@ impl<'a> Walk<'a> {
             client: &dispatcher.client,
             budget: &dispatcher.budget,
             job,
-            home: plan
-                .home
-                .as_deref()
-                .map(|deployment| Home { deployment, holds_thoughts: codec::returns_what_is_sealed(&job.request) }),
+            home: plan.stay.as_ref().and_then(|stay| Home::of(stay, || codec::returns_what_is_sealed(&job.request))),
             settings,
             total: Instant::now() + Duration::from_millis(settings.total_timeout_ms),
             report,
@@ -315,7 +312,10 @@ impl<'a> Walk<'a> {
         permit.asks(job.body.clone());
         let thinks = may_think(model, &job.request);
         let deadlines = Deadlines::new(self.settings, job.request.stream, thinks, self.total);
-        match Attempt::new(model, deployment, job, deadlines).run(self.client, &mut self.report).await {
+        let home = self.home.filter(|home| *home.deployment == *deployment.name);
+        let refused_thoughts = home.map_or(0, |home| home.refused_thoughts);
+        let attempt = Attempt::new(model, deployment, job, deadlines).without_thoughts(refused_thoughts);
+        match attempt.run(self.client, &mut self.report).await {
             Ok(attempted) => {
                 self.report.clear_charge();
                 if attempted.has_begun() {

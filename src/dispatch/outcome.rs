@@ -28,6 +28,8 @@ pub struct Outcome {
     pub failovers: u32,
     /// Failed calls, that of a stream that broke off included, and models that could not be called, in order.
     pub causes: Vec<Setback>,
+    /// How many of the conversation's first thoughts the deployment has refused to have back.
+    pub refused_thoughts: usize,
     /// Whether the answer was streamed.
     pub streamed: bool,
     /// Tokens of the answer. What the vendor did not count (it never does, or the stream ended early) is estimated,
@@ -134,6 +136,7 @@ impl Report {
             calls: 0,
             failovers: 0,
             causes: Vec::new(),
+            refused_thoughts: 0,
             streamed: false,
             usage: None,
             cost: Usd::default(),

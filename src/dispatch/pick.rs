@@ -9,6 +9,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::route::Stay;
 use crate::upstream::{Deployment, Model};
 
 /// The second is taken when its expected wait is less than this share of the first's.
@@ -28,6 +29,16 @@ pub struct Home<'a> {
     /// Whether nobody else can read what the conversation brings back: its model's thoughts, sealed for that account. While
     /// it answers it is not left then.
     pub holds_thoughts: bool,
+    /// See [`Stay::refused_thoughts`].
+    pub refused_thoughts: usize,
+}
+
+impl<'a> Home<'a> {
+    /// Where a conversation with that `stay` was answered, if this gateway made the call.
+    pub fn of(stay: &'a Stay, holds_thoughts: impl FnOnce() -> bool) -> Option<Self> {
+        let deployment = stay.deployment.as_deref()?;
+        Some(Self { deployment, holds_thoughts: holds_thoughts(), refused_thoughts: stay.refused_thoughts })
+    }
 }
 
 /// How many times slower than the other one's a deployment's answers may make it look. They may have been longer, or
@@ -166,7 +177,7 @@ mod tests {
         let mut rng = SmallRng::seed_from_u64(7);
         let mut stays = |model: &Model, deployment: &str, holds_thoughts: bool, tried: &[Arc<str>]| {
             let mut chance = || rng.random::<f64>();
-            let home = Some(Home { deployment, holds_thoughts });
+            let home = Some(Home { deployment, holds_thoughts, refused_thoughts: 0 });
             let picks = (0..200).filter_map(|_| pick(model, home, tried, &|_| true, Instant::now(), &mut chance));
             picks.filter(|picked| *picked.name == *deployment).count()
         };
@@ -355,7 +366,7 @@ mod tests {
         answer_in(&model, "y", Duration::from_millis(200));
         let begin = Instant::now();
         let hanging = model.deployments.iter().find(|deployment| deployment.upstream == "x").unwrap();
-        let home = Some(Home { deployment: "a/x", holds_thoughts: true });
+        let home = Some(Home { deployment: "a/x", holds_thoughts: true, refused_thoughts: 0 });
         let mut asked = Vec::new();
         let _calls: Vec<_> = (0..6)
             .map(|call| {

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::ledger::Conversation;
 use super::{Gateway, call_bounds};
 use crate::protocol::{ApiError, DecisionId, ErrorKind, FinishReason, ModelName, Usage};
+use crate::route::Answered;
 use crate::store::{Entry, OutcomeRecord, OutcomeStatus, Seen, signals};
 
 /// How long the decision log may take over all steps, each of which has a deadline of its own.
@@ -97,7 +98,8 @@ async fn check_and_record(gateway: &Gateway, id: DecisionId, report: CallReport)
     let conversation = Conversation::of_record(request).filter(|_| !is_correction);
     if let (OutcomeStatus::Ok, Some(model), Some(conversation)) = (record.status, &record.model, conversation) {
         let estimated = Usage { input_tokens: u64::from(request.prompt_tokens), ..Usage::default() };
-        gateway.note_stay(&conversation, model, None, &record.usage.unwrap_or(estimated));
+        let answered = Answered { model, deployment: None, refused_thoughts: 0 };
+        gateway.note_stay(&conversation, answered, &record.usage.unwrap_or(estimated));
     }
     gateway.recorder.outcome(record);
     Ok(())

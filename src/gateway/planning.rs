@@ -11,8 +11,8 @@ use super::ledger::{self, Conversation};
 use super::{Gateway, LiveConfig, fresh_id, now_s};
 use crate::classifier::{Missed, Reading};
 use crate::config::Strategy;
-use crate::protocol::{ApiError, ChatRequest, DecisionId, Dialect, ModelName, Usage};
-use crate::route::{self, Decision, Learned, Plan, Question, RequestedModel, Stay};
+use crate::protocol::{ApiError, ChatRequest, DecisionId, Dialect, Usage};
+use crate::route::{self, Answered, Decision, Learned, Plan, Question, RequestedModel, Stay};
 use crate::store::{AGAIN_WITHIN_MS, Fingerprint, Token};
 
 /// What a plan is made for.
@@ -115,21 +115,15 @@ impl Gateway {
         !conversation.begins_here && !conversation.known_as().any(is_known)
     }
 
-    /// Notes that a conversation is on `model` at `deployment` now (see [`Stay::deployment`]), whose answer used `usage`.
-    pub fn note_stay(
-        &self,
-        conversation: &Conversation,
-        model: &ModelName,
-        deployment: Option<&Arc<str>>,
-        usage: &Usage,
-    ) {
+    /// Notes who has answered a conversation, which is there now; the answer used `usage`.
+    pub fn note_stay(&self, conversation: &Conversation, answered: Answered<'_>, usage: &Usage) {
         let (live, now) = (self.live(), Instant::now());
         let sticky = live.config.routing.sticky;
         let before = self.stay(&live, conversation.known_as(), now);
         // For certain, or as far as is remembered.
         let begun_here = conversation.begins_here || self.stay(&live, [conversation.print], now).is_some();
-        let price = live.catalog.find(model.as_str()).map(|model| model.settings.price).unwrap_or_default();
-        let stay = Stay::after(before.as_ref(), (model, deployment), &price, usage, now);
+        let price = live.catalog.find(answered.model.as_str()).map(|model| model.settings.price).unwrap_or_default();
+        let stay = Stay::after(before.as_ref(), answered, &price, usage, now);
         // At its first turn one without a name has three fingerprints; each later one adds two, and so does a tool loop.
         let most = sticky.conversations.saturating_mul(3);
         for print in conversation.prints(begun_here) {

@@ -155,6 +155,11 @@ pub enum Part {
 }
 
 impl Part {
+    /// Whether it is something that a model thought, readable or not.
+    pub fn is_thought(&self) -> bool {
+        matches!(self, Self::Thinking { .. } | Self::RedactedThinking { .. })
+    }
+
     /// A text part's words without leading reminders; `None` where nothing is left, or where the part is no text.
     fn words(&self) -> Option<&str> {
         match self {

@@ -116,7 +116,13 @@ fn calm() -> ChatRequest {
 }
 
 fn on(model: &str) -> Option<Stay> {
-    Some(Stay { model: ModelName::from(model), deployment: None, cached_tokens: 10_000, at: Instant::now() })
+    Some(Stay {
+        model: ModelName::from(model),
+        deployment: None,
+        refused_thoughts: 0,
+        cached_tokens: 10_000,
+        at: Instant::now(),
+    })
 }
 
 fn chosen(plan: &Plan) -> &str {

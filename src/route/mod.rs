@@ -30,4 +30,4 @@ pub use planner::plan;
 pub use question::{Question, RequestedModel};
 pub use rules::{Facts, RuleEffect, Rules};
 pub use speed::Speeds;
-pub use sticky::{Conversations, Stay};
+pub use sticky::{Answered, Conversations, Stay};

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::lengths::Expected;
+use super::sticky::Stay;
 use crate::bandit::{Attribution, Grounds, Tradeoff};
 use crate::classifier::{Missed, Reading};
 use crate::protocol::{DecisionId, Mode, ModelName, Needs, Objective};
@@ -16,9 +17,9 @@ use crate::upstream::Model;
 pub struct Plan {
     /// Models in the order to try them; the first is the chosen one. Never empty.
     pub candidates: Vec<Arc<Model>>,
-    /// The deployment that answered the conversation last, which has its prompt in the vendor's cache: of a candidate's
-    /// deployments it is preferred.
-    pub home: Option<Arc<str>>,
+    /// The conversation's stay until now, if it is under way: its deployment has the prompt in the vendor's cache, and is
+    /// preferred of a candidate's.
+    pub stay: Option<Stay>,
     /// Models that would be candidates at another time; named in the error if no model answers.
     pub away: Vec<Excluded>,
     /// The choice, explained.

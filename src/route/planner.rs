@@ -60,7 +60,7 @@ pub fn plan(
         objective,
         learned: question.learned.as_ref().filter(|_| open),
         stay: question.stay.as_ref().filter(|_| open),
-        home: question.stay.as_ref().and_then(|stay| stay.deployment.clone()),
+        home: question.stay.clone(),
     };
     let ranked = case.rank(&able, why, question.chance);
     Ok(case.record(ranked, able, excluded))
@@ -81,8 +81,8 @@ struct Case<'a> {
     learned: Option<&'a Learned<'a>>,
     /// The conversation's model, if it is under way and free to move.
     stay: Option<&'a Stay>,
-    /// The conversation's deployment, if it is under way.
-    home: Option<Arc<str>>,
+    /// The same, whether or not it is free to move.
+    home: Option<Stay>,
 }
 
 /// The able models in order, and the numbers behind it.
@@ -186,7 +186,7 @@ impl Case<'_> {
         };
         let most = if failover { self.settings.max_candidates } else { 1 };
         let candidates = ranking.order.iter().map(|at| Arc::clone(&able[*at])).take(most).collect();
-        Plan { candidates, away, home: self.home, decision: Arc::new(decision) }
+        Plan { candidates, away, stay: self.home, decision: Arc::new(decision) }
     }
 }
 

@@ -78,6 +78,7 @@ fn ask_beside(
         stay: stay.map(|model| Stay {
             model: model.into(),
             deployment: None,
+            refused_thoughts: 0,
             cached_tokens: 100,
             at: Instant::now(),
         }),

@@ -21,6 +21,9 @@ pub struct Stay {
     /// Its deployment: others may belong to another account, which shares no prompt cache with it. `None` = a program that
     /// embeds the gateway made the call.
     pub deployment: Option<Arc<str>>,
+    /// How many of the conversation's first thoughts it refuses to have back: they are bound to tools or instructions that
+    /// have changed since, or were sealed for another account. They would be refused at each turn.
+    pub refused_thoughts: usize,
     /// Tokens that the vendor has in its prompt cache, as far as its answers show.
     pub cached_tokens: u64,
     /// When it last answered.
@@ -28,11 +31,10 @@ pub struct Stay {
 }
 
 impl Stay {
-    /// The stay after `model`, with that `price`, has answered the conversation at `deployment` with `usage`; `before` =
-    /// the stay until then.
+    /// The stay after a model with that `price` has answered the conversation with `usage`; `before` = the stay until then.
     pub fn after(
         before: Option<&Self>,
-        (model, deployment): (&ModelName, Option<&Arc<str>>),
+        Answered { model, deployment, refused_thoughts }: Answered<'_>,
         price: &Price,
         usage: &Usage,
         at: Instant,
@@ -48,8 +50,19 @@ impl Stay {
             None if is_first || shown > 0 => usage.total_tokens(),
             None => 0,
         };
-        Self { model: model.clone(), deployment: deployment.cloned(), cached_tokens, at }
+        Self { model: model.clone(), deployment: deployment.cloned(), refused_thoughts, cached_tokens, at }
     }
+}
+
+/// Who answered a conversation.
+#[derive(Debug, Clone, Copy)]
+pub struct Answered<'a> {
+    /// The model.
+    pub model: &'a ModelName,
+    /// See [`Stay::deployment`].
+    pub deployment: Option<&'a Arc<str>>,
+    /// See [`Stay::refused_thoughts`].
+    pub refused_thoughts: usize,
 }
 
 /// The table of conversations, by fingerprint.
@@ -87,7 +100,13 @@ mod tests {
     use super::*;
 
     fn stay(at: Instant) -> Stay {
-        Stay { model: ModelName::from("a"), deployment: Some("p/a".into()), cached_tokens: 100, at }
+        Stay {
+            model: ModelName::from("a"),
+            deployment: Some("p/a".into()),
+            refused_thoughts: 0,
+            cached_tokens: 100,
+            at,
+        }
     }
 
     #[test]
@@ -131,7 +150,7 @@ mod tests {
                 output_tokens: 100,
                 ..Usage::default()
             };
-            let now_at = (&here.model, here.deployment.as_ref());
+            let now_at = Answered { model: &here.model, deployment: here.deployment.as_ref(), refused_thoughts: 0 };
             let after = Stay::after(before, now_at, &price, &usage, here.at);
             assert_eq!(
                 (after.model.as_str(), after.cached_tokens),

@@ -209,6 +209,7 @@ async fn a_thought_that_another_organisation_sealed_costs_no_more_than_itself() 
     // Where the rest is refused as well, no more than this is tried: each time with less.
     gateway.sandbox.faults().set("gpt-6-sol", Fault::Unverified, Times::First(1));
     body["tool_choice"] = json!({ "type": "tool", "name": "weather" });
+    body["metadata"] = json!({ "user_id": "somebody else" });
     assert_eq!(gateway.post(path, body).await.status(), 200);
     assert_eq!(seen(&gateway, &mut from).0, ["/v1/responses"].repeat(3));
     gateway.stop().await;

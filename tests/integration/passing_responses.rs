@@ -144,17 +144,18 @@ async fn what_a_model_would_refuse_is_left_out_and_what_responses_cannot_say_is_
 }
 
 /// A conversation that goes on after `answer`.
-fn going_on(model: &str, answer: &Value) -> Value {
+fn going_on(model: &str, answers: &[&Value]) -> Value {
     let mut input = vec![json!({ "role": "user", "content": "Think of a number." })];
-    input.extend(answer["output"].as_array().unwrap().clone());
-    input.push(json!({ "role": "user", "content": "And another." }));
+    for answer in answers {
+        input.extend(answer["output"].as_array().unwrap().clone());
+        input.push(json!({ "role": "user", "content": "And another." }));
+    }
     json!({ "model": model, "input": input, "reasoning": { "effort": "high", "summary": "auto" } })
 }
 
 #[tokio::test]
 async fn a_conversation_moves_between_vendors_with_its_own_thoughts_alone() {
     let gateway = TestGateway::start("").await;
-    let begun = json!({ "output": [] });
     let ask = async |body: Value| -> Value {
         let response = gateway.post(PATH, body.clone()).await;
         let status = response.status();
@@ -163,23 +164,23 @@ async fn a_conversation_moves_between_vendors_with_its_own_thoughts_alone() {
         answer
     };
     let thought = |answer: &Value| answer["output"][0]["encrypted_content"].as_str().unwrap().to_owned();
-    let by_openai = ask(going_on("gpt-6-sol", &begun)).await;
+    let by_openai = ask(going_on("gpt-6-sol", &[])).await;
     // At OpenAI it goes on as it is ...
-    ask(going_on("gpt-6-sol", &by_openai)).await;
+    ask(going_on("gpt-6-sol", &[&by_openai])).await;
     let sent = last(&gateway);
     assert_eq!((sent.path.as_str(), &sent.body["input"][1]), (PATH, &by_openai["output"][0]));
     // ... and at Claude without what OpenAI sealed.
-    ask(going_on("claude-sonnet-5-5", &by_openai)).await;
+    ask(going_on("claude-sonnet-5-5", &[&by_openai])).await;
     let sent = last(&gateway);
     assert_eq!(sent.vendor, Vendor::Anthropic);
     assert!(!sent.body.to_string().contains(&thought(&by_openai)));
-    let by_claude = ask(going_on("claude-sonnet-5-5", &begun)).await;
+    let by_claude = ask(going_on("claude-sonnet-5-5", &[])).await;
     assert!(thought(&by_claude).starts_with("pointsman:"));
-    ask(going_on("gpt-6-sol", &by_claude)).await;
+    ask(going_on("gpt-6-sol", &[&by_claude])).await;
     assert!(!last(&gateway).body.to_string().contains(&thought(&by_claude)));
     // What another organisation sealed costs no more than itself.
     let others = serde_json::from_str(&by_openai.to_string().replace("gAAAAsandbox", "gAAAAothers")).unwrap();
-    ask(going_on("gpt-6-sol", &others)).await;
+    ask(going_on("gpt-6-sol", &[&others])).await;
     assert!(!last(&gateway).body.to_string().contains("gAAAAothers"));
     gateway.stop().await;
 }
@@ -311,19 +312,20 @@ async fn rules_search_all_that_passes() {
 async fn a_thought_that_claude_takes_for_anothers_is_left_out() {
     let refusal = json!({ "type": "error", "error": { "type": "invalid_request_error", "message":
         "messages.1.content.0: Invalid `signature` in `thinking` block. The block is bound to a different conversation." } });
-    let said =
-        json!([{ "type": "thinking", "thinking": "Hm.", "signature": "c2ln" }, { "type": "text", "text": "Seven." }]);
-    let answer = json!({ "id": "msg_1", "type": "message", "role": "assistant", "model": "c", "content": said,
-        "stop_reason": "end_turn", "usage": { "input_tokens": 9, "output_tokens": 7 } });
-    let mock = Mock::start(move |body| match body.contains("c2ln") && body.contains("changed") {
-        true => Script { status: 400, ..Script::whole(refusal.to_string()) },
-        false => Script::whole(answer.to_string()),
+    let said = |signature: &str| json!([{ "type": "thinking", "thinking": "Hm.", "signature": signature }, { "type": "text", "text": "Seven." }]);
+    let answer = move |signature: &str| {
+        json!({ "id": "msg_1", "type": "message", "role": "assistant", "model": "c", "content": said(signature),
+            "stop_reason": "end_turn", "usage": { "input_tokens": 9, "output_tokens": 7 } })
+    };
+    let mock = Mock::start(move |body| match (body.contains("b2xk"), body.contains("changed")) {
+        (true, true) => Script { status: 400, ..Script::whole(refusal.to_string()) },
+        (_, changed) => Script::whole(answer(if changed { "bmV3" } else { "b2xk" }).to_string()),
     })
     .await;
     let model = "[models.claude]\nprovider = 'home'\ncan = ['reasoning']\n";
     let gateway = TestGateway::before(&mock.speaking("anthropic", "home"), model).await;
-    let ask = async |instructions: &str, answer: &Value| {
-        let mut body = going_on("claude", answer);
+    let ask = async |instructions: &str, answers: &[&Value]| {
+        let mut body = going_on("claude", answers);
         body["instructions"] = json!(instructions);
         let response = gateway.post(PATH, body).await;
         let dropped = response.headers().get("x-pointsman-dropped").cloned();
@@ -331,12 +333,16 @@ async fn a_thought_that_claude_takes_for_anothers_is_left_out() {
         assert_eq!(response.status(), 200, "{}", response.text().await.unwrap());
         (response.json::<Value>().await.unwrap(), lost)
     };
-    let (begun, _) = ask("Be brief.", &json!({ "output": [] })).await;
+    let (begun, _) = ask("Be brief.", &[]).await;
     assert_eq!(begun["output"][0]["type"], "reasoning");
-    assert!(!ask("Be brief.", &begun).await.1);
+    assert!(!ask("Be brief.", &[&begun]).await.1);
     assert_eq!(mock.calls(), 2, "as it was said it is taken");
-    assert!(ask("All is changed.", &begun).await.1);
-    assert_eq!(mock.calls(), 4, "refused, and asked once more");
+    let (second, lost) = ask("All is changed.", &[&begun]).await;
+    assert_eq!((lost, mock.calls()), (true, 4), "refused, and asked once more");
+    assert!(ask("All is changed.", &[&begun, &second]).await.1);
+    assert_eq!(mock.calls(), 5, "what was refused stays away");
+    let heard = String::from_utf8_lossy(&mock.heard.lock()).into_owned();
+    assert!(heard.contains("bmV3"), "what it has thought since goes back");
     gateway.stop().await;
 }
 
@@ -383,6 +389,33 @@ async fn what_one_account_does_not_find_another_may_and_neither_is_taken_to_have
         assert_eq!((status, said.contains("Vector store not found.")), (404, true), "{said}");
         assert_eq!(mocks.each_ref().map(Mock::calls), calls.map(|calls| calls + 1), "each is asked once");
     }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn thoughts_that_another_account_sealed_are_refused_once() {
+    let code = "invalid_encrypted_content";
+    let refusal = json!({ "message": "It could not be verified.", "type": "invalid_request_error", "param": null, "code": code });
+    let (gateway, mocks) = two_accounts(400, refusal).await;
+    let calls = || mocks.each_ref().map(Mock::calls);
+    let ask = async |answers: &[&Value]| {
+        let response = gateway.post(PATH, going_on("both", answers)).await;
+        assert_eq!(response.status(), 200, "{}", response.text().await.unwrap());
+    };
+    let said =
+        json!({ "type": "message", "role": "assistant", "content": [{ "type": "output_text", "text": "Seven." }] });
+    let thinking = |sealed: &str| {
+        let thought = json!({ "type": "reasoning", "summary": [], "encrypted_content": sealed });
+        json!({ "output": [thought, said] })
+    };
+    ask(&[]).await;
+    let (here, own, others) = if calls()[0] > 0 { (0, "of_one", "of_two") } else { (1, "of_two", "of_one") };
+    ask(&[&thinking(others)]).await;
+    assert_eq!(calls()[here], 3, "refused, and asked once more");
+    ask(&[&thinking(others), &thinking(own)]).await;
+    assert_eq!((calls()[here], calls()[1 - here]), (4, 0), "what was refused stays away");
+    let heard = String::from_utf8_lossy(&mocks[here].heard.lock()).into_owned();
+    assert!(heard.contains(own), "what it has thought since goes back");
     gateway.stop().await;
 }
 

@@ -231,20 +231,11 @@ fn is_shared(target: &Target<'_>, key: &str, value: &Value) -> bool {
     }
 }
 
-/// Characters that a tool's name may have.
-pub(crate) const MAX_NAME_CHARS: usize = 64;
-
-/// What is in the way where one has more.
-pub(crate) const LONG_NAME: &str = "tools[].name (of more than 64 characters)";
-
 /// Stop strings that a request may have.
 const MAX_STOPS: usize = 4;
 
 /// The first part or field that OpenAI's dialect cannot say although its loss would change the meaning.
 pub(crate) fn obstacle(client: Dialect, request: &ChatRequest) -> Option<String> {
-    if request.tools.iter().any(|tool| tool.name.chars().count() > MAX_NAME_CHARS) {
-        return Some(LONG_NAME.into());
-    }
     if request.sampling.stop.len() > MAX_STOPS {
         return Some(obstacles::stop_field(client).into());
     }

@@ -4,28 +4,15 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
-use super::super::ids::hashed;
+use super::super::tool_names::{MAX_CHARS, fitting};
 
 /// Bytes of a namespace's name, which is repeated in the name of each of its tools.
 pub(super) const MAX_NAMESPACE_BYTES: usize = 256;
 
-/// Characters of a function's name that every dialect takes.
-const MAX_NAME_CHARS: usize = 64;
-
-/// Characters of the hash that tells long names apart.
-const HASH_CHARS: usize = 8;
-
-/// The name in other dialects of a function in a namespace: both names, joined. Where not every dialect takes that, its
-/// beginning and a hash of the whole.
+/// The name in other dialects of a function in a namespace: both names, joined, as every dialect takes them.
 pub(super) fn joined(namespace: &str, name: &str) -> String {
     let whole = format!("{}__{name}", namespace.trim_end_matches('_'));
-    let fits = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '-');
-    if whole.len() <= MAX_NAME_CHARS && whole.chars().all(fits) {
-        return whole;
-    }
-    let letters = whole.chars().map(|letter| if fits(letter) { letter } else { '_' });
-    let beginning: String = letters.take(MAX_NAME_CHARS - HASH_CHARS - 1).collect();
-    format!("{beginning}_{}", &hashed(&whole)[..HASH_CHARS])
+    fitting(&whole, MAX_CHARS).into_owned()
 }
 
 /// A tool as the client names it.

@@ -13,6 +13,7 @@ use crate::gateway::admission::Permit;
 use crate::gateway::ledger::{self, Conversation};
 use crate::gateway::limiter::{Amount, Taken};
 use crate::protocol::{Dialect, FinishReason, OutcomeStatus, RequestId};
+use crate::route::Answered;
 use crate::store::Token;
 use crate::telemetry::{Ended, SPAN_TARGET, join_trace, record_words};
 
@@ -104,7 +105,9 @@ impl Recording {
             let cut = outcome.finish == Some(FinishReason::Length);
             self.gateway.lengths.observe(model, &prediction.expected, usage.output_tokens, cut);
         }
-        self.gateway.note_stay(&self.conversation, model, outcome.deployment.as_ref(), &usage);
+        let deployment = outcome.deployment.as_ref();
+        let answered = Answered { model, deployment, refused_thoughts: outcome.refused_thoughts };
+        self.gateway.note_stay(&self.conversation, answered, &usage);
     }
 
     fn log(&self, outcome: &Outcome, model: &str) {

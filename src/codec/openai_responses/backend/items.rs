@@ -79,7 +79,7 @@ impl Items<'_> {
                     let sealed = signature.as_deref().and_then(thoughts::encrypted_in);
                     // A thought that led to nothing is refused.
                     let leads_on = last_said.is_some_and(|last| index < last);
-                    match sealed.filter(|_| leads_on && self.target.return_thoughts) {
+                    match sealed.filter(|_| leads_on) {
                         Some(sealed) => {
                             self.say(&mut said);
                             self.out.push(thought(text, sealed));

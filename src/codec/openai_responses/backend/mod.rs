@@ -16,7 +16,7 @@ pub(crate) mod verbatim;
 use serde_json::Value;
 
 use super::super::documents::{self, Pdf};
-use super::super::openai_chat::{adapt, messages, request as openai};
+use super::super::openai_chat::{adapt, messages};
 use super::super::{Target, obstacles};
 use crate::protocol::{ApiError, ChatRequest, Dialect, ErrorKind, Message, Part, Role};
 
@@ -49,7 +49,6 @@ fn unsaid(request: &ChatRequest) -> Option<&'static str> {
         ("frequency_penalty", penalises(sampling.frequency_penalty)),
         ("presence_penalty", penalises(sampling.presence_penalty)),
         ("max_tokens", request.max_tokens.is_some_and(|most| most < MIN_TOKENS)),
-        (openai::LONG_NAME, request.tools.iter().any(|tool| tool.name.chars().count() > openai::MAX_NAME_CHARS)),
         ("messages[].name", request.messages.iter().any(|message| message.name.is_some())),
     ];
     unsaid.into_iter().find(|(_, asked)| *asked).map(|(field, _)| field)
@@ -69,13 +68,9 @@ pub(crate) fn loses_some(target: &Target<'_>, request: &ChatRequest) -> bool {
         || request.leftovers.keys().any(|path| !messages::is_breakpoint(path) && !adapt::is_left_out(target, path))
 }
 
-/// Whether a request holds a thought that was sealed here, perhaps for another organisation.
-pub(crate) fn returns_thoughts(request: &ChatRequest) -> bool {
-    let is_ours = |part: &Part| match part {
-        Part::Thinking { signature: Some(signature), .. } => thoughts::is_openais(signature),
-        _ => false,
-    };
-    request.messages.iter().flat_map(|message| &message.parts).any(is_ours)
+/// Whether a part is a thought that was sealed here, perhaps for another organisation.
+pub(crate) fn is_openais_thought(part: &Part) -> bool {
+    matches!(part, Part::Thinking { signature: Some(signature), .. } if thoughts::is_openais(signature))
 }
 
 /// Whether a request holds the summary of an earlier part of the conversation, which is sealed as thoughts are.

@@ -69,7 +69,7 @@ pub(crate) fn takes(target: &Target<'_>, request: &ChatRequest, body: &[u8]) -> 
         && request.extensions.keys().all(|field| OWN.contains(&field.as_str()))
         && (chat::thinks(target) || !request.extensions.contains_key("verbosity"))
         && (chat::knows_breakpoints(target) || !marks_cache(request))
-        && (hears_thoughts(target) || !super::returns_thoughts(request))
+        && (chat::thinks(target) && target.refused_thoughts == 0 || !returns_thoughts(request))
         && target.quirks.leave_out.iter().all(|field| field == REASONING || chat::is_surely_absent(field, request))
         && !(request.sampling.is_unusual() && target.refuses(Refusal::Sampling))
         && effort.is_none_or(|effort| takes_effort(target, effort))
@@ -95,9 +95,8 @@ const OWN: [&str; 8] = [
 /// refuses.
 const REASONING: &str = "reasoning";
 
-/// Whether the model takes thoughts that come back: OpenAI refuses them for models that do not think.
-fn hears_thoughts(target: &Target<'_>) -> bool {
-    target.return_thoughts && chat::thinks(target)
+fn returns_thoughts(request: &ChatRequest) -> bool {
+    request.messages.iter().flat_map(|message| &message.parts).any(super::is_openais_thought)
 }
 
 /// Whether a request marks where the prompt cache is to end.
@@ -142,7 +141,7 @@ pub(crate) fn adapt(target: &Target<'_>, body: &mut Map<String, Value>, dropped:
     adapt_reasoning(target, body, dropped);
     let Some(items) = body.get_mut("input").and_then(Value::as_array_mut) else { return };
     let (mut index, all) = (0, items.len());
-    let mut thoughts = Thoughts::of(items);
+    let mut thoughts = Thoughts::of(items, target.refused_thoughts);
     items.retain_mut(|item| {
         let lost = thoughts.leave_out(target, item);
         dropped.extend(lost.map(|what| format!("input[{index}] ({what})")));
@@ -183,15 +182,17 @@ const RUN_BY_OPENAI: [&str; 7] = [
 struct Thoughts {
     /// The requests to use a tool that the client answers. An answer is refused without its request.
     answered: BTreeSet<String>,
+    /// Thoughts to come that are left out, since they were refused.
+    refused: usize,
     /// Whether the last thought of the assistant's turn was left out.
     is_lost: bool,
 }
 
 impl Thoughts {
-    fn of(items: &[Value]) -> Self {
+    fn of(items: &[Value], refused: usize) -> Self {
         let answers = items.iter().filter(|item| item["type"] == "mcp_approval_response");
         let answered = answers.filter_map(|item| item["approval_request_id"].as_str().map(str::to_owned)).collect();
-        Self { answered, is_lost: false }
+        Self { answered, refused, is_lost: false }
     }
 
     /// What the next item is, if it is left out: a thought, or what OpenAI ran by itself upon one that is. What it said
@@ -200,7 +201,11 @@ impl Thoughts {
         let kind = item["type"].as_str().unwrap_or("message").to_owned();
         match kind.as_str() {
             "reasoning" => {
-                self.is_lost = !takes_thought(target, item);
+                let is_openais = unwrap_thought(item);
+                let is_refused = is_openais && self.refused > 0;
+                self.refused -= usize::from(is_refused);
+                // OpenAI refuses thoughts for models that do not think.
+                self.is_lost = !is_openais || is_refused || !chat::thinks(target);
                 self.is_lost.then_some("reasoning")
             }
             "message" => {
@@ -269,15 +274,15 @@ fn adapt_reasoning(target: &Target<'_>, body: &mut Map<String, Value>, dropped: 
     dropped.push("reasoning.effort".into());
 }
 
-/// Whether OpenAI takes a thought that comes back. One of its own that this gateway has wrapped is unwrapped.
-fn takes_thought(target: &Target<'_>, item: &mut Value) -> bool {
+/// Whether a thought is one that OpenAI has sealed. One that this gateway has wrapped is unwrapped.
+fn unwrap_thought(item: &mut Value) -> bool {
     let Some(sealed) = item["encrypted_content"].as_str().filter(|sealed| !sealed.is_empty()) else { return false };
     if sealed::is_ours(sealed) {
         let Some(Part::Thinking { signature: Some(signature), .. }) = sealed::open(sealed) else { return false };
         let Some(openais) = thoughts::encrypted_in(&signature) else { return false };
         item["encrypted_content"] = openais.into();
     }
-    hears_thoughts(target)
+    true
 }
 
 /// The fields of `reasoning` that ask to be told what the model thinks.
