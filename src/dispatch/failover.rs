@@ -268,15 +268,16 @@ impl<'a> Walk<'a> {
     fn next_deployment(&self, model: &Model) -> Option<(Arc<Deployment>, Duration)> {
         let (client, request) = (self.job.dialect, &self.job.request);
         let now = std::time::Instant::now();
-        let forcing = model.forcing(client, request);
-        let carries = |deployment: &Deployment| {
+        let says = |deployment: &Deployment| {
             let dialect = deployment.provider.dialect;
-            let says = codec::obstacle(client, dialect, request).is_none()
+            let said = codec::obstacle(client, dialect, request).is_none()
                 || deployment.passes_to_responses(client, request, now);
-            says && model.forcing_at(deployment, client, request) == forcing
-                && codec::refused_part(client, dialect, &deployment.provider.quirks, request).is_none()
+            said && codec::refused_part(client, dialect, &deployment.provider.quirks, request).is_none()
                 && !self.ruled_out.contains(&deployment.name)
         };
+        let forcing = model.forcing(client, request, now, &says);
+        let carries =
+            |deployment: &Deployment| says(deployment) && model.forcing_at(deployment, client, request) == forcing;
         let ready = pick::pick(model, self.home, &self.tried, &carries, now, &mut rand::random::<f64>);
         ready.map(|deployment| (deployment, Duration::ZERO)).or_else(|| {
             let worth =

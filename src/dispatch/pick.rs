@@ -18,7 +18,8 @@ const SWITCH_BELOW: f64 = 0.5;
 /// The same where the first is at home: one answer may well take twice as long as another, and a move costs the cache.
 const LEAVE_BELOW: f64 = 0.25;
 
-/// The same where the conversation's thoughts would be lost, too: only one that answers nobody looks as slow as that.
+/// The same where the conversation's thoughts would be lost, too, however many calls are in flight there: only one that
+/// answers nobody looks as slow as that.
 const LEAVE_THOUGHTS_BELOW: f64 = 0.08;
 
 /// Where a conversation was answered last.
@@ -70,11 +71,12 @@ pub fn pick(
         None => draw(&mut pool, chance)?,
     };
     let Some(second) = draw(&mut pool, chance) else { return Some(Arc::clone(first)) };
-    let [wait_first, wait_second] = expected_waits_s([first, second], now);
+    let holds_thoughts = at_home.is_some() && home.is_some_and(|home| home.holds_thoughts);
+    let [wait_first, wait_second] = expected_waits_s([first, second], !holds_thoughts, now);
     // Of one that was never asked nothing is known.
     let below = match at_home {
         Some(_) if second.latency().is_none() => 0.0,
-        Some(_) if home.is_some_and(|home| home.holds_thoughts) => LEAVE_THOUGHTS_BELOW,
+        Some(_) if holds_thoughts => LEAVE_THOUGHTS_BELOW,
         Some(_) => LEAVE_BELOW,
         None => SWITCH_BELOW,
     };
@@ -82,11 +84,12 @@ pub fn pick(
 }
 
 /// How long each of two deployments would take for one more call, in seconds, with the calls that they have in flight
-/// held against their weights: otherwise the heavier one, which rightly has more of them, would pass for the slower.
+/// held against their weights if `crowds` count: otherwise the heavier one, which rightly has more of them, would pass for
+/// the slower.
 /// Neither passes for faster than the faster one was: a latency that fades while nobody asks would make the lighter
 /// one, which rightly rests longer, the faster. Nor does either pass for [`MOST_TIMES_SLOWER`] than the other and more,
 /// but for calls that are without an answer.
-fn expected_waits_s(pair: [&Arc<Deployment>; 2], now: Instant) -> [f64; 2] {
+fn expected_waits_s(pair: [&Arc<Deployment>; 2], crowds: bool, now: Instant) -> [f64; 2] {
     let in_flight: usize = pair.iter().map(|deployment| deployment.in_flight()).sum();
     let weight: f64 = pair.iter().map(|deployment| deployment.weight).sum();
     let measured_s = pair.map(|deployment| deployment.latency().map_or(0.0, |latency| latency.as_secs_f64()));
@@ -94,7 +97,8 @@ fn expected_waits_s(pair: [&Arc<Deployment>; 2], now: Instant) -> [f64; 2] {
     let least_s = measured_s[0].min(measured_s[1]).max(now_s[0].max(now_s[1]) / MOST_TIMES_SLOWER);
     pair.map(|deployment| {
         let share = if weight > 0.0 { deployment.weight / weight } else { 0.5 };
-        deployment.expected_wait_s(in_flight as f64 * share, least_s, now)
+        let fair = if crowds { in_flight as f64 * share } else { deployment.in_flight() as f64 };
+        deployment.expected_wait_s(fair, least_s, now)
     })
 }
 
@@ -376,6 +380,21 @@ mod tests {
             })
             .collect();
         assert_eq!((asked[0].as_str(), asked[5].as_str()), ("x", "y"), "{asked:?}");
+    }
+
+    #[test]
+    fn thoughts_are_not_given_up_for_a_crowd() {
+        let model = weighing(1.0, 1.0);
+        (0..9).for_each(|_| answer_in(&model, "x", Duration::from_millis(900)));
+        answer_in(&model, "y", Duration::from_millis(100));
+        let crowded = model.deployments.iter().find(|deployment| deployment.upstream == "x").unwrap();
+        let now = Instant::now();
+        let _calls: Vec<_> = (0..9).map(|_| crowded.admit(now).unwrap()).collect();
+        let asked = |holds_thoughts: bool| {
+            let home = Some(Home { deployment: "a/x", holds_thoughts, refused_thoughts: 0 });
+            pick(&model, home, &[], &|_| true, now, &mut || 0.5).unwrap().upstream.clone()
+        };
+        assert_eq!((asked(true).as_str(), asked(false).as_str()), ("x", "y"));
     }
 
     #[test]

@@ -98,7 +98,7 @@ async fn check_and_record(gateway: &Gateway, id: DecisionId, report: CallReport)
     let conversation = Conversation::of_record(request).filter(|_| !is_correction);
     if let (OutcomeStatus::Ok, Some(model), Some(conversation)) = (record.status, &record.model, conversation) {
         let estimated = Usage { input_tokens: u64::from(request.prompt_tokens), ..Usage::default() };
-        let answered = Answered { model, deployment: None, refused_thoughts: 0 };
+        let answered = Answered { model, deployment: None, refused_thoughts: 0, is_whole: true };
         gateway.note_stay(&conversation, answered, &record.usage.unwrap_or(estimated));
     }
     gateway.recorder.outcome(record);

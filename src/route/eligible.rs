@@ -182,7 +182,7 @@ fn eligible(
         }
     }
     Demand { needs: needs(model, demand, mode), ..*demand }.check(&model.settings).map_err(Reason::Lasting)?;
-    let forcing = model.forcing(question.client, question.request);
+    let forcing = model.forcing(question.client, question.request, question.now, &|_| true);
     if forcing == Forcing::Impossible {
         return Err(Reason::Unforced { told: false });
     }

@@ -34,21 +34,24 @@ impl Stay {
     /// The stay after a model with that `price` has answered the conversation with `usage`; `before` = the stay until then.
     pub fn after(
         before: Option<&Self>,
-        Answered { model, deployment, refused_thoughts }: Answered<'_>,
+        Answered { model, deployment, refused_thoughts, is_whole }: Answered<'_>,
         price: &Price,
         usage: &Usage,
         at: Instant,
     ) -> Self {
         let shown = usage.cache_read_tokens.saturating_add(usage.cache_write_tokens);
-        let here = |before: &Self| before.model == *model && before.deployment.as_ref() == deployment;
-        let is_first = !before.is_some_and(here);
-        let cached_tokens = match price.cache_write {
+        let here = |before: &&Self| before.model == *model && before.deployment.as_ref() == deployment;
+        let before = before.filter(here);
+        let cached_tokens = match (price.cache_write, before) {
+            // Nothing says that what was cached is gone.
+            (_, Some(before)) if !is_whole && shown == 0 => before.cached_tokens,
             // A cache that the vendor charges for filling holds what it was asked to hold, and the answer says how
             // much.
-            Some(_) => shown,
+            (Some(_), _) => shown,
             // Other caches fill by themselves, and show only when they are read.
-            None if is_first || shown > 0 => usage.total_tokens(),
-            None => 0,
+            (None, None) => usage.total_tokens(),
+            (None, Some(_)) if shown > 0 => usage.total_tokens(),
+            (None, Some(_)) => 0,
         };
         Self { model: model.clone(), deployment: deployment.cloned(), refused_thoughts, cached_tokens, at }
     }
@@ -63,6 +66,8 @@ pub struct Answered<'a> {
     pub deployment: Option<&'a Arc<str>>,
     /// See [`Stay::refused_thoughts`].
     pub refused_thoughts: usize,
+    /// Whether the answer came to its end; else the vendor's count may be missing.
+    pub is_whole: bool,
 }
 
 /// The table of conversations, by fingerprint.
@@ -150,7 +155,8 @@ mod tests {
                 output_tokens: 100,
                 ..Usage::default()
             };
-            let now_at = Answered { model: &here.model, deployment: here.deployment.as_ref(), refused_thoughts: 0 };
+            let deployment = here.deployment.as_ref();
+            let now_at = Answered { model: &here.model, deployment, refused_thoughts: 0, is_whole: true };
             let after = Stay::after(before, now_at, &price, &usage, here.at);
             assert_eq!(
                 (after.model.as_str(), after.cached_tokens),
@@ -158,6 +164,19 @@ mod tests {
                 "{before:?}, {price:?}, {usage:?}"
             );
         }
+    }
+
+    #[test]
+    fn what_was_cached_stays_so_where_an_answer_is_left_uncounted() {
+        let price = Price { input: 2.0, cache_read: Some(0.2), cache_write: Some(2.5), ..Price::default() };
+        let here = stay(Instant::now());
+        let after = |is_whole: bool, cache_read_tokens: u64| {
+            let usage = Usage { input_tokens: 1000, cache_read_tokens, ..Usage::default() };
+            let deployment = here.deployment.as_ref();
+            let answered = Answered { model: &here.model, deployment, refused_thoughts: 0, is_whole };
+            Stay::after(Some(&here), answered, &price, &usage, here.at).cached_tokens
+        };
+        assert_eq!([after(true, 0), after(false, 0), after(false, 70)], [0, 100, 70]);
     }
 
     #[test]

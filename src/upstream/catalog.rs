@@ -62,10 +62,28 @@ impl Model {
         self.deployments.iter().filter(|_| self.settings.enabled).filter(usable)
     }
 
-    /// How a call that the request demands can be had of the model: in the surest of its deployments' ways.
-    pub fn forcing(&self, client: Dialect, request: &ChatRequest) -> Forcing {
-        let all = self.deployments.iter().map(|deployment| self.forcing_at(deployment, client, request));
-        all.min().unwrap_or(Forcing::Said)
+    /// How a call that the request demands can be had of the model now: in the surest of the ways of those deployments
+    /// that `carry` the request and would be asked, for what those could do that are not asked helps nobody.
+    pub fn forcing(
+        &self,
+        client: Dialect,
+        request: &ChatRequest,
+        now: Instant,
+        carry: &dyn Fn(&Deployment) -> bool,
+    ) -> Forcing {
+        if !request.must_call() || self.deployments.is_empty() {
+            return Forcing::Said;
+        }
+        let is_usable = |deployment: &Deployment| deployment.provider.unusable.is_none();
+        let is_ready = |deployment: &Deployment| is_usable(deployment) && deployment.check(now).is_ok();
+        let in_turn: [&dyn Fn(&Deployment) -> bool; 4] =
+            [&|deployment| is_ready(deployment) && deployment.weight > 0.0, &is_ready, &is_usable, &|_| true];
+        let surest = |asked: &dyn Fn(&Deployment) -> bool| {
+            let asked = self.deployments.iter().filter(|deployment| asked(deployment) && carry(deployment));
+            let surest = asked.map(|deployment| self.forcing_at(deployment, client, request)).min();
+            surest.filter(|forcing| *forcing != Forcing::Impossible)
+        };
+        in_turn.into_iter().find_map(surest).unwrap_or(Forcing::Impossible)
     }
 
     /// The same at one of its deployments.
@@ -275,9 +293,48 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::protocol::ErrorKind;
+    use crate::protocol::{ErrorKind, Tool, ToolChoice};
     use crate::upstream::discovery::ListedModel;
     use crate::upstream::{CallVerdict, Discovered};
+
+    #[test]
+    fn a_call_is_forced_as_those_that_are_asked_can() {
+        let tool = |name: &str| Tool {
+            name: name.into(),
+            description: None,
+            parameters: serde_json::json!({}),
+            strict: None,
+            cache_control: None,
+        };
+        let ask = |tools: &[&str]| ChatRequest {
+            tools: tools.iter().map(|name| tool(name)).collect(),
+            tool_choice: Some(ToolChoice::Required),
+            ..ChatRequest::default()
+        };
+        let (one, two) = (ask(&["a"]), ask(&["a", "b"]));
+        let forcing = |weight: f64, key: &str, request: &ChatRequest, rests: bool| {
+            let config: Config = format!(
+                "[providers.far]\nbase_url = 'http://127.0.0.1:1/v1'\n{key}\n[providers.near]\ndialect = 'ollama'\n\
+                 base_url = 'http://127.0.0.1:1'\n[models.m]\ncan = ['tools', 'structured_output']\ndeployments = \
+                 [{{ provider = 'far', weight = {weight:?} }}, {{ provider = 'near' }}]"
+            )
+            .parse()
+            .unwrap();
+            let model = Arc::clone(Catalog::new(&config, &BTreeMap::new(), None).find("m").unwrap());
+            let now = Instant::now();
+            if rests {
+                let rest = CallVerdict::Rest(ErrorKind::RateLimited, Some(std::time::Duration::from_secs(60)));
+                model.deployments[0].admit(now).unwrap().settle(&rest, now, 0);
+            }
+            model.forcing(Dialect::OpenAi, request, now, &|_| true)
+        };
+        assert_eq!([&one, &two].map(|request| forcing(1.0, "", request, false)), [Forcing::Said; 2]);
+        let without = [Forcing::AsAnswer, Forcing::InWords];
+        let keyless = "key_env = 'POINTSMAN_TEST_NO_SUCH_KEY'";
+        assert_eq!([&one, &two].map(|request| forcing(1.0, keyless, request, false)), without, "no key");
+        assert_eq!([&one, &two].map(|request| forcing(1.0, "", request, true)), without, "a pause");
+        assert_eq!([&one, &two].map(|request| forcing(0.0, "", request, false)), without, "a standby");
+    }
 
     #[test]
     fn an_alias_may_lead_to_another() {

@@ -106,7 +106,7 @@ impl Recording {
             self.gateway.lengths.observe(model, &prediction.expected, usage.output_tokens, cut);
         }
         let deployment = outcome.deployment.as_ref();
-        let answered = Answered { model, deployment, refused_thoughts: outcome.refused_thoughts };
+        let answered = Answered { model, deployment, refused_thoughts: outcome.refused_thoughts, is_whole };
         self.gateway.note_stay(&self.conversation, answered, &usage);
     }
 
