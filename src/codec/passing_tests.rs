@@ -96,6 +96,7 @@ const MODEST: Quirks = Quirks {
     reasoning_content: false,
     thought_signatures: false,
     developer_role: Some(false),
+    null_content: true,
     stream_usage: false,
     json_schema: false,
     parallel_tool_calls: false,

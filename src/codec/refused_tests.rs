@@ -266,11 +266,21 @@ fn claude_gets_no_text_of_nothing_but_space() {
 fn openai_gets_no_turn_that_says_nothing() {
     let thought = json!({ "type": "thinking", "thinking": "hm", "signature": "s" });
     let call = json!({ "type": "tool_use", "id": "a", "name": "f", "input": {} });
-    for (content, expected) in [(json!([thought]), json!("")), (json!([]), json!("")), (json!([call]), json!(""))] {
+    for (content, expected) in [(json!([thought]), json!("")), (json!([]), json!("")), (json!([call]), Value::Null)] {
         let messages = json!([{ "role": "user", "content": "x" }, { "role": "assistant", "content": content }]);
         let (body, _) = encoded(Dialect::OpenAi, &anthropic(&json!({ "max_tokens": 9, "messages": messages })));
         assert_eq!(body["messages"][1]["content"], expected);
     }
+    // Some servers take no null, of their own dialect's clients, either.
+    let quirks = Quirks { null_content: false, ..Quirks::default() };
+    let calls = json!([{ "id": "a", "type": "function", "function": { "name": "f", "arguments": "{}" } }]);
+    let content = |turn: Value| {
+        let body = json!({ "messages": [{ "role": "user", "content": "x" }, turn] });
+        passed(&target(Dialect::OpenAi, &quirks), body).0["messages"][1]["content"].clone()
+    };
+    assert_eq!(content(json!({ "role": "assistant", "content": null, "tool_calls": calls })), "");
+    assert_eq!(content(json!({ "role": "assistant", "tool_calls": calls })), "");
+    assert_eq!(content(json!({ "role": "assistant", "content": "y", "tool_calls": calls })), "y");
 }
 
 #[test]

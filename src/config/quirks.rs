@@ -50,6 +50,8 @@ pub struct Quirks {
     /// Whether it knows the role `developer`; else such a turn is sent as `system`. Absent: it passes as it is, and a
     /// translated request says `system`, which all know.
     pub developer_role: Option<bool>,
+    /// Whether it takes `content: null` in a turn that only calls tools; else the content is an empty text.
+    pub null_content: bool,
     /// Whether it knows `stream_options.include_usage`.
     pub stream_usage: bool,
     /// Whether it knows `response_format` with a JSON schema; else the schema is put into words, and any JSON object
@@ -98,6 +100,7 @@ impl Default for Quirks {
             reasoning_content: false,
             thought_signatures: false,
             developer_role: None,
+            null_content: true,
             stream_usage: true,
             json_schema: true,
             parallel_tool_calls: true,

@@ -20,6 +20,7 @@ pub(crate) fn takes(target: &Target<'_>, request: &ChatRequest) -> bool {
     let quirks = target.quirks;
     let turns = &request.messages;
     let thought = |part: &Part| matches!(part, Part::Thinking { .. });
+    let is_text = |part: &Part| matches!(part, Part::Text { .. });
     let parts = || turns.iter().flat_map(|turn| &turn.parts);
     target.can_answer(request.max_tokens)
         && !(request.sampling.is_unusual() && target.refuses(Refusal::Sampling))
@@ -30,6 +31,7 @@ pub(crate) fn takes(target: &Target<'_>, request: &ChatRequest) -> bool {
         && (quirks.parallel_tool_calls || request.parallel_tool_calls.is_none())
         && (quirks.json_schema || !matches!(request.response_format, Some(ResponseFormat::JsonSchema { .. })))
         && (quirks.developer_role != Some(false) || turns.iter().all(|turn| turn.role != Role::Developer))
+        && (quirks.null_content || turns.iter().all(|turn| turn.role != Role::Assistant || turn.parts.iter().any(is_text)))
         && (quirks.reasoning_content || !parts().any(thought))
         && !(wants_reasoning(target) && turns.iter().any(calls_without_reasoning))
         // Whether a call has its signature, the decoded form does not tell.
@@ -171,6 +173,9 @@ pub(crate) fn adapt(target: &Target<'_>, body: &mut Map<String, Value>, dropped:
     for (index, turn) in turns.iter_mut().enumerate() {
         if quirks.developer_role == Some(false) && turn["role"] == "developer" {
             turn["role"] = json!("system");
+        }
+        if !quirks.null_content && turn["content"].is_null() {
+            turn["content"] = json!("");
         }
         if !quirks.reasoning_content && remove_reasoning(turn) {
             dropped.push(format!("messages[{index}].thinking"));

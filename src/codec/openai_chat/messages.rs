@@ -384,8 +384,9 @@ fn encode_assistant(message: &Message, path: &str, marks: bool, dropped: &mut Ve
     });
     let refusal: String = refusals.collect();
     let content = match said.as_slice() {
-        // Null is refused where the turn has no call, and by some look-alikes (llama-cpp-python) where it has one.
-        [] if refusal.is_empty() => json!(""),
+        // Null is refused where the turn has no call. Where it has one an empty text is told from none: a model that Ollama
+        // serves goes over to calls in words (vercel/ai#12390), and Bedrock refuses it (vercel/ai#13466).
+        [] if calls.is_empty() && refusal.is_empty() => json!(""),
         [] => Value::Null,
         said => encode_content(said, path, false, dropped),
     };
