@@ -373,7 +373,29 @@ pub struct Permit {
     settled: bool,
     /// Whether it has gone well so far.
     went_well: bool,
-    request: Option<Bytes>,
+    request: Option<Asked>,
+}
+
+/// What is asked, as far as it must be told from other requests.
+#[derive(Debug)]
+enum Asked {
+    /// The request, which few calls need the hash of.
+    Whole(Bytes),
+    /// Its hash, where the call may go on for long: the request may be large.
+    Hash(u64),
+}
+
+impl Asked {
+    fn hash(&self) -> u64 {
+        match self {
+            Self::Whole(request) => {
+                let mut hasher = DefaultHasher::new();
+                hasher.write(request);
+                hasher.finish()
+            }
+            Self::Hash(hash) => *hash,
+        }
+    }
 }
 
 /// How long other deployments are preferred to one that refused a call, and what is added to its expected wait
@@ -399,7 +421,7 @@ impl Permit {
 
     /// Says what is asked: a request that is at fault itself ([`Suspects`]) does not count against the deployment.
     pub fn asks(&mut self, request: Bytes) {
-        self.request = Some(request);
+        self.request = Some(Asked::Whole(request));
     }
 
     /// Whether this failure is the request's own fault, as others' answers show.
@@ -409,7 +431,7 @@ impl Permit {
         else {
             return false;
         };
-        let request = hash(request);
+        let request = request.hash();
         self.deployment.health.inner.lock().suspects.failed(request)
     }
 
@@ -417,7 +439,7 @@ impl Permit {
     fn note_answer(&self) {
         let has_suspects = || !self.deployment.health.inner.lock().suspects.is_empty();
         if let Some(request) = self.request.as_ref().filter(|_| has_suspects()) {
-            let request = hash(request);
+            let request = request.hash();
             self.deployment.health.inner.lock().suspects.answered(request);
         }
     }
@@ -428,7 +450,10 @@ impl Permit {
     }
 
     /// Reports that the call shows signs of life, though its first piece is still to come: enough for a probe.
-    pub fn responds(&self) {
+    pub fn responds(&mut self) {
+        if let Some(request) = &mut self.request {
+            *request = Asked::Hash(request.hash());
+        }
         let mut inner = self.deployment.health.inner.lock();
         inner.load.lives();
         inner.breaker.responds(self.begun);
@@ -446,7 +471,6 @@ impl Permit {
             self.note_answer();
         }
         let own_fault = matches!(verdict, CallVerdict::Bad(kind) if self.is_requests_fault(*kind));
-        // It may be large, and a stream goes on for an hour.
         self.request = None;
         let mut inner = self.deployment.health.inner.lock();
         inner.load.lives();
@@ -494,12 +518,6 @@ impl Permit {
             _ => inner.fail(error.kind, self.begun, now, at_ms),
         }
     }
-}
-
-fn hash(request: &[u8]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    hasher.write(request);
-    hasher.finish()
 }
 
 impl Inner {
@@ -578,6 +596,10 @@ mod tests {
         let ask = |deployment: &Arc<Deployment>, request: &'static str, verdict: CallVerdict| {
             let mut permit = deployment.admit(now).unwrap();
             permit.asks(Bytes::from_static(request.as_bytes()));
+            if request == "hard" {
+                permit.responds();
+                assert!(matches!(permit.request, Some(Asked::Hash(_))), "its answer may be long in coming");
+            }
             permit.settle(&verdict, now, 0);
         };
         let good = || CallVerdict::Good(Duration::from_millis(1));
