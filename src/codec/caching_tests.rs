@@ -119,8 +119,11 @@ fn only_what_another_call_is_likely_to_read_is_marked() {
     };
     assert_eq!(sorted(&with(json!({}))), both, "without instructions the last tool");
     assert_eq!(sorted(&with(json!({ "tool_choice": "auto" }))), both);
+    assert_eq!(sorted(&with(json!({ "tool_choice": "required" }))), both, "an agent that must call this or that");
     let named = json!({ "type": "function", "function": { "name": "read" } });
-    for choice in [json!("required"), named, json!("none")] {
+    let only = json!({ "tool_choice": "required", "tools": tools().as_array().unwrap()[..1] });
+    assert_eq!(markers(&with(only)).len(), 0, "an extraction");
+    for choice in [named, json!("none")] {
         let body = with(json!({ "tool_choice": choice }));
         assert_eq!((markers(&body).len(), &body["messages"][0]["content"]), (0, &json!("x")), "{choice}");
         let mut inside = in_loop(1, 1);

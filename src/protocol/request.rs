@@ -222,16 +222,20 @@ pub enum CacheWish {
 }
 
 impl ChatRequest {
-    /// What it wants of a prompt cache. Likely to be repeated is a prompt in a tool loop, or with tools that the model
-    /// may call and need not: a forced call mostly is the extraction of data, and ends with it.
+    /// What it wants of a prompt cache. Likely to be repeated is a prompt in a tool loop, or with tools of which the model
+    /// may call this or that: a forced call of the only one mostly is the extraction of data, and ends with it.
     pub fn cache_wish(&self) -> CacheWish {
         let is_marked = self.extensions.contains_key("cache_control")
             || self.tools.iter().any(|tool| tool.cache_control.is_some())
             || self.messages.iter().flat_map(|message| &message.parts).any(Part::is_marked);
-        let may_call = !self.tools.is_empty() && matches!(self.tool_choice, None | Some(ToolChoice::Auto));
+        let may_choose = match self.tool_choice {
+            None | Some(ToolChoice::Auto) => !self.tools.is_empty(),
+            Some(ToolChoice::Required) => self.tools.len() > 1,
+            Some(ToolChoice::None | ToolChoice::Named(_)) => false,
+        };
         match () {
             () if is_marked => CacheWish::Said,
-            () if may_call || self.is_in_tool_loop() => CacheWish::Unsaid,
+            () if may_choose || self.is_in_tool_loop() => CacheWish::Unsaid,
             () => CacheWish::None,
         }
     }
