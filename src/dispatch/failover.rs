@@ -30,7 +30,7 @@ use super::outcome::{Report, Setback, Step};
 use super::pick::Home;
 use super::reply::Answering;
 use super::{pick, tee, vendor_error};
-use crate::codec;
+use crate::codec::{self, Forcing};
 use crate::config;
 use crate::protocol::{ApiError, ErrorKind, ModelName, OutcomeStatus};
 use crate::route::Excluded;
@@ -256,28 +256,38 @@ impl<'a> Walk<'a> {
     /// that takes no call now: that is no mistake of the client's, who may ask again.
     fn misses_account(&self, model: &Model) -> bool {
         let now = std::time::Instant::now();
+        let comes_back = |deployment: &Deployment| match deployment.available_in(now) {
+            Some((_, Refused::Breaker(Some(kind)))) => !vendor_error::is_lasting(kind),
+            refused => refused.is_some(),
+        };
         let is_away = |deployment: &Arc<Deployment>| {
-            !self.tried.contains(&deployment.name) && deployment.available_in(now).is_some()
+            !self.tried.contains(&deployment.name) && comes_back(deployment) && self.says(deployment)
         };
         let last = self.causes.last().filter(|cause| cause.model == model.name);
         last.is_some_and(|cause| codec::may_be_for_another_account(&cause.error))
             && model.deployments.iter().any(is_away)
     }
 
+    /// Whether the request can be said to the deployment, as far as it was not found otherwise.
+    fn says(&self, deployment: &Deployment) -> bool {
+        let (client, request) = (self.job.dialect, &self.job.request);
+        let (dialect, quirks) = (deployment.provider.dialect, &deployment.provider.quirks);
+        let passes = || deployment.passes_to_responses(client, request, std::time::Instant::now());
+        (codec::obstacle(client, dialect, request).is_none() || passes())
+            && codec::refused_part(client, dialect, quirks, request).is_none()
+            && !self.ruled_out.contains(&deployment.name)
+    }
+
     /// The deployment to call next, and the time left of the pause that its vendor asked for.
     fn next_deployment(&self, model: &Model) -> Option<(Arc<Deployment>, Duration)> {
         let (client, request) = (self.job.dialect, &self.job.request);
         let now = std::time::Instant::now();
-        let says = |deployment: &Deployment| {
-            let dialect = deployment.provider.dialect;
-            let said = codec::obstacle(client, dialect, request).is_none()
-                || deployment.passes_to_responses(client, request, now);
-            said && codec::refused_part(client, dialect, &deployment.provider.quirks, request).is_none()
-                && !self.ruled_out.contains(&deployment.name)
+        // Of two sure ways to force a call either will do.
+        let unsurest = model.forcing(client, request, now, &|it| self.says(it)).max(Forcing::AsAnswer);
+        let carries = |deployment: &Deployment| {
+            let forcing = model.forcing_at(deployment, client, request);
+            self.says(deployment) && forcing <= unsurest && forcing != Forcing::Impossible
         };
-        let forcing = model.forcing(client, request, now, &says);
-        let carries =
-            |deployment: &Deployment| says(deployment) && model.forcing_at(deployment, client, request) == forcing;
         let ready = pick::pick(model, self.home, &self.tried, &carries, now, &mut rand::random::<f64>);
         ready.map(|deployment| (deployment, Duration::ZERO)).or_else(|| {
             let worth =

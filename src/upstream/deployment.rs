@@ -425,22 +425,22 @@ impl Permit {
     }
 
     /// Whether this failure is the request's own fault, as others' answers show.
-    fn is_requests_fault(&self, kind: ErrorKind) -> bool {
+    fn is_requests_fault(&self, kind: ErrorKind, now: Instant) -> bool {
         let Some(request) =
             self.request.as_ref().filter(|_| matches!(kind, ErrorKind::Upstream | ErrorKind::Timeout))
         else {
             return false;
         };
         let request = request.hash();
-        self.deployment.health.inner.lock().suspects.failed(request)
+        self.deployment.health.inner.lock().suspects.failed(request, now)
     }
 
     /// Tells suspects apart by an answer, where there are any.
-    fn note_answer(&self) {
-        let has_suspects = || !self.deployment.health.inner.lock().suspects.is_empty();
+    fn note_answer(&self, now: Instant) {
+        let has_suspects = || !self.deployment.health.inner.lock().suspects.is_empty(now);
         if let Some(request) = self.request.as_ref().filter(|_| has_suspects()) {
             let request = request.hash();
-            self.deployment.health.inner.lock().suspects.answered(request);
+            self.deployment.health.inner.lock().suspects.answered(request, now);
         }
     }
 
@@ -468,9 +468,9 @@ impl Permit {
         self.settled = true;
         self.went_well = matches!(verdict, CallVerdict::Good(_));
         if self.went_well {
-            self.note_answer();
+            self.note_answer(now);
         }
-        let own_fault = matches!(verdict, CallVerdict::Bad(kind) if self.is_requests_fault(*kind));
+        let own_fault = matches!(verdict, CallVerdict::Bad(kind) if self.is_requests_fault(*kind, now));
         self.request = None;
         let mut inner = self.deployment.health.inner.lock();
         inner.load.lives();

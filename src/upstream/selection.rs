@@ -1,4 +1,4 @@
-//! Which models a list of names means, as API tokens, requests and rules give such lists.
+//! Which models a list of names means, as API tokens and requests give such lists.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
