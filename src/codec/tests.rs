@@ -214,7 +214,34 @@ fn a_schema_is_carried_everywhere() {
     let deepseek: Value = serde_json::from_slice(&deepseek.body).unwrap();
     assert_eq!(deepseek["response_format"], json!({ "type": "json_object" }));
     let said = deepseek["messages"][0]["content"].as_str().unwrap();
-    assert!(said.contains("JSON") && said.contains(&schema.to_string()), "{said}");
+    assert!(said.starts_with("x\n\n") && said.contains("JSON") && said.contains(&schema.to_string()), "{said}");
+}
+
+#[test]
+fn a_schema_in_words_stands_behind_the_question_and_leaves_what_is_cached_alone() {
+    let quirks = Quirks { json_schema: false, ..Quirks::default() };
+    let deepseek = target(Dialect::OpenAi, &quirks);
+    let call = json!({ "id": "c", "type": "function", "function": { "name": "f", "arguments": "{}" } });
+    let asked = json!([
+        { "role": "system", "content": "Be brief." },
+        { "role": "user", "content": [{ "type": "text", "text": "x" }] },
+        { "role": "assistant", "content": null, "tool_calls": [call] },
+        { "role": "tool", "tool_call_id": "c", "content": "y" },
+        { "role": "assistant", "content": "{" },
+    ]);
+    let sent = |turns: usize| {
+        let format = json!({ "type": "json_schema", "json_schema": { "name": "n", "schema": { "title": "S" } } });
+        let body = json!({ "messages": asked.as_array().unwrap()[..turns], "response_format": format });
+        passed(&deepseek, body).0["messages"].as_array().unwrap().clone()
+    };
+    let has_schema = |turn: &Value| turn["role"] == "user" && turn.to_string().contains("title");
+    let behind_question = sent(2);
+    assert_eq!(behind_question[0], asked[0]);
+    assert_eq!((behind_question.len(), has_schema(&behind_question[1])), (2, true), "{behind_question:?}");
+    let behind_result = sent(4);
+    assert_eq!((&behind_result[..4], has_schema(&behind_result[4])), (&asked.as_array().unwrap()[..4], true));
+    let before_beginning = sent(5);
+    assert_eq!((has_schema(&before_beginning[4]), &before_beginning[5]), (true, &asked[4]));
 }
 
 #[test]

@@ -194,8 +194,7 @@ pub(crate) fn adapt(target: &Target<'_>, body: &mut Map<String, Value>, dropped:
     }
     if let Some(schema) = schema {
         dropped.push("response_format.json_schema".into());
-        let instructions = turns.iter().take_while(|turn| turn["role"] == "system").count();
-        turns.insert(instructions, in_words(&schema));
+        say_behind_the_question(turns, in_words(&schema));
     }
 }
 
@@ -289,9 +288,22 @@ fn take_schema(body: &mut Map<String, Value>) -> Option<Value> {
 }
 
 /// The schema as an instruction. It must hold the word JSON, or vendors refuse `json_object`.
-fn in_words(schema: &Value) -> Value {
-    let text = format!("Answer with one JSON object and nothing else. It must match this JSON Schema:\n{schema}");
-    json!({ "role": "system", "content": text })
+fn in_words(schema: &Value) -> String {
+    format!("Answer with one JSON object and nothing else. It must match this JSON Schema:\n{schema}")
+}
+
+/// Says this as the user, behind the question or the results of tools: the vendor's prompt cache has what stands before,
+/// and agents often ask for a schema at their last step only. Instructions would not do, whose place is before all turns.
+fn say_behind_the_question(turns: &mut Vec<Value>, words: String) {
+    let behind = turns.iter().rposition(|turn| turn["role"] != "assistant").map_or(0, |last| last + 1);
+    match behind.checked_sub(1).map(|last| &mut turns[last]).filter(|turn| turn["role"] == "user") {
+        Some(Value::Object(turn)) => match turn.get_mut("content") {
+            Some(Value::Array(parts)) => parts.push(json!({ "type": "text", "text": words })),
+            Some(Value::String(text)) => *text = format!("{text}\n\n{words}"),
+            _ => drop(turn.insert("content".into(), words.into())),
+        },
+        _ => turns.insert(behind, json!({ "role": "user", "content": words })),
+    }
 }
 
 /// Removes a turn's reasoning, for which OpenAI has no field. Returns whether there was any.
