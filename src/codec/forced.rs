@@ -221,7 +221,8 @@ impl ForcedCall {
 }
 
 fn no_call() -> ApiError {
-    ApiError::new(ErrorKind::Upstream, "its answer is not the tool call that was demanded")
+    let error = ApiError::new(ErrorKind::Upstream, "its answer is not the tool call that was demanded");
+    ApiError { by_model: true, ..error }
 }
 
 /// A text without the Markdown fence that some models put around JSON.

@@ -292,6 +292,7 @@ fn what_an_older_model_refuses_or_only_a_router_knows_is_left_out() {
     }
     for more in [
         json!({ "n": 1 }),
+        json!({ "n": 1.0, "functions": {} }),
         json!({ "logprobs": false, "stop": [] }),
         json!({ "modalities": ["text"], "frequency_penalty": 0 }),
         json!({ "presence_penalty": 0.0 }),

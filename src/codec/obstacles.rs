@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::errors::cut;
+use super::json::is_empty;
 use crate::config::Quirks;
 use crate::protocol::{ChatRequest, Dialect, Message, Part, Role};
 
@@ -194,8 +195,8 @@ pub(super) fn is_harmless(backend: Dialect, field: &str) -> bool {
 
 /// The first field of the client's dialect that `backend` may not lose and that asks for more than every model gives.
 pub(super) fn untranslatable_extension(request: &ChatRequest, backend: Dialect) -> Option<String> {
-    let mut all = request.extensions.iter();
-    let passes = |key: &str, value: &Value| is_known(backend, key, value) || is_default(request, key, value);
+    let (mut all, functions) = (request.extensions.iter(), request.extensions.get("functions"));
+    let passes = |key: &str, value: &Value| is_known(backend, key, value) || is_default(functions, key, value);
     let (key, value) = all.find(|(key, value)| !is_harmless(backend, key) && !passes(key, value))?;
     let tool = value[0]["type"].as_str().filter(|_| key == "tools").and_then(vendors_tool);
     Some(tool.map_or_else(|| short(key), |tool| format!("tools ({tool})")))
@@ -232,8 +233,8 @@ pub(super) fn vendors_tool(kind: &str) -> Option<&'static str> {
 /// The first field of the client's dialect that is among those a provider `cannot` take and that asks for more than
 /// every model gives.
 pub(super) fn refused_extension(request: &ChatRequest, cannot: &BTreeSet<String>) -> Option<String> {
-    let mut all = request.extensions.iter();
-    all.find(|(key, value)| cannot.contains(*key) && !is_default(request, key, value)).map(|(key, _)| short(key))
+    let (mut all, functions) = (request.extensions.iter(), request.extensions.get("functions"));
+    all.find(|(key, value)| cannot.contains(*key) && !is_default(functions, key, value)).map(|(key, _)| short(key))
 }
 
 /// The field of which a request holds more than a provider takes.
@@ -244,8 +245,12 @@ pub(super) fn too_many(client: Dialect, quirks: &Quirks, request: &ChatRequest) 
         return Some(format!("tools (more than {most})"));
     }
     let stops = request.sampling.stop.len();
-    quirks.most_stops.filter(|most| stops > *most).map(|_| stop_field(client).to_owned())
+    let most_stops = quirks.most_stops.or((client != Dialect::OpenAi).then_some(MOST_STOPS));
+    most_stops.filter(|most| stops > *most).map(|_| stop_field(client).to_owned())
 }
+
+/// Stop strings that a translated request may have where nothing is known of the provider: OpenAI's own bound.
+const MOST_STOPS: usize = 4;
 
 /// The client's name for stop strings.
 pub(super) fn stop_field(client: Dialect) -> &'static str {
@@ -257,12 +262,10 @@ fn short(word: &str) -> String {
     cut(word, 64)
 }
 
-/// Whether a field asks for nothing but what every model gives: one choice of text, no probabilities. -1 is how some
-/// servers say "no bound".
-fn is_default(request: &ChatRequest, key: &str, value: &Value) -> bool {
-    let empty = |value: &Value| {
-        value.as_array().is_some_and(Vec::is_empty) || value.as_object().is_some_and(serde_json::Map::is_empty)
-    };
+/// Whether a field asks for nothing but what every model gives: one choice of text, no probabilities; `functions` = the
+/// request's own, in the older form of tools. -1 is how some servers say "no bound".
+pub(super) fn is_default(functions: Option<&Value>, key: &str, value: &Value) -> bool {
+    let empty = |value: &Value| !value.is_null() && is_empty(value);
     match key {
         "n" => value.as_f64() == Some(1.0),
         "logprobs" => value == false,
@@ -274,7 +277,7 @@ fn is_default(request: &ChatRequest, key: &str, value: &Value) -> bool {
         "reasoning" => value.as_object().is_some_and(|asked| asked.keys().all(|key| key == "exclude")),
         "modalities" => *value == serde_json::json!(["text"]),
         // The older form of `tool_choice`, for `functions`.
-        "function_call" => value.is_string() && request.extensions.get("functions").is_none_or(empty),
+        "function_call" => value.is_string() && functions.is_none_or(empty),
         _ => empty(value),
     }
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::Target;
+use super::{Target, openai_responses};
 use crate::config::MaxTokensField;
 use crate::protocol::{ApiError, Dialect};
 
@@ -83,7 +83,7 @@ fn unstored(
     if target.reasoning {
         set("include", &|written| {
             let mut wishes: Vec<serde_json::Value> = serde_json::from_slice(written).unwrap_or_default();
-            let sealed = serde_json::Value::from("reasoning.encrypted_content");
+            let sealed = serde_json::Value::from(openai_responses::SEALED_THOUGHTS);
             (!wishes.contains(&sealed)).then(|| {
                 wishes.push(sealed);
                 serde_json::Value::from(wishes).to_string()

@@ -90,8 +90,6 @@ enum End {
     Refused,
     /// It broke off, or cannot be read.
     Broken,
-    /// The answer is not the call that was forced.
-    NoCall,
 }
 
 impl StreamDecoder {
@@ -274,11 +272,6 @@ impl StreamDecoder {
     pub fn saw_error(&self) -> bool {
         self.state.end == End::Refused
     }
-
-    /// Whether the stream ended because it is not the call that was forced.
-    pub fn is_no_call(&self) -> bool {
-        self.state.end == End::NoCall
-    }
 }
 
 impl DecoderState {
@@ -324,7 +317,7 @@ impl DecoderState {
         let Some(call) = &mut self.forced else { return true };
         let said: Vec<StreamEvent> = out.drain(from..).collect();
         let Err(error) = said.into_iter().try_for_each(|event| call.on_event(event, out)) else { return true };
-        self.end = End::NoCall;
+        self.end = End::Broken;
         out.push(StreamEvent::Error(error));
         false
     }

@@ -53,14 +53,11 @@ pub(super) struct Failed {
     /// Whether time ran out on work that the vendor had begun: the same deployment would take as long again, and charge
     /// for it again.
     pub(super) too_slow: bool,
-    /// Whether it is the model's own doing, as an answer without the tool call that it had to make: the deployment is
-    /// healthy, and would do the same again.
-    pub(super) by_model: bool,
 }
 
 impl From<ApiError> for Failed {
     fn from(error: ApiError) -> Self {
-        Self { by_model: error.by_model, error, too_slow: false }
+        Self { error, too_slow: false }
     }
 }
 
@@ -480,7 +477,7 @@ impl<'a> Attempt<'a> {
             // It is charged for, whether or not it is the call.
             let usage = usage::of_whole(&response, self.job.prompt_tokens);
             report.charge_if_lost(usage, &self.model.settings.price);
-            call.apply(&mut response).map_err(|error| Failed { by_model: true, ..self.failed(error) })?;
+            call.apply(&mut response).map_err(|error| self.failed(error))?;
         }
         self.names().iter().for_each(|names| names.restore_all(&mut response));
         codec::name_calls(&mut response, self.job.at_ms);
@@ -546,10 +543,7 @@ impl<'a> Attempt<'a> {
                     report.clear_charge();
                 }
                 // Even where content came in the same piece: the client has seen nothing yet, so failover is possible.
-                return Err(Failed {
-                    by_model: decoder.is_no_call() || error.by_model,
-                    ..self.failed(error.clone())
-                });
+                return Err(self.failed(error.clone()));
             }
             let begun = new.iter().any(|event| event.is_content() || matches!(event, StreamEvent::Finish { .. }));
             let is_broken_off = decoder.broken_off().is_some();

@@ -339,7 +339,8 @@ impl<'a> Walk<'a> {
             }
             Err(failed) => {
                 self.report.write_off();
-                let verdict = if failed.by_model { CallVerdict::Unrelated } else { CallVerdict::of(&failed.error) };
+                let verdict =
+                    if failed.error.by_model { CallVerdict::Unrelated } else { CallVerdict::of(&failed.error) };
                 permit.settle(&verdict, std::time::Instant::now(), job.at_ms);
                 Err(failed)
             }
@@ -349,7 +350,8 @@ impl<'a> Walk<'a> {
     /// Takes a failed call into account: which deployments to leave out from now on, and whether to end with this
     /// model.
     fn learn_from(&mut self, model: &Model, deployment: &Deployment, failed: Failed) -> Option<Tried> {
-        let Failed { error, too_slow, by_model } = failed;
+        let Failed { error, too_slow } = failed;
+        let by_model = error.by_model;
         if matches!(deployment.check(std::time::Instant::now()), Err(Refused::Breaker(_))) {
             // A vendor's words may quote the prompt; those of a connection error are ours.
             let why = if error.kind == ErrorKind::Connection { error.message.as_str() } else { error.kind.as_str() };

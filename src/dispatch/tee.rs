@@ -372,7 +372,7 @@ impl Tee {
     /// Ends an answer that broke off: an error event, and a failure of the deployment, unless the model alone is at fault.
     fn break_off(&mut self, error: &ApiError, out: &mut BytesMut) {
         let now = std::time::Instant::now();
-        if self.decoder.is_no_call() || error.by_model {
+        if error.by_model {
             self.permit.settle(&CallVerdict::Unrelated, now, self.at_ms);
         } else {
             self.permit.broke_off(error, now, self.at_ms);

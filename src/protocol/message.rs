@@ -25,7 +25,7 @@ impl Role {
 }
 
 /// One turn.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Message {
     /// The speaker.
     pub role: Role,
@@ -85,7 +85,7 @@ fn without_reminders(text: &str) -> &str {
 }
 
 /// A piece of a turn.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub enum Part {
     /// Text.
     Text {
@@ -231,7 +231,7 @@ impl Part {
 }
 
 /// An image's bytes, or where to fetch them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub enum ImageSource {
     /// The vendor fetches it.
     Url(String),

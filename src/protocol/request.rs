@@ -121,9 +121,8 @@ impl Reasoning {
     }
 }
 
-/// Reasoning effort in words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+/// Reasoning effort in words, from the least to the most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(missing_docs)]
 pub enum Effort {
     None,
@@ -133,6 +132,27 @@ pub enum Effort {
     High,
     XHigh,
     Max,
+}
+
+impl Effort {
+    /// The word for it; not every vendor has each.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Minimal => "minimal",
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+            Self::XHigh => "xhigh",
+            Self::Max => "max",
+        }
+    }
+
+    /// The effort of this name, see [`Self::as_str`].
+    pub fn from_name(name: &str) -> Option<Self> {
+        let all = [Self::None, Self::Minimal, Self::Low, Self::Medium, Self::High, Self::XHigh, Self::Max];
+        all.into_iter().find(|effort| effort.as_str() == name)
+    }
 }
 
 /// What a caller asks of the routing.

@@ -1,5 +1,6 @@
 //! A deployment: one place that serves a model, and its health.
 
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -47,7 +48,8 @@ struct Inner {
     /// Until then other deployments are preferred: a call was refused in a way that may be this one's fault.
     in_vain_until: Option<Instant>,
     /// Until when it is not asked for what its vendor has refused.
-    lacks: Lacks,
+    /// Until when each is taken for granted.
+    lacks: BTreeMap<Lack, Instant>,
     drained: bool,
     calls: u64,
     failures: u64,
@@ -58,28 +60,12 @@ struct Inner {
 }
 
 /// What a deployment may lack of OpenAI's Responses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Lack {
     /// The endpoint, the model there, or leave for our key to use it.
     Responses,
     /// What the model thinks, in words: OpenAI tells it only to organisations that it has verified.
     Thoughts,
-}
-
-/// Until when each [`Lack`] is taken for granted.
-#[derive(Debug, Default)]
-struct Lacks {
-    responses: Option<Instant>,
-    thoughts: Option<Instant>,
-}
-
-impl Lacks {
-    fn until(&mut self, lack: Lack) -> &mut Option<Instant> {
-        match lack {
-            Lack::Responses => &mut self.responses,
-            Lack::Thoughts => &mut self.thoughts,
-        }
-    }
 }
 
 /// The latest failure, as shown to operators.
@@ -194,7 +180,7 @@ impl Health {
             window: Window::default(),
             rest: None,
             in_vain_until: None,
-            lacks: Lacks::default(),
+            lacks: BTreeMap::new(),
             drained: false,
             calls: 0,
             failures: 0,
@@ -272,7 +258,7 @@ impl Deployment {
 
     /// Whether its vendor has refused something, not long ago.
     pub fn lacks(&self, lack: Lack, now: Instant) -> bool {
-        self.health.inner.lock().lacks.until(lack).is_some_and(|until| now < until)
+        self.health.inner.lock().lacks.get(&lack).is_some_and(|until| now < *until)
     }
 
     /// Whether a request that its provider's dialect cannot say passes to its Responses.
@@ -285,7 +271,7 @@ impl Deployment {
 
     /// Its vendor refuses something: for a while it is not asked for it.
     pub fn note_lack(&self, lack: Lack, now: Instant) {
-        let known = self.health.inner.lock().lacks.until(lack).replace(now + LACK_TIME);
+        let known = self.health.inner.lock().lacks.insert(lack, now + LACK_TIME);
         if known.is_some_and(|until| now < until) {
             // Another request found out at the same time.
             return;
@@ -355,7 +341,7 @@ impl Deployment {
         inner.breaker.reset();
         inner.rest = None;
         inner.in_vain_until = None;
-        inner.lacks = Lacks::default();
+        inner.lacks.clear();
         inner.suspects.clear();
     }
 

@@ -602,14 +602,8 @@ fn encode_reasoning(reasoning: &Reasoning, out: &mut Map<String, Value>, config:
             out.insert("thinking".into(), json!({ "type": "adaptive", "display": "summarized" }));
         }
     }
-    let effort = reasoning.effort.map(|effort| match effort {
-        Effort::None | Effort::Minimal | Effort::Low => "low",
-        Effort::Medium => "medium",
-        Effort::High => "high",
-        Effort::XHigh => "xhigh",
-        Effort::Max => "max",
-    });
-    if let Some(effort) = effort {
-        config.insert("effort".into(), json!(effort));
+    if let Some(effort) = reasoning.effort {
+        // There is no word for less.
+        config.insert("effort".into(), json!(effort.max(Effort::Low).as_str()));
     }
 }

@@ -174,29 +174,13 @@ fn describe(schema: &mut Value, what: String) {
 
 /// Reads an effort, in OpenAI's or Anthropic's words; `None` = an unknown word.
 pub(crate) fn effort_of(value: &Value) -> Option<Effort> {
-    match value.as_str()? {
-        "none" => Some(Effort::None),
-        "minimal" => Some(Effort::Minimal),
-        "low" => Some(Effort::Low),
-        "medium" => Some(Effort::Medium),
-        "high" => Some(Effort::High),
-        "xhigh" => Some(Effort::XHigh),
-        "max" => Some(Effort::Max),
-        _ => None,
-    }
+    Effort::from_name(value.as_str()?)
 }
 
 /// An effort in OpenAI's words.
 pub(crate) fn effort_text(effort: Effort) -> &'static str {
-    match effort {
-        Effort::None => "none",
-        Effort::Minimal => "minimal",
-        Effort::Low => "low",
-        Effort::Medium => "medium",
-        Effort::High => "high",
-        // OpenAI has no word for more.
-        Effort::XHigh | Effort::Max => "xhigh",
-    }
+    // It has no word for more.
+    effort.min(Effort::XHigh).as_str()
 }
 
 /// The effort of a client's wish; `None` = thinking, as much as the model likes.
@@ -222,23 +206,16 @@ pub(crate) const CACHE_OPTIONS: &str = "prompt_cache_options";
 /// Whether `target` takes an extension as it is: OpenAI's two dialects share some.
 fn is_shared(target: &Target<'_>, key: &str, value: &Value) -> bool {
     match key {
-        "prompt_cache_key" | "prompt_cache_retention" | "safety_identifier" => true,
         // Only models that think know the field.
         "verbosity" => adapt::thinks(target),
-        // Anthropic's values: `auto` means something else here, `standard_only` is the default.
-        "service_tier" => value != "auto" && value != "standard_only",
-        _ => false,
+        // Only models that know marks know the one, and OpenAI takes the other only with what it stores.
+        CACHE_OPTIONS | "metadata" => false,
+        _ => obstacles::is_shared_by_responses(key, value),
     }
 }
 
-/// Stop strings that a request may have.
-const MAX_STOPS: usize = 4;
-
 /// The first part or field that OpenAI's dialect cannot say although its loss would change the meaning.
 pub(crate) fn obstacle(client: Dialect, request: &ChatRequest) -> Option<String> {
-    if request.sampling.stop.len() > MAX_STOPS {
-        return Some(obstacles::stop_field(client).into());
-    }
     let refused = |part: &Part| match part {
         Part::Foreign { kind, value } => {
             let said = messages::is_ours(kind) || Pdf::of(kind, value).is_some() || documents::words(part).is_some();

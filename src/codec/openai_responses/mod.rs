@@ -31,6 +31,12 @@ use serde_json::{Value, json};
 use super::{AnswerMeta, openai_chat};
 use crate::protocol::{ApiError, ErrorKind, FinishReason, Usage};
 
+/// The wish, in `include`, for thoughts in a form that can be sent back where nothing is stored.
+pub(super) const SEALED_THOUGHTS: &str = "reasoning.encrypted_content";
+
+/// The fields of `reasoning` that ask to be told what the model thinks.
+const SUMMARIES: [&str; 2] = ["summary", "generate_summary"];
+
 pub(super) use echo::{of as echo, parts as repeated};
 use items::{COMPLETED, IN_PROGRESS, INCOMPLETE, Item};
 

@@ -11,9 +11,9 @@ use serde_json::{Map, Value};
 use super::super::json::{Object, is_empty, missing, not_a_count, unknown_value, wrong_type};
 use super::super::obstacles::vendors_tool;
 use super::super::openai_chat::{messages, request as openai};
-use super::custom;
 use super::input::{Turns, UNKNOWN};
 use super::namespaces::{MAX_NAMESPACE_BYTES, joined};
+use super::{SEALED_THOUGHTS, SUMMARIES, custom};
 use crate::protocol::{ApiError, ChatRequest, Message, Reasoning, ResponseFormat, Role, Tool, ToolChoice};
 
 /// Fields that need something stored or done later, and what to do instead.
@@ -154,7 +154,7 @@ fn turns(fields: &mut Object, leftovers: &mut Map<String, Value>) -> Result<Turn
 
 /// Moves [`HARMLESS`] fields to `leftovers` unless they ask only for what is done anyway.
 fn lose(fields: &mut Object, leftovers: &mut Map<String, Value>) {
-    let sealed = |wish: &Value| wish == "reasoning.encrypted_content";
+    let sealed = |wish: &Value| wish == SEALED_THOUGHTS;
     let is_done = |key: &str, value: &Value| match key {
         "store" => *value == false,
         "truncation" => value == "disabled",
@@ -301,7 +301,7 @@ fn text(
 fn reasoning(fields: &mut Object, leftovers: &mut Map<String, Value>) -> Result<Option<Reasoning>, ApiError> {
     let Some(mut reasoning) = fields.object("reasoning")? else { return Ok(None) };
     let effort = reasoning.understood("effort", openai::effort_of);
-    for told in ["summary", "generate_summary"] {
+    for told in SUMMARIES {
         reasoning.take(told);
     }
     reasoning.leave(leftovers);

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use super::super::super::ids::plain_user;
 use super::super::super::openai_chat::{messages, request as openai};
 use super::super::super::{Encoded, Target, obstacles};
+use super::super::SEALED_THOUGHTS;
 use super::items;
 use crate::config::Refusal;
 use crate::protocol::{ApiError, ChatRequest, Dialect, Effort, Tool, ToolChoice};
@@ -69,7 +70,7 @@ pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encod
         put("user", json!(plain_user(user)));
     }
     put("store", json!(false));
-    put("include", json!(["reasoning.encrypted_content"]));
+    put("include", json!([SEALED_THOUGHTS]));
     if request.stream {
         put("stream", json!(true));
     }
@@ -92,11 +93,8 @@ fn reasoning(target: &Target<'_>, request: &ChatRequest) -> Value {
         effort => effort,
     });
     if let Some(effort) = effort {
-        reasoning["effort"] = match effort {
-            // Only OpenAI's newest models, which are those that are asked here, have a word for it.
-            Effort::Max => json!("max"),
-            effort => json!(openai::effort_text(effort)),
-        };
+        // OpenAI's newest models, which are those that are asked here, have all the words.
+        reasoning["effort"] = json!(effort.as_str());
     }
     reasoning
 }

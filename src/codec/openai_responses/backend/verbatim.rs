@@ -14,7 +14,7 @@ use super::super::super::openai_chat::request::CACHE_OPTIONS;
 use super::super::super::openai_chat::{adapt as chat, messages, request as openai};
 use super::super::super::{Target, obstacles};
 use super::super::request::HARMLESS;
-use super::super::sealed;
+use super::super::{SEALED_THOUGHTS, SUMMARIES, sealed};
 use super::thoughts;
 use crate::config::Refusal;
 use crate::protocol::{ChatRequest, Dialect, Effort, Part};
@@ -228,12 +228,9 @@ impl Thoughts {
 /// Whether this is a field of Chat Completions that asks for what is done anyway.
 fn asks_for_nothing(field: &str, value: &Value) -> bool {
     match field {
-        "n" => *value == 1,
-        "logprobs" => *value == false,
-        "modalities" => *value == json!(["text"]),
-        "functions" | "stop" => *value == json!([]),
+        "stop" => *value == json!([]),
         "frequency_penalty" | "presence_penalty" => value.as_f64() == Some(0.0),
-        "function_call" => value.is_string(),
+        "n" | "logprobs" | "modalities" | "functions" | "function_call" => obstacles::is_default(None, field, value),
         _ => false,
     }
 }
@@ -285,12 +282,9 @@ fn unwrap_thought(item: &mut Value) -> bool {
     true
 }
 
-/// The fields of `reasoning` that ask to be told what the model thinks.
-const SUMMARIES: [&str; 2] = ["summary", "generate_summary"];
-
 /// Whether a wish in `include` is for the sealed thoughts.
 fn is_for_thoughts(wish: &Value) -> bool {
-    wish == "reasoning.encrypted_content"
+    wish == SEALED_THOUGHTS
 }
 
 /// Whether the model has a word for that much thinking.
