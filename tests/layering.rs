@@ -36,10 +36,10 @@ const ARROWS: [(&str, &[&str]); 19] = [
     ("http", &["gateway", "route", "dispatch", "tuner", "upstream", "store", "codec", "ope", "bandit", "chart"]),
     ("gateway", &["route", "dispatch", "tuner", "classifier", "upstream", "store", "bandit"]),
     ("train", &["classifier", "store", "ope", "bandit", "chart"]),
-    // It plays the vendors and the users, so it knows the wire formats, and nothing of the gateway.
-    ("sandbox", &["codec"]),
+    // It plays the vendors and the users, and knows their wire formats by itself.
+    ("sandbox", &[]),
     ("route", &["classifier", "upstream", "codec", "bandit"]),
-    ("dispatch", &["route::Plan", "route::Decision", "route::Excluded", "upstream", "codec"]),
+    ("dispatch", &["route::Plan", "route::Decision", "route::Excluded", "route::Stay", "upstream", "codec"]),
     ("tuner", &["store", "ope", "bandit"]),
     ("classifier", &["bandit"]),
     ("upstream", &["codec"]),

@@ -102,6 +102,18 @@ impl Object {
         self.string(key)?.ok_or_else(|| missing(&self.at(key)))
     }
 
+    pub(super) fn need_object(&mut self, key: &str) -> Result<Object, ApiError> {
+        self.object(key)?.ok_or_else(|| missing(&self.at(key)))
+    }
+
+    /// What a part or a block says that it is. The field stays, for those of unknown kinds.
+    pub(super) fn kind(&mut self) -> Result<String, ApiError> {
+        match self.peek("type") {
+            Some(Value::String(kind)) => Ok(kind.clone()),
+            _ => self.need_string("type"),
+        }
+    }
+
     pub(super) fn number(&mut self, key: &str) -> Result<Option<f64>, ApiError> {
         match self.take(key) {
             None => Ok(None),

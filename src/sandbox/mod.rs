@@ -1,7 +1,7 @@
 //! A simulated world to try the gateway in: stand-in upstreams that speak the real wire formats, with faults on demand,
 //! and simulated users who ask, like, dislike and sometimes say so ([`users`]; [`crowd`] sends their requests to a
 //! gateway, and [`score`] compares its choices with all others). The same code serves `serve --sandbox`, `demo` and the
-//! tests' fake upstream. Nothing here is random at run time: see [`dice`].
+//! tests' fake upstream. Nothing here is random at run time (see [`dice`]), but the waits of `bench`'s upstream.
 //!
 //! **Upstreams.** [`Sandbox::start`] opens one server on loopback for all vendors. A request is checked by the vendor's
 //! own rules ([`openai`], [`anthropic`], [`ollama`]; written apart from `codec`, so that a mistake there cannot hide

@@ -2,13 +2,14 @@
 
 use std::collections::HashSet;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::answer::{Answer, End, Query, asked, schema_in};
 use super::dice::Dice;
 use super::frames::Frames;
 use super::vendor::Vendor;
-use crate::codec;
 
 /// `POST /chat/completions`.
 pub(super) fn chat(vendor: Vendor, body: &Value, answer_to: impl Fn(&Query) -> Option<Answer>) -> Frames {
@@ -283,7 +284,8 @@ pub(super) fn embeddings(body: &Value) -> Frames {
         let numbers = (0..dimensions).map(|at| Dice::new(5).about(text).about(at).normal() as f32);
         let vector: Vec<f32> = numbers.collect();
         let packed = body["encoding_format"] == "base64";
-        if packed { json!(codec::vector_in_base64(&vector)) } else { json!(vector) }
+        let bytes = || vector.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<u8>>();
+        if packed { json!(STANDARD.encode(bytes())) } else { json!(vector) }
     };
     let data: Vec<Value> = inputs
         .iter()
@@ -312,7 +314,10 @@ mod tests {
         };
         let numbers: Vec<f32> = serde_json::from_value(vector("float")).unwrap();
         assert_eq!(numbers.len(), 8);
-        assert_eq!(vector("base64"), codec::vector_in_base64(&numbers));
+        // Python: struct.unpack("<8f", base64.b64decode(...))
+        let packed = STANDARD.decode(vector("base64").as_str().unwrap()).unwrap();
+        let unpacked = packed.chunks_exact(4).map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap()));
+        assert_eq!(unpacked.collect::<Vec<f32>>(), numbers);
     }
 
     #[test]

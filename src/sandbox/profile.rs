@@ -3,14 +3,12 @@
 use std::time::Duration;
 
 /// How the sandbox keeps time.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pace {
     /// No pauses: for tests and benchmarks.
     Instant,
     /// Like a fast vendor: tens of milliseconds to the first word.
     Real,
-    /// Like a fast vendor, slower by this factor.
-    Scaled(f64),
 }
 
 impl Pace {
@@ -19,7 +17,6 @@ impl Pace {
         match self {
             Self::Instant => Duration::ZERO,
             Self::Real => time,
-            Self::Scaled(factor) => time.mul_f64(factor.max(0.0)),
         }
     }
 }

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::characters;
 use super::super::documents::Pdf;
-use super::super::json::{Object, missing, wrong_type};
+use super::super::json::{Object, wrong_type};
 use super::super::raw;
 use super::{is_claudes, is_vendors};
 use crate::protocol::{ApiError, ImageSource, Part};
@@ -25,10 +25,7 @@ pub(crate) fn decode(content: Value, path: &str, leftovers: &mut Map<String, Val
 /// Reads one block.
 pub(super) fn decode_block(value: Value, path: String, leftovers: &mut Map<String, Value>) -> Result<Part, ApiError> {
     let mut fields = Object::of(value, path)?;
-    let kind = match fields.peek("type") {
-        Some(Value::String(kind)) => kind.clone(),
-        _ => fields.need_string("type")?,
-    };
+    let kind = fields.kind()?;
     let part = match kind.as_str() {
         // A text part cannot hold citations: such a block is kept as written.
         "text" if fields.peek("citations").is_none() => {
@@ -68,9 +65,7 @@ pub(super) fn decode_block(value: Value, path: String, leftovers: &mut Map<Strin
 }
 
 fn image(fields: &mut Object, leftovers: &mut Map<String, Value>) -> Result<Part, ApiError> {
-    let path = fields.at("source");
-    let source = fields.object("source")?;
-    let mut source = source.ok_or_else(|| missing(&path))?;
+    let mut source = fields.need_object("source")?;
     let picture = match source.need_string("type")?.as_str() {
         "url" => ImageSource::Url(source.need_string("url")?),
         _ => ImageSource::Base64 { media_type: source.need_string("media_type")?, data: source.need_string("data")? },

@@ -71,10 +71,7 @@ fn content_parts(content: Value, path: &str, leftovers: &mut Map<String, Value>)
 
 fn content_part(value: Value, path: String, leftovers: &mut Map<String, Value>) -> Result<Part, ApiError> {
     let mut fields = Object::of(value, path)?;
-    let kind = match fields.peek("type") {
-        Some(Value::String(kind)) => kind.clone(),
-        _ => fields.need_string("type")?,
-    };
+    let kind = fields.kind()?;
     let part = match kind.as_str() {
         "text" => {
             let text = fields.need_string("text")?;
@@ -90,14 +87,12 @@ fn content_part(value: Value, path: String, leftovers: &mut Map<String, Value>) 
 }
 
 fn image(fields: &mut Object, leftovers: &mut Map<String, Value>) -> Result<Part, ApiError> {
-    let path = fields.at("image_url");
     let (cache_control, breakpoint) = (fields.take("cache_control"), breakpoint(fields));
     // Some look-alikes take the URL itself in place of an object.
     if let Some(url) = fields.understood("image_url", |url| url.as_str().map(str::to_owned)) {
         return Ok(Part::Image { source: image_source(url), detail: None, cache_control, breakpoint });
     }
-    let image = fields.object("image_url")?;
-    let mut image = image.ok_or_else(|| super::super::json::missing(&path))?;
+    let mut image = fields.need_object("image_url")?;
     let (url, detail) = (image.need_string("url")?, image.string("detail")?);
     image.leave(leftovers);
     Ok(Part::Image { source: image_source(url), detail, cache_control, breakpoint })
@@ -179,11 +174,9 @@ fn tool_call(mut call: Object, leftovers: &mut Map<String, Value>) -> Result<Par
     if let Some(kind) = call.peek("type").and_then(other) {
         return Ok(Part::Foreign { kind, value: call.whole() });
     }
-    let path = call.at("function");
     // Some servers give no ids, and want none back.
     let id = call.string("id")?.unwrap_or_default();
-    let function = call.object("function")?;
-    let mut function = function.ok_or_else(|| super::super::json::missing(&path))?;
+    let mut function = call.need_object("function")?;
     let part = Part::ToolCall { id, name: function.need_string("name")?, arguments: arguments(&mut function) };
     // Clients that put an answer together from a stream leave `index` in.
     for known in ["type", "index"] {
@@ -448,9 +441,7 @@ pub(crate) fn decode_tools(
             others.push(fields.whole());
             continue;
         }
-        let path = fields.at("function");
-        let function = fields.object("function")?;
-        let mut function = function.ok_or_else(|| super::super::json::missing(&path))?;
+        let mut function = fields.need_object("function")?;
         let mut tool = self::function(&mut function)?;
         // Clients write the marker in either place.
         tool.cache_control = fields.take("cache_control").or(tool.cache_control);

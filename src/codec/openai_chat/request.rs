@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::documents::{self, Pdf};
 use super::super::ids::plain_user;
-use super::super::json::{Object, missing, put_sampling, unknown_value};
+use super::super::json::{Object, put_sampling, unknown_value};
 use super::super::obstacles;
 use super::super::{Encoded, Target};
 use super::{adapt, messages, schemas};
@@ -142,8 +142,7 @@ pub(crate) fn response_format(
             None => ResponseFormat::JsonObject,
         }),
         "json_schema" => {
-            let schema = format.object("json_schema")?;
-            let mut wanted = schema.ok_or_else(|| missing("response_format.json_schema"))?;
+            let mut wanted = format.need_object("json_schema")?;
             let format = json_schema(&mut wanted)?;
             wanted.leave(leftovers);
             Some(format)
