@@ -102,8 +102,7 @@ fn check_fractions(config: &Config, bad: &mut impl FnMut(String, String)) {
 }
 
 pub(super) fn check_objective(path: &str, objective: Option<Objective>, bad: &mut impl FnMut(String, String)) {
-    let Some(Objective::Weights { cost_per_usd, latency_per_s }) = objective else { return };
-    if [cost_per_usd, latency_per_s].iter().any(|weight| !(weight.is_finite() && *weight >= 0.0)) {
-        bad(path.to_owned(), "cost_per_usd and latency_per_s must be 0 or more".into());
+    if objective.is_some_and(|objective| !objective.is_valid()) {
+        bad(path.to_owned(), "cost_per_usd and latency_per_s must be from 0 to a million".into());
     }
 }
