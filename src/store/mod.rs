@@ -71,6 +71,7 @@ pub use rollup::{Bucket, Glance, RECENT, SingleModel, Summary, Sums, Window, let
 pub use signals::{AGAIN_WITHIN_MS, Asked, AskedAgain, Seen, signals};
 pub use snapshots::{SnapshotRecord, SnapshotState};
 pub use tokens::{NewToken, Scope, Token, TokenError, Tokens, limits_in_words};
+pub use transient::private_directory;
 #[cfg(test)]
 pub(crate) use trees::tests::hung;
 pub use worth::{Worth, judged_model, worth};

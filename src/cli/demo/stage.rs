@@ -14,6 +14,7 @@ use crate::gateway::operator_acts::Act;
 use crate::protocol::Price;
 use crate::sandbox::score::Scale;
 use crate::sandbox::{Change, Fault, Pace, Sandbox, Times, World};
+use crate::store::private_directory;
 use crate::telemetry;
 
 /// Models that take part: expensive and cheap ones, good at different things.
@@ -61,8 +62,7 @@ impl Stage {
     ///
     /// When something does not start.
     pub(super) async fn set(proxy: SocketAddr, admin: SocketAddr) -> anyhow::Result<Self> {
-        let dir = std::env::temp_dir().join(format!("pointsman-demo-{}", std::process::id()));
-        std::fs::create_dir_all(&dir).with_context(|| format!("{} cannot be made", dir.display()))?;
+        let dir = private_directory("demo").context("a directory for the demo")?;
         let sandbox = Sandbox::start(Pace::Real).await.context("the sandbox")?;
         sandbox.set_answer_tokens(ANSWER_TOKENS);
         let flag = |key: &str, value: String| ("demo".to_owned(), key.to_owned(), value);
