@@ -79,7 +79,7 @@ fn into_log(args: &ImportArgs) -> anyhow::Result<ExitCode> {
     };
     let store = opened
         .context("the decision log cannot be opened; stop the gateway first, only one process may write to it")?;
-    if let OpenState::Memory { reason } = store.health().opened.state {
+    if let OpenState::Memory { reason } = store.health().opened {
         bail!("{} cannot be written: {reason}", dir.display());
     }
     handed.so_far();

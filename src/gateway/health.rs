@@ -46,7 +46,7 @@ pub fn report(gateway: &Gateway) -> Value {
 
 /// The store's state, in one line without paths.
 pub fn store_line(health: &Health) -> Value {
-    let status = match (&health.failing, &health.opened.state) {
+    let status = match (&health.failing, &health.opened) {
         (Some(_), _) => "failing: records are dropped and counted, answers go on",
         (None, OpenState::Memory { .. }) => {
             "in memory until a restart: its directory could not be written, no feedback is taken"

@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use serde::Serialize;
 use uuid::Uuid;
 
 use super::closer::Closer;
@@ -32,8 +31,7 @@ use crate::protocol::DecisionId;
 const BARE: &str = "its file is empty or was cut short (a first start that was cut off leaves such a one, too)";
 
 /// In what state the database was opened.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(tag = "state", rename_all = "snake_case")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OpenState {
     /// The existing database, or a new one in a new directory.
     Opened,
@@ -51,24 +49,12 @@ pub enum OpenState {
     },
 }
 
-/// The result of opening the database.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct OpenReport {
-    /// In what state it was opened.
-    #[serde(flatten)]
-    pub state: OpenState,
-    /// The schema version that it was migrated from, if it was.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub migrated_from: Option<u32>,
-}
-
 /// The store's health, for `/health` and the dashboard.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 pub struct Health {
     /// In what state it was opened last.
-    pub opened: OpenReport,
+    pub opened: OpenState,
     /// The current failure, if any.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub failing: Option<String>,
     /// Number of times it was reopened after a failure.
     pub revivals: u64,
@@ -79,7 +65,6 @@ pub struct Health {
     /// Whether what is acknowledged survives the process.
     pub durable: bool,
     /// Since when the sums for the overview are complete (Unix milliseconds), while a log that was found is added up.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub complete_since_ms: Option<i64>,
 }
 
@@ -89,7 +74,7 @@ struct Shared {
     durable: bool,
     room: Room,
     left_broken: bool,
-    report: Mutex<OpenReport>,
+    opened: Mutex<OpenState>,
     salt: Salt,
     trees: RwLock<Option<Arc<Trees>>>,
     /// Closes the last database that failed.
@@ -131,23 +116,19 @@ impl Store {
     /// # Errors
     /// When another process has it open for longer than a second, a later program wrote it, or no more threads can be
     /// started: all are for the operator to settle. Damage and a directory that cannot be written are no errors, see
-    /// [`OpenReport`].
-    pub fn open(dir: &Path, settings: &config::Store, now_ms: i64) -> Result<(Self, OpenReport), OpenError> {
+    /// [`OpenState`].
+    pub fn open(dir: &Path, settings: &config::Store, now_ms: i64) -> Result<(Self, OpenState), OpenError> {
         let mut set_aside = None;
         let open = |path: &Path| open_mended(path, settings);
-        let (trees, report, room) = match when_free(|| open_or_replace(dir, now_ms, &mut set_aside, &open)) {
-            Ok((trees, migrated_from)) => {
-                let state = set_aside.unwrap_or(OpenState::Opened);
-                (trees, OpenReport { state, migrated_from }, Room::of_disk(dir))
-            }
+        let (trees, opened, room) = match when_free(|| open_or_replace(dir, now_ms, &mut set_aside, &open)) {
+            Ok(trees) => (trees, set_aside.unwrap_or(OpenState::Opened), Room::of_disk(dir)),
             Err(failure @ (Failure::Locked | Failure::Newer(_) | Failure::Threads(_))) => return Err(failure.of(dir)),
             Err(Failure::Unwritable(reason) | Failure::Broken(reason)) => {
-                let report = OpenReport { state: OpenState::Memory { reason }, migrated_from: None };
                 let (trees, dir) = in_memory(settings)?;
-                (trees, report, Room::of_disk(&dir))
+                (trees, OpenState::Memory { reason }, Room::of_disk(&dir))
             }
         };
-        Ok((Self::with(dir, settings, trees, report.clone(), room)?, report))
+        Ok((Self::with(dir, settings, trees, opened.clone(), room)?, opened))
     }
 
     /// Opens the store in `dir` only if there is one, for commands that read. A store that cannot be read is left
@@ -160,9 +141,8 @@ impl Store {
         if !path.join("db").exists() {
             return Err(OpenError::Missing { path: dir.to_owned() });
         }
-        let (trees, migrated_from) = when_free(|| open_mended(&path, settings)).map_err(|failure| failure.of(dir))?;
-        let report = OpenReport { state: OpenState::Opened, migrated_from };
-        Self::with(dir, settings, trees, report, Room::of_disk(dir))
+        let trees = when_free(|| open_mended(&path, settings)).map_err(|failure| failure.of(dir))?;
+        Self::with(dir, settings, trees, OpenState::Opened, Room::of_disk(dir))
     }
 
     /// A temporary store that is deleted with its last handle: for tests, and for `route` where there is no log.
@@ -172,28 +152,28 @@ impl Store {
     pub fn in_memory() -> Result<Self, OpenError> {
         let settings = config::Store::default();
         let (trees, _) = in_memory(&settings)?;
-        let state = OpenState::Memory { reason: "asked for".to_owned() };
-        Self::with(Path::new(""), &settings, trees, OpenReport { state, migrated_from: None }, Room::boundless())
+        let opened = OpenState::Memory { reason: "asked for".to_owned() };
+        Self::with(Path::new(""), &settings, trees, opened, Room::boundless())
     }
 
     fn with(
         dir: &Path,
         settings: &config::Store,
         trees: Trees,
-        report: OpenReport,
+        opened: OpenState,
         room: Room,
     ) -> Result<Self, OpenError> {
         let salt = salt_of(&trees, None).map_err(|error| OpenError::Hopeless(error.to_string()))?;
         let newest = trees.newest().ok().flatten().map(|key| DecisionId(Uuid::from_bytes(key)));
         let rollup = Rollup::new(newest);
-        let durable = !matches!(report.state, OpenState::Memory { .. });
+        let durable = !matches!(opened, OpenState::Memory { .. });
         let shared = Shared {
             dir: dir.to_owned(),
             settings: settings.clone(),
             durable,
             room,
-            left_broken: report.state == OpenState::Opened && has_broken(dir),
-            report: Mutex::new(report),
+            left_broken: opened == OpenState::Opened && has_broken(dir),
+            opened: Mutex::new(opened),
             salt,
             damaged: AtomicU64::new(count_damaged(&trees)),
             complete_since_ms: AtomicI64::new(rollup.complete_since_ms().unwrap_or(0)),
@@ -238,7 +218,7 @@ impl Store {
     /// The store's health. It reads nothing on disk: probes ask for it on the threads that serve connections.
     pub fn health(&self) -> Health {
         // One lock at a time: guards taken inside the literal would live to its end.
-        let opened = self.shared.report.lock().clone();
+        let opened = self.shared.opened.lock().clone();
         let failing = self.shared.failing.lock().clone();
         Health {
             opened,
@@ -397,8 +377,7 @@ impl Store {
             true if !self.shared.room.is_back() => Err(Failure::Unwritable(StoreError::Full.to_string())),
             true => find_room(&self.shared.dir)
                 .map_err(|error| Failure::Unwritable(error.to_string()))
-                .and_then(|()| when_free(|| open_or_replace(&self.shared.dir, now_ms, &mut set_aside, open)))
-                .map(|(trees, _)| trees),
+                .and_then(|()| when_free(|| open_or_replace(&self.shared.dir, now_ms, &mut set_aside, open))),
             false => in_memory(&self.shared.settings).map_err(|error| Failure::Unwritable(error.to_string())).map(
                 |(trees, dir)| {
                     self.shared.room.move_to(dir);
@@ -408,7 +387,7 @@ impl Store {
         };
         // Also where the new database cannot be opened yet: the next attempt knows nothing of the old one.
         if let Some(state) = set_aside {
-            *self.shared.report.lock() = OpenReport { state, migrated_from: None };
+            *self.shared.opened.lock() = state;
             self.begin_anew();
         }
         let revived = opened.and_then(|trees| {
@@ -434,11 +413,8 @@ impl Store {
     }
 }
 
-/// An open database, and the schema version that it was migrated from, if it was.
-type Opened = (Trees, Option<u32>);
-
 /// Opens the database in a directory.
-type Opener<'a> = dyn Fn(&Path) -> Result<Opened, Failure> + 'a;
+type Opener<'a> = dyn Fn(&Path) -> Result<Trees, Failure> + 'a;
 
 /// Opens the database in the data directory `dir`; a broken one is set aside and a new one begun. `set_aside` tells so
 /// even where the new one cannot be opened.
@@ -447,7 +423,7 @@ fn open_or_replace(
     now_ms: i64,
     set_aside: &mut Option<OpenState>,
     open: &Opener,
-) -> Result<Opened, Failure> {
+) -> Result<Trees, Failure> {
     let path = log_in(dir);
     let is_there = path.join("db").exists();
     make_private(dir)
@@ -470,14 +446,14 @@ fn open_or_replace(
 }
 
 /// Opens the database in `path`, if need be without what sled left half-written there.
-fn open_mended(path: &Path, settings: &config::Store) -> Result<Opened, Failure> {
+fn open_mended(path: &Path, settings: &config::Store) -> Result<Trees, Failure> {
     match open_at(path, settings) {
         Err(Failure::Broken(_)) if drop_torn(path) => open_at(path, settings),
         done => done,
     }
 }
 
-fn open_at(path: &Path, settings: &config::Store) -> Result<Opened, Failure> {
+fn open_at(path: &Path, settings: &config::Store) -> Result<Trees, Failure> {
     let config = sled::Config::new()
         .path(path)
         .cache_capacity(settings.cache_mb.max(1) << 20)
@@ -490,12 +466,12 @@ fn open_at(path: &Path, settings: &config::Store) -> Result<Opened, Failure> {
 fn in_memory(settings: &config::Store) -> Result<(Trees, PathBuf), OpenError> {
     let dir = transient::directory().map_err(|error| OpenError::Hopeless(error.to_string()))?;
     let config = sled::Config::new().path(&dir).temporary(true).cache_capacity(settings.cache_mb.max(1) << 20);
-    let (trees, _) = start(&config, false).map_err(|failure| OpenError::Hopeless(failure.to_string()))?;
+    let trees = start(&config, false).map_err(|failure| OpenError::Hopeless(failure.to_string()))?;
     Ok((trees, dir))
 }
 
 /// Starts sled, and migrates what it finds; `was_there`: there is a database's file.
-fn start(config: &sled::Config, was_there: bool) -> Result<(Trees, Option<u32>), Failure> {
+fn start(config: &sled::Config, was_there: bool) -> Result<Trees, Failure> {
     try_threads()?;
     let started = catch_unwind(AssertUnwindSafe(|| -> Result<_, Failure> {
         let trees = Trees::open(config.open()?)?;
@@ -504,8 +480,8 @@ fn start(config: &sled::Config, was_there: bool) -> Result<(Trees, Option<u32>),
         if was_there && is_bare(&trees)? {
             return Err(Failure::Broken(BARE.to_owned()));
         }
-        let migrated = migrate(&trees)?;
-        Ok((trees, migrated))
+        migrate(&trees)?;
+        Ok(trees)
     }));
     started.unwrap_or_else(|panic| Err(Failure::of_panic(&*panic)))
 }
@@ -597,11 +573,11 @@ pub(crate) mod tests {
             let file = std::fs::File::options().write(true).open(log_in(dir.path()).join("db")).unwrap();
             file.set_len(bytes).unwrap();
             let (store, report) = Store::open(dir.path(), &config::Store::default(), at as i64).unwrap();
-            let OpenState::Replaced { kept, .. } = report.state else { panic!("{bytes}: {report:?}") };
+            let OpenState::Replaced { kept, .. } = report else { panic!("{bytes}: {report:?}") };
             assert!(kept.join("db").exists() && store.trees().unwrap().audit.is_empty());
             drop(store);
             let (_, report) = Store::open(dir.path(), &config::Store::default(), 9).unwrap();
-            assert_eq!(report.state, OpenState::Opened, "the fresh one has its schema version");
+            assert_eq!(report, OpenState::Opened, "the fresh one has its schema version");
         }
     }
 
@@ -624,7 +600,7 @@ pub(crate) mod tests {
         assert!(store.revive(6));
         let kept = dir.path().join("log.broken-5");
         assert!(kept.join("db").exists());
-        assert_eq!(store.health().opened.state, OpenState::Replaced { kept, reason: "torn".into() });
+        assert_eq!(store.health().opened, OpenState::Replaced { kept, reason: "torn".into() });
         assert_eq!(store.log_bytes(), 0);
         let left: Vec<_> = dir.path().read_dir().unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(left.len(), 2, "the old and the new database: {left:?}");
@@ -642,22 +618,22 @@ pub(crate) mod tests {
         assert!(!store.revive_by(1, &|_| panic!("it was opened")));
         std::fs::remove_dir(&room).unwrap();
         assert!(store.revive(2));
-        assert_eq!(store.health().opened.state, OpenState::Opened);
+        assert_eq!(store.health().opened, OpenState::Opened);
         drop(store);
 
         std::fs::create_dir(&room).unwrap();
         std::fs::write(log_in(dir.path()).join("conf"), "no configuration").unwrap();
         let (_, report) = Store::open(dir.path(), &settings, 3).unwrap();
-        assert!(matches!(report.state, OpenState::Memory { .. }), "{report:?}");
+        assert!(matches!(report, OpenState::Memory { .. }), "{report:?}");
         std::fs::remove_dir(&room).unwrap();
         let (_, report) = Store::open(dir.path(), &settings, 4).unwrap();
-        assert!(matches!(report.state, OpenState::Replaced { .. }), "{report:?}");
+        assert!(matches!(report, OpenState::Replaced { .. }), "{report:?}");
     }
 
     #[test]
     fn without_room_no_log_is_begun_and_one_that_is_there_is_opened() {
         let dir = tempfile::tempdir().unwrap();
-        let state = || Store::open(dir.path(), &config::Store::default(), 0).unwrap().1.state;
+        let state = || Store::open(dir.path(), &config::Store::default(), 0).unwrap().1;
         let room = dir.path().join("log.room");
         std::fs::create_dir(&room).unwrap();
         assert!(matches!(state(), OpenState::Memory { .. }));
@@ -674,7 +650,7 @@ pub(crate) mod tests {
         let path = dir.path().join("none");
         std::fs::write(&path, "a file in its place").unwrap();
         let (store, report) = Store::open(&path, &config::Store::default(), 0).unwrap();
-        assert!(matches!(report.state, OpenState::Memory { .. }));
+        assert!(matches!(report, OpenState::Memory { .. }));
         let first = store.place();
         assert!(first.join("db").exists());
         store.note_failure(&StoreError::Down("no space".into()));

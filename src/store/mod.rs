@@ -53,7 +53,7 @@ pub use compact::{Compacted, Compactor};
 pub use data_dir::{HandOver, await_free, write_private};
 #[cfg(test)]
 pub(crate) use db::tests::on_disk_with;
-pub use db::{Health, OpenReport, OpenState, Store};
+pub use db::{Health, OpenState, Store};
 pub use encoding::{DecodeError, EncodeError};
 pub use error::{OpenError, StoreError};
 pub use exchange::{ExchangeError, Exporter, Format, line, read_entries};
