@@ -133,14 +133,14 @@ impl Gateway {
 
     /// Hands a decision to the recorder; `dry_run` = the gateway makes no call. Never waits.
     pub fn record(&self, decision: &Decision, asked: PlanRequest<'_>, dry_run: bool) {
-        if decision.explore && decision.candidates.len() > 1 {
-            self.learner.note_sampled();
-        }
         let now_ms = jiff::Timestamp::now().as_millisecond();
         let recorder = &self.recorder;
         let (salt, prompts) = (recorder.salt(), recorder.keeps_prompts());
         let mut record = ledger::decision(decision, asked, dry_run, &salt, prompts, now_ms);
         record.request.begun_elsewhere = self.has_begun_elsewhere(&asked.conversation);
+        if record.is_sampled() {
+            self.learner.note_sampled();
+        }
         recorder.decision(record);
     }
 }

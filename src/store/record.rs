@@ -250,6 +250,13 @@ pub struct DecisionRecord {
 }
 
 impl DecisionRecord {
+    /// Whether it was made among several models with exploration allowed, so that somebody's judgement of it teaches:
+    /// by how many of these nobody judges the bandit's patience goes. One way to count them for the gateway, which
+    /// makes them, and the learner, which reads the log.
+    pub fn is_sampled(&self) -> bool {
+        self.explore && self.candidates.len() > 1
+    }
+
     /// Bytes that it takes packed, roughly; of texts that others choose, as if they did not pack.
     pub fn bytes(&self) -> usize {
         const ALWAYS: usize = 256;
