@@ -106,7 +106,7 @@ impl Stage {
     /// A remark if many prompts could not be read in time.
     pub(super) fn unread(&self) -> Option<String> {
         let counts = self.app.gateway.classifier.status().counts;
-        let missed = counts.too_slow + counts.busy + counts.loading;
+        let missed = ["too_slow", "busy", "loading"].iter().map(|word| counts.missed(word)).sum::<u64>();
         let share = missed as f64 / (missed + counts.read + counts.cached).max(1) as f64;
         (share >= 0.1).then(|| {
             format!(
