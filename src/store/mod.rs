@@ -63,8 +63,8 @@ pub use log::{MOST_FEEDBACK, Stored};
 pub use query::{Filter, Page};
 pub use rates::{Rates, chances};
 pub use record::{
-    AHEAD_MS, CandidateRecord, DecisionRecord, Entry, ExcludedRecord, FEEDBACK_ID_BYTES, FeedbackKind,
-    FeedbackRecord, Fingerprint, Mode, OutcomeRecord, OutcomeStatus, RequestFacts, ShadowRecord, Signal, Thumb,
+    AHEAD_MS, CandidateRecord, DecisionRecord, Entry, Excluded, FEEDBACK_ID_BYTES, FeedbackKind, FeedbackRecord,
+    Fingerprint, Mode, OutcomeRecord, OutcomeStatus, RequestFacts, Shadow, Signal, Thumb,
 };
 pub use retention::{Clock, LogSize};
 pub use rollup::{Bucket, Glance, RECENT, SingleModel, Summary, Sums, Window, let_go};

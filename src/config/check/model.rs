@@ -1,12 +1,9 @@
 //! Checks of models, aliases, and references to models.
 
-use serde::Deserialize;
-use serde_json::Value;
-
 use crate::config::layers::join;
 use crate::config::nearest::did_you_mean;
 use crate::config::{Config, LARGEST, Model, Names};
-use crate::protocol::{ModelName, NamedObjective};
+use crate::protocol::{ModelName, RequestedModel};
 
 pub(super) fn check_model(
     name: &str,
@@ -91,7 +88,7 @@ pub(super) fn check_aliases(config: &Config, names: &Names<&Model>, bad: &mut im
         }
         match alias_loop(alias, config) {
             Some(steps) => bad(path, format!("leads back to itself: {}", steps.join(" -> "))),
-            None if ModelName::is_auto(model) && !names_objective(model) => {
+            None if RequestedModel::parse(model).is_err() => {
                 bad(
                     path,
                     format!("there is no `{model}`; use auto, auto:quality, auto:balanced, auto:cost or auto:speed"),
@@ -101,12 +98,6 @@ pub(super) fn check_aliases(config: &Config, names: &Names<&Model>, bad: &mut im
             None => check_reference(&path, model, config, names, bad),
         }
     }
-}
-
-/// Whether `auto` stands alone, or with an objective that exists.
-fn names_objective(auto: &str) -> bool {
-    let objective = auto.strip_prefix("auto:").map(|word| NamedObjective::deserialize(Value::from(word)));
-    objective.is_none_or(|objective| objective.is_ok())
 }
 
 /// The names from an alias back to itself, where it leads there.
