@@ -2,7 +2,7 @@
 
 use crate::config::layers::join;
 use crate::config::nearest::did_you_mean;
-use crate::config::{Config, LARGEST, Model, Names};
+use crate::config::{Config, Model, Names, fault_of_weight, faults_of_price};
 use crate::protocol::{ModelName, RequestedModel};
 
 pub(super) fn check_model(
@@ -34,32 +34,15 @@ pub(super) fn check_model(
             let hint = did_you_mean(&deployment.provider, config.providers.keys().map(String::as_str));
             bad(format!("{path}.provider"), format!("there is no provider `{}`{hint}", deployment.provider));
         }
-        if !(0.0..=LARGEST).contains(&deployment.weight) {
-            bad(format!("{path}.weight"), "must be from 0 to a million".into());
+        if let Some(fault) = fault_of_weight(deployment.weight) {
+            bad(format!("{path}.weight"), fault.into());
         }
     }
-    if !(0.0..=LARGEST).contains(&model.weight) {
-        bad(format!("{path}.weight"), "must be from 0 to a million".into());
+    if let Some(fault) = fault_of_weight(model.weight) {
+        bad(format!("{path}.weight"), fault.into());
     }
-    let price = &model.price;
-    let prices = [
-        ("input", Some(price.input)),
-        ("output", Some(price.output)),
-        ("cache_read", price.cache_read),
-        ("cache_write", price.cache_write),
-    ];
-    for (key, price) in prices {
-        if price.is_some_and(|price| !(0.0..=LARGEST).contains(&price)) {
-            bad(format!("{path}.price.{key}"), "must be from 0 to a million US dollars per million tokens".into());
-        }
-    }
-    if let Some(long) = &price.long_prompt {
-        let path = format!("{path}.price.long_prompt");
-        for (key, factor) in [("input_factor", long.input_factor), ("output_factor", long.output_factor)] {
-            if !(factor > 0.0 && factor <= LARGEST) {
-                bad(format!("{path}.{key}"), "must be more than 0, up to a million; 2.0 = twice the price".into());
-            }
-        }
+    for (key, fault) in faults_of_price(&model.price) {
+        bad(format!("{path}.price.{key}"), fault.into());
     }
     for (key, tokens) in [("context", Some(model.context)), ("max_output", model.max_output)] {
         if tokens == Some(0) {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::json;
 
 use super::parameters::Named;
-use crate::config::{LARGEST, ModelOverride};
+use crate::config::{ModelOverride, fault_of_weight, faults_of_price};
 use crate::gateway::Gateway;
 use crate::http::api::{self, body};
 use crate::http::error::Native;
@@ -111,20 +111,11 @@ pub async fn change(
 
 async fn apply(gateway: &Arc<Gateway>, caller: &Caller, name: &str, change: Change) -> Result<View, ApiError> {
     let model = find(gateway, name)?;
-    if let Some(Some(weight)) = change.weight
-        && !(0.0..=LARGEST).contains(&weight)
-    {
-        return Err(ApiError::invalid("a weight is from 0 to a million").at("weight"));
+    if let Some(fault) = change.weight.flatten().and_then(fault_of_weight) {
+        return Err(ApiError::invalid(fault).at("weight"));
     }
-    if let Some(Some(price)) = change.price {
-        let parts = [Some(price.input), Some(price.output), price.cache_read, price.cache_write];
-        if parts.iter().flatten().any(|part| !(0.0..=LARGEST).contains(part)) {
-            return Err(ApiError::invalid("a price is from 0 to a million dollars per million tokens").at("price"));
-        }
-        let factors = price.long_prompt.map(|long| [long.input_factor, long.output_factor]);
-        if factors.iter().flatten().any(|factor| !(*factor > 0.0 && *factor <= LARGEST)) {
-            return Err(ApiError::invalid("a factor is more than 0, up to a million").at("price.long_prompt"));
-        }
+    if let Some((key, fault)) = change.price.flatten().and_then(|price| faults_of_price(&price).next()) {
+        return Err(ApiError::invalid(fault).at(format!("price.{key}")));
     }
     let in_force = model.settings.price;
     let name = model.name.to_string();
