@@ -6,15 +6,15 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use jiff::Timestamp;
 use serde_json::json;
 
 use crate::app::App;
 use crate::config::{self, LoadArgs};
-use crate::gateway::operator_acts::Act;
 use crate::protocol::Price;
 use crate::sandbox::score::Scale;
 use crate::sandbox::{Change, Fault, Pace, Sandbox, Times, World};
-use crate::store::private_directory;
+use crate::store::{AuditRecord, private_directory};
 use crate::telemetry;
 
 /// Models that take part: expensive and cheap ones, good at different things.
@@ -189,7 +189,8 @@ impl Stage {
         match gateway.override_model(model, |change| change.price = Some(after)).await {
             Ok(_) => {
                 let detail = json!({ "before": before, "after": after });
-                gateway.note(Act { who: "demo".into(), action: "model.change", subject: model.into(), detail }).await;
+                let now_ms = Timestamp::now().as_millisecond();
+                gateway.note(AuditRecord::of("demo", "model.change", model, detail, now_ms)).await;
             }
             Err(error) => tracing::error!(error = %error, "The demo's price change was not made"),
         }
