@@ -57,8 +57,7 @@ pub fn store_line(health: &Health) -> Value {
         }
         (None, OpenState::Opened) => "ok",
     };
-    let durable = health.durable && health.failing.is_none();
-    json!({ "status": status, "durable": durable, "damaged_records": health.damaged })
+    json!({ "status": status, "durable": health.is_durable(), "damaged_records": health.damaged })
 }
 
 /// How far back the overview goes: after a start the decision log is added up, newest first, as far as the longest

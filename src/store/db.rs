@@ -1,10 +1,9 @@
-//! Opening the database, and living with one that breaks.
+//! The store: a database that is open, and how the gateway lives with one that breaks.
 //!
 //! A [`Store`] is a handle that outlives its database: when sled reports a failure (such as a device error) it
 //! refuses all further work until it is opened anew. So the trees live behind a lock that [`Store::revive`] empties,
 //! waits on, and fills again. Readers take the trees for one call and see [`StoreError::Down`] in between.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -15,39 +14,15 @@ use uuid::Uuid;
 
 use super::closer::Closer;
 use super::damaged::count_damaged;
-use super::data_dir::{DIRECTORY, has_broken, log_in, make_private};
+use super::data_dir::{has_broken, log_in};
 use super::error::{OpenError, StoreError};
 use super::fingerprint::Salt;
-use super::migrate::{is_bare, migrate};
+use super::opening::{OpenState, Opener, in_memory, open_mended, open_or_replace, salt_of};
 use super::rollup::Rollup;
 use super::room::{Room, find_room};
-use super::torn::drop_torn;
-use super::transient;
-use super::trees::{FLUSH_HANGS, Failure, Trees, note_pool, try_threads, when_free};
+use super::trees::{FLUSH_HANGS, Failure, Trees, when_free};
 use crate::config;
 use crate::protocol::DecisionId;
-
-/// What is said of a database's file in which nothing is.
-const BARE: &str = "its file is empty or was cut short (a first start that was cut off leaves such a one, too)";
-
-/// In what state the database was opened.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum OpenState {
-    /// The existing database, or a new one in a new directory.
-    Opened,
-    /// The existing one could not be read: it was set aside and a new one begun.
-    Replaced {
-        /// Where the broken one is now.
-        kept: PathBuf,
-        /// The error.
-        reason: String,
-    },
-    /// The directory cannot be written: records live in memory and die with the process; no feedback is acknowledged.
-    Memory {
-        /// Why.
-        reason: String,
-    },
-}
 
 /// The store's health, for `/health` and the dashboard.
 #[derive(Debug, Clone)]
@@ -62,10 +37,17 @@ pub struct Health {
     pub damaged: u64,
     /// Whether a damaged database of an earlier run was found in the data directory, where it is set aside.
     pub left_broken: bool,
-    /// Whether what is acknowledged survives the process.
+    /// Whether what is acknowledged survives the process, unless it is failing.
     pub durable: bool,
     /// Since when the sums for the overview are complete (Unix milliseconds), while a log that was found is added up.
     pub complete_since_ms: Option<i64>,
+}
+
+impl Health {
+    /// Whether what is acknowledged now survives the process.
+    pub fn is_durable(&self) -> bool {
+        self.durable && self.failing.is_none()
+    }
 }
 
 struct Shared {
@@ -413,249 +395,6 @@ impl Store {
     }
 }
 
-/// Opens the database in a directory.
-type Opener<'a> = dyn Fn(&Path) -> Result<Trees, Failure> + 'a;
-
-/// Opens the database in the data directory `dir`; a broken one is set aside and a new one begun. `set_aside` tells so
-/// even where the new one cannot be opened.
-fn open_or_replace(
-    dir: &Path,
-    now_ms: i64,
-    set_aside: &mut Option<OpenState>,
-    open: &Opener,
-) -> Result<Trees, Failure> {
-    let path = log_in(dir);
-    let is_there = path.join("db").exists();
-    make_private(dir)
-        .and_then(|()| make_private(&path))
-        // One that is there can be read without room, and waits for it; one that is begun would be written at once.
-        .and_then(|()| if is_there { Ok(()) } else { find_room(dir) })
-        .map_err(|error| Failure::Unwritable(error.to_string()))?;
-    let reason = match open(&path) {
-        Err(Failure::Broken(reason)) => reason,
-        done => return done,
-    };
-    let kept = dir.join(format!("{DIRECTORY}.broken-{now_ms}"));
-    // Not where no new one could be begun: a later start would find an empty directory, and tell nobody of the old one.
-    find_room(dir)
-        .and_then(|()| std::fs::rename(&path, &kept))
-        .map_err(|error| Failure::Unwritable(format!("{reason}; {error}")))?;
-    tracing::error!(kept = %kept.display(), reason, "The decision log is damaged and was set aside; a fresh one begins");
-    *set_aside = Some(OpenState::Replaced { kept, reason });
-    open(&path)
-}
-
-/// Opens the database in `path`, if need be without what sled left half-written there.
-fn open_mended(path: &Path, settings: &config::Store) -> Result<Trees, Failure> {
-    match open_at(path, settings) {
-        Err(Failure::Broken(_)) if drop_torn(path) => open_at(path, settings),
-        done => done,
-    }
-}
-
-fn open_at(path: &Path, settings: &config::Store) -> Result<Trees, Failure> {
-    let config = sled::Config::new()
-        .path(path)
-        .cache_capacity(settings.cache_mb.max(1) << 20)
-        .flush_every_ms(Some(500))
-        .mode(sled::Mode::HighThroughput);
-    start(&config, path.join("db").exists())
-}
-
-/// A temporary database, and its directory.
-fn in_memory(settings: &config::Store) -> Result<(Trees, PathBuf), OpenError> {
-    let dir = transient::directory().map_err(|error| OpenError::Hopeless(error.to_string()))?;
-    let config = sled::Config::new().path(&dir).temporary(true).cache_capacity(settings.cache_mb.max(1) << 20);
-    let trees = start(&config, false).map_err(|failure| OpenError::Hopeless(failure.to_string()))?;
-    Ok((trees, dir))
-}
-
-/// Starts sled, and migrates what it finds; `was_there`: there is a database's file.
-fn start(config: &sled::Config, was_there: bool) -> Result<Trees, Failure> {
-    try_threads()?;
-    let started = catch_unwind(AssertUnwindSafe(|| -> Result<_, Failure> {
-        let trees = Trees::open(config.open()?)?;
-        note_pool();
-        // sled begins anew in a file of which it can read nothing.
-        if was_there && is_bare(&trees)? {
-            return Err(Failure::Broken(BARE.to_owned()));
-        }
-        migrate(&trees)?;
-        Ok(trees)
-    }));
-    started.unwrap_or_else(|panic| Err(Failure::of_panic(&*panic)))
-}
-
-/// The database's salt: the stored one, else `known`, else a new one.
-fn salt_of(trees: &Trees, known: Option<Salt>) -> Result<Salt, StoreError> {
-    const KEY: &str = "salt";
-    if let Some(bytes) = trees.settings.get(KEY)?
-        && let Ok(bytes) = <[u8; 16]>::try_from(&bytes[..])
-    {
-        return Ok(Salt::new(bytes));
-    }
-    let salt = known.unwrap_or_else(|| Salt::new(rand::random()));
-    trees.settings.insert(KEY, salt.bytes())?;
-    trees.db.flush()?;
-    Ok(salt)
-}
-
 #[cfg(test)]
-pub(crate) mod tests {
-    use std::sync::mpsc::sync_channel;
-
-    use super::super::room::Disk;
-    use super::*;
-
-    /// A store in `dir`, on a disk of its own that says to have `free` bytes left.
-    pub(crate) fn on_disk_with(dir: &Path, free: &Arc<AtomicU64>) -> Store {
-        on_disk(dir, free, &Arc::default())
-    }
-
-    /// A store in `dir`, on a disk that says to have `free` bytes left and to hold `used`.
-    pub(crate) fn on_disk(dir: &Path, free: &Arc<AtomicU64>, used: &Arc<AtomicU64>) -> Store {
-        let (mut store, _) = Store::open(dir, &config::Store::default(), 0).unwrap();
-        let (free, used) = (Arc::clone(free), Arc::clone(used));
-        let disk = move |_: &Path| {
-            let [free, used] = [&free, &used].map(|bytes| bytes.load(Ordering::Relaxed));
-            Some(Disk { free, used })
-        };
-        Arc::get_mut(&mut store.shared).unwrap().room = Room::told_by(dir, disk);
-        store
-    }
-
-    #[test]
-    #[ignore = "the hung database stops all others of the process; run it alone"]
-    fn a_database_that_hangs_while_it_is_closed_stops_nobody() {
-        let dir = tempfile::tempdir().unwrap();
-        let (store, _) = Store::open(dir.path(), &config::Store::default(), 0).unwrap();
-        let error = break_it(&store, dir.path());
-        let (told, health) = sync_channel(1);
-        let revived = store.clone();
-        std::thread::spawn(move || {
-            store.note_failure(&error);
-            let _late = told.send(store.health());
-        });
-        let health = health.recv_timeout(Duration::from_secs(10)).expect("closing hangs");
-        assert!(health.failing.is_some());
-        assert!(!revived.revive(0), "another database would hang, too");
-    }
-
-    /// Breaks the database so that a flush never ends: large values are files of their own, and sled gives up writing
-    /// when it comes upon one that is missing. Returns the error.
-    fn break_it(store: &Store, dir: &Path) -> StoreError {
-        let trees = store.trees().unwrap();
-        let write = |round: u8| {
-            (0..20_000_u32).try_for_each(|key| trees.audit.insert(key.to_be_bytes(), vec![round; 100]).map(drop))
-        };
-        (0..20_u8).for_each(|key| drop(trees.audit.insert([key], vec![key; 300_000]).unwrap()));
-        write(0).unwrap();
-        trees.flush().unwrap();
-        std::fs::remove_dir_all(log_in(dir).join("blobs")).unwrap();
-        let mut rounds = (1..200_u8).map(write);
-        rounds.find_map(Result::err).expect("sled misses no file").into()
-    }
-
-    /// Writes a store with some records in `dir`; their number.
-    fn written(dir: &Path) -> usize {
-        let (store, _) = Store::open(dir, &config::Store::default(), 0).unwrap();
-        let audit = |at: u32| store.trees().unwrap().audit.insert(at.to_be_bytes(), vec![7; 900]).map(drop);
-        (0..3000).try_for_each(audit).unwrap();
-        store.flush().unwrap();
-        store.trees().unwrap().audit.len()
-    }
-
-    #[test]
-    fn a_file_that_was_emptied_or_cut_to_its_beginning_is_set_aside_and_not_written_over() {
-        let dir = tempfile::tempdir().unwrap();
-        for (at, bytes) in [0, 100].into_iter().enumerate() {
-            assert_eq!(written(dir.path()), 3000);
-            let file = std::fs::File::options().write(true).open(log_in(dir.path()).join("db")).unwrap();
-            file.set_len(bytes).unwrap();
-            let (store, report) = Store::open(dir.path(), &config::Store::default(), at as i64).unwrap();
-            let OpenState::Replaced { kept, .. } = report else { panic!("{bytes}: {report:?}") };
-            assert!(kept.join("db").exists() && store.trees().unwrap().audit.is_empty());
-            drop(store);
-            let (_, report) = Store::open(dir.path(), &config::Store::default(), 9).unwrap();
-            assert_eq!(report, OpenState::Opened, "the fresh one has its schema version");
-        }
-    }
-
-    #[test]
-    fn what_was_set_aside_is_told_though_its_successor_does_not_open() {
-        let dir = tempfile::tempdir().unwrap();
-        let (store, _) = Store::open(dir.path(), &config::Store::default(), 0).unwrap();
-        store.set_log_bytes(7);
-        store.note_failure(&StoreError::Down("no space".into()));
-        let tries = std::cell::Cell::new(0);
-        let open = |_: &Path| {
-            tries.set(tries.get() + 1);
-            Err(if tries.get() == 1 {
-                Failure::Broken("torn".into())
-            } else {
-                Failure::Unwritable("no space".into())
-            })
-        };
-        assert!(!store.revive_by(5, &open));
-        assert!(store.revive(6));
-        let kept = dir.path().join("log.broken-5");
-        assert!(kept.join("db").exists());
-        assert_eq!(store.health().opened, OpenState::Replaced { kept, reason: "torn".into() });
-        assert_eq!(store.log_bytes(), 0);
-        let left: Vec<_> = dir.path().read_dir().unwrap().map(|entry| entry.unwrap().file_name()).collect();
-        assert_eq!(left.len(), 2, "the old and the new database: {left:?}");
-    }
-
-    #[test]
-    fn without_room_nothing_is_opened_anew_or_set_aside() {
-        let dir = tempfile::tempdir().unwrap();
-        let settings = config::Store::default();
-        let (store, _) = Store::open(dir.path(), &settings, 0).unwrap();
-        // Where a folder stands no file can be written, as on a full disk.
-        let room = dir.path().join("log.room");
-        std::fs::create_dir(&room).unwrap();
-        store.note_failure(&StoreError::Down("no space".into()));
-        assert!(!store.revive_by(1, &|_| panic!("it was opened")));
-        std::fs::remove_dir(&room).unwrap();
-        assert!(store.revive(2));
-        assert_eq!(store.health().opened, OpenState::Opened);
-        drop(store);
-
-        std::fs::create_dir(&room).unwrap();
-        std::fs::write(log_in(dir.path()).join("conf"), "no configuration").unwrap();
-        let (_, report) = Store::open(dir.path(), &settings, 3).unwrap();
-        assert!(matches!(report, OpenState::Memory { .. }), "{report:?}");
-        std::fs::remove_dir(&room).unwrap();
-        let (_, report) = Store::open(dir.path(), &settings, 4).unwrap();
-        assert!(matches!(report, OpenState::Replaced { .. }), "{report:?}");
-    }
-
-    #[test]
-    fn without_room_no_log_is_begun_and_one_that_is_there_is_opened() {
-        let dir = tempfile::tempdir().unwrap();
-        let state = || Store::open(dir.path(), &config::Store::default(), 0).unwrap().1;
-        let room = dir.path().join("log.room");
-        std::fs::create_dir(&room).unwrap();
-        assert!(matches!(state(), OpenState::Memory { .. }));
-        assert!(!log_in(dir.path()).join("db").exists());
-        std::fs::remove_dir(&room).unwrap();
-        assert_eq!(state(), OpenState::Opened);
-        std::fs::create_dir(&room).unwrap();
-        assert_eq!(state(), OpenState::Opened);
-    }
-
-    #[test]
-    fn a_store_in_memory_goes_by_the_room_of_its_own_directory() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("none");
-        std::fs::write(&path, "a file in its place").unwrap();
-        let (store, report) = Store::open(&path, &config::Store::default(), 0).unwrap();
-        assert!(matches!(report, OpenState::Memory { .. }));
-        let first = store.place();
-        assert!(first.join("db").exists());
-        store.note_failure(&StoreError::Down("no space".into()));
-        assert!(store.revive(1));
-        let second = store.place();
-        assert!(second != first && second.join("db").exists());
-    }
-}
+#[path = "db_tests.rs"]
+pub(crate) mod tests;

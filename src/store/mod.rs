@@ -33,6 +33,7 @@ mod fingerprint;
 mod join;
 mod log;
 mod migrate;
+mod opening;
 mod query;
 mod rates;
 pub mod record;
@@ -53,13 +54,14 @@ pub use compact::{Compacted, Compactor};
 pub use data_dir::{HandOver, await_free, write_private};
 #[cfg(test)]
 pub(crate) use db::tests::on_disk_with;
-pub use db::{Health, OpenState, Store};
+pub use db::{Health, Store};
 pub use encoding::{DecodeError, EncodeError};
 pub use error::{OpenError, StoreError};
 pub use exchange::{ExchangeError, Exporter, Format, line, read_entries};
 pub use fingerprint::Salt;
 pub use join::{Order, Span};
 pub use log::{MOST_FEEDBACK, Stored};
+pub use opening::OpenState;
 pub use query::{Filter, Page};
 pub use rates::{Rates, chances};
 pub use record::{

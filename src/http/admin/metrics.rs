@@ -53,7 +53,7 @@ pub async fn metrics(State(gateway): State<Arc<Gateway>>, _: Passer, headers: He
         dropped: log.dropped,
         lost: log.lost,
         queued: log.queued,
-        durable: store.durable && store.failing.is_none(),
+        durable: store.is_durable(),
     });
     let counts = gateway.classifier.status().counts;
     let whole = counts.read.saturating_sub(counts.shortened);
