@@ -55,8 +55,8 @@ use jiff::Timestamp;
 use crate::app::{Engine, StartError};
 use crate::config::{self, LoadArgs};
 use crate::gateway::call_report::{self, CallReport};
-use crate::gateway::{PlanRequest, fresh_id, health};
-use crate::protocol::{ApiError, ChatRequest, DecisionId, Dialect};
+use crate::gateway::{fresh_id, health};
+use crate::protocol::{ApiError, ChatRequest, DecisionId};
 use crate::route::Plan;
 use crate::store::{FeedbackKind, FeedbackRecord};
 use crate::tuner::{Ack, FeedbackError};
@@ -89,13 +89,7 @@ impl Pointsman {
     pub async fn route(&self, request: &ChatRequest) -> Result<Plan, ApiError> {
         let gateway = &self.engine.gateway;
         let live = gateway.live();
-        let headers = HeaderMap::new();
-        let conversation = gateway.conversation(request, None);
-        let dialect = Dialect::Native;
-        let asked = PlanRequest { request, dialect, body: None, headers: &headers, token: None, conversation };
-        let plan = gateway.plan(&live, asked).await?;
-        gateway.record(&plan.decision, asked, true);
-        Ok(plan)
+        gateway.dry_run(&live, request, &HeaderMap::new(), None).await
     }
 
     /// Reports the outcome of a call. A later report about the same decision replaces it.

@@ -338,7 +338,7 @@ pub fn open_store(dir: &Path, config: &Config) -> Result<Store, StartError> {
             "A decision log that was damaged is still set aside there (log.broken-*) and not in use; delete it to be told no more"
         );
     }
-    if let OpenState::Memory { reason } = report.state {
+    if let OpenState::Memory { reason } = report {
         tracing::error!(
             data_dir = %dir.display(),
             reason,

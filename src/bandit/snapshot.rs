@@ -220,11 +220,6 @@ impl Snapshot {
         self.learned_from
     }
 
-    /// Estimated standard deviation of a reward around its expectation.
-    pub fn noise(&self) -> f64 {
-        self.beliefs.noise
-    }
-
     /// Its beliefs about the models it has observed.
     pub fn arms(&self) -> impl Iterator<Item = ArmSummary> + '_ {
         self.arms.iter().zip(&self.beliefs.arms).map(move |((model, arm), belief)| ArmSummary {

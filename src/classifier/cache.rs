@@ -70,9 +70,9 @@ impl Cache {
         *self = Self::new(self.limit);
     }
 
-    /// Number of readings, and the bytes that they take.
-    pub(super) fn size(&self) -> (usize, usize) {
-        (self.entries.len(), self.bytes)
+    /// Number of readings.
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
     }
 
     fn remove(&mut self, key: &Key) {
@@ -115,7 +115,7 @@ mod tests {
         cache.put([3; 32], reading(16));
         assert!(cache.get(&[1; 32]).is_none(), "used longest ago");
         assert!(cache.get(&[0; 32]).is_some() && cache.get(&[2; 32]).is_some() && cache.get(&[3; 32]).is_some());
-        assert_eq!(cache.size(), (3, 3 * one));
+        assert_eq!((cache.len(), cache.bytes), (3, 3 * one));
     }
 
     #[test]
@@ -123,13 +123,13 @@ mod tests {
         let mut cache = Cache::new(20_000);
         for key in 0..200 {
             cache.put([key; 32], reading(usize::from(key) * 7));
-            assert!(cache.size().1 <= 20_000);
+            assert!(cache.bytes <= 20_000);
         }
         cache.put([201; 32], reading(100_000));
         assert!(cache.get(&[201; 32]).is_none(), "larger than all of it");
         cache.put([199; 32], reading(1));
         cache.clear();
-        assert_eq!(cache.size(), (0, 0));
+        assert_eq!((cache.len(), cache.bytes), (0, 0));
     }
 
     #[test]

@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use serde::Serialize;
 
 use super::reading::Missed;
 use super::timely::{Timely, Turn};
@@ -23,12 +22,8 @@ pub(super) struct Counters {
     abandoned: AtomicU64,
     batches: AtomicU64,
     tokens: AtomicU64,
-    loading: AtomicU64,
-    busy: AtomicU64,
-    too_slow: AtomicU64,
-    no_head: AtomicU64,
-    no_words: AtomicU64,
-    failed: AtomicU64,
+    /// Requests that got no reading, by [`Missed::COUNTED`].
+    missed: [AtomicU64; Missed::COUNTED.len()],
     recent: Mutex<Recent>,
     timely: Mutex<Timely>,
 }
@@ -40,7 +35,7 @@ struct Recent {
 }
 
 /// The counters at one moment.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Requests that got a reading made for them.
     pub read: u64,
@@ -55,22 +50,19 @@ pub struct Counts {
     pub batches: u64,
     /// Tokens read.
     pub tokens: u64,
-    /// Requests that came before the model was loaded.
-    pub loading: u64,
-    /// Requests that found the queue full.
-    pub busy: u64,
-    /// Requests whose budget was spent.
-    pub too_slow: u64,
-    /// Requests that came while there was no head.
-    pub no_head: u64,
-    /// Requests without a word to read.
-    pub no_words: u64,
-    /// Requests whose reading failed.
-    pub failed: u64,
+    /// Requests that got no reading, by the name of the reason ([`Missed::word`]).
+    pub missed: [(&'static str, u64); Missed::COUNTED.len()],
     /// Median time of the last batches, microseconds.
     pub p50_us: u32,
     /// 99th percentile of the last batches' times, microseconds.
     pub p99_us: u32,
+}
+
+impl Counts {
+    /// Requests that got no reading for the reason of this name.
+    pub fn missed(&self, word: &str) -> u64 {
+        self.missed.iter().find(|(known, _)| *known == word).map_or(0, |(_, count)| *count)
+    }
 }
 
 impl Counters {
@@ -100,14 +92,8 @@ impl Counters {
     }
 
     pub(super) fn missed(&self, missed: &Missed) {
-        match missed {
-            Missed::Disabled => {}
-            Missed::Loading => add(&self.loading, 1),
-            Missed::Busy => add(&self.busy, 1),
-            Missed::TooSlow => add(&self.too_slow, 1),
-            Missed::NoHead => add(&self.no_head, 1),
-            Missed::NoWords => add(&self.no_words, 1),
-            Missed::Failed(_) => add(&self.failed, 1),
+        if let Some(at) = Missed::COUNTED.iter().position(|word| *word == missed.word()) {
+            add(&self.missed[at], 1);
         }
     }
 
@@ -145,12 +131,7 @@ impl Counters {
             abandoned: get(&self.abandoned),
             batches: get(&self.batches),
             tokens: get(&self.tokens),
-            loading: get(&self.loading),
-            busy: get(&self.busy),
-            too_slow: get(&self.too_slow),
-            no_head: get(&self.no_head),
-            no_words: get(&self.no_words),
-            failed: get(&self.failed),
+            missed: std::array::from_fn(|at| (Missed::COUNTED[at], get(&self.missed[at]))),
             p50_us: quantile(0.5),
             p99_us: quantile(0.99),
         }

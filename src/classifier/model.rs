@@ -4,8 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
-
 use super::encoder::{Encoder, EncoderError, Pooling, Setup, Weights};
 use super::head::{Head, HeadError};
 use super::priors::Priors;
@@ -54,7 +52,7 @@ impl LoadError {
 }
 
 /// A description of a model.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ModelInfo {
     /// As configured: `builtin`, a path, `hf:owner/name`.
     pub name: String,

@@ -130,6 +130,9 @@ pub enum Missed {
 }
 
 impl Missed {
+    /// The names of those that are counted: all but that nothing was to be read.
+    pub(super) const COUNTED: [&'static str; 6] = ["loading", "busy", "too_slow", "no_head", "no_words", "failed"];
+
     /// Its name in metrics and headers.
     pub fn word(&self) -> &'static str {
         match self {

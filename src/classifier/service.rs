@@ -24,7 +24,6 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use serde::Serialize;
 use tokio::sync::oneshot;
 
 use super::cache::Cache;
@@ -83,7 +82,7 @@ enum State {
 }
 
 /// The classifier's status for `/ready`, `/health` and the dashboard.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ClassifierStatus {
     /// `disabled`, `loading`, `ready`, `failed` or `stopped`.
     pub state: &'static str,
@@ -99,8 +98,6 @@ pub struct ClassifierStatus {
     pub in_time: Option<f64>,
     /// Readings in the cache.
     pub cached: usize,
-    /// Bytes they take.
-    pub cached_bytes: usize,
 }
 
 impl Classifier {
@@ -249,13 +246,13 @@ impl Classifier {
             State::Failed(reason) => ("failed", Some(reason.clone()), None),
             State::Stopped => ("stopped", None, None),
         };
-        let (cached, cached_bytes) = self.shared.cache.lock().size();
+        let cached = self.shared.cache.lock().len();
         let priors = self.shared.priors.load();
         let head = priors.head().map(|head| head.description());
         let head = head.map(|described| (described.name.clone(), described.space.clone()));
         let counters = &self.shared.counters;
         let (counts, in_time) = (counters.now(), counters.in_time());
-        ClassifierStatus { state, reason, model, head, counts, in_time, cached, cached_bytes }
+        ClassifierStatus { state, reason, model, head, counts, in_time, cached }
     }
 
     /// Stops: later requests get [`Missed::Failed`], what is in the queue is still read, and the thread is joined

@@ -107,10 +107,10 @@ async fn changed_models_are_seen_at_once_even_for_remembered_prompts() {
 #[tokio::test]
 async fn a_spent_budget_is_no_error_of_the_request_and_is_counted() {
     let classifier = shared().get_or_init(|| async { ready(&settings()).await }).await;
-    let before = classifier.status().counts.too_slow;
+    let before = classifier.status().counts.missed("too_slow");
     let missed = classifier.read(&request("How late is it?"), Duration::ZERO).await;
     assert_eq!(missed, Err(Missed::TooSlow));
-    assert_eq!(classifier.status().counts.too_slow, before + 1);
+    assert_eq!(classifier.status().counts.missed("too_slow"), before + 1);
     // Whatever becomes of it, it is counted once.
     let classifier = ready(&config::Classifier { cache_mb: 0, ..settings() }).await;
     let long = "How late is it? ".repeat(50);
@@ -118,7 +118,7 @@ async fn a_spent_budget_is_no_error_of_the_request_and_is_counted() {
         let _ = classifier.read(&request(&long), wait).await;
     }
     let counts = classifier.status().counts;
-    assert_eq!(counts.read + counts.too_slow, 3, "{counts:?}");
+    assert_eq!(counts.read + counts.missed("too_slow"), 3, "{counts:?}");
     // The thread goes on with others.
     assert!(classifier.read(&request("And now?"), PATIENT).await.is_ok());
 }
@@ -133,7 +133,7 @@ async fn a_full_queue_turns_away_and_loses_nobody() {
     assert_eq!(read + busy, 40, "{results:?}");
     assert!(read >= 2 && busy >= 1, "{read} read, {busy} turned away");
     let counts = classifier.status().counts;
-    assert_eq!((counts.read, counts.busy), (read as u64, busy as u64));
+    assert_eq!((counts.read, counts.missed("busy")), (read as u64, busy as u64));
 }
 
 #[tokio::test]
@@ -298,7 +298,7 @@ async fn a_classifier_that_is_off_or_broken_says_so() {
     let Err(Missed::Failed(reason)) = broken.read(&request("a"), PATIENT).await else { panic!("it should fail") };
     assert!(reason.contains("/nowhere/model.gguf"), "{reason}");
     assert_eq!(broken.status().state, "failed");
-    assert_eq!(broken.status().counts.failed, 1);
+    assert_eq!(broken.status().counts.missed("failed"), 1);
 }
 
 #[tokio::test]
@@ -306,7 +306,7 @@ async fn without_a_head_nothing_counts_as_read_and_why_is_told() {
     let classifier = ready(&config::Classifier { head: "/nowhere/head.safetensors".into(), ..settings() }).await;
     assert_eq!(classifier.read(&request("a"), PATIENT).await, Err(Missed::NoHead));
     let status = classifier.status();
-    assert_eq!((status.counts.read, status.counts.no_head), (0, 1));
+    assert_eq!((status.counts.read, status.counts.missed("no_head")), (0, 1));
     assert!(status.reason.is_some_and(|reason| reason.contains("/nowhere/head.safetensors")));
     assert_eq!((status.state, classifier.state_word()), ("ready", "ready, without a head"));
     assert_eq!(classifier.prior("known").quality, 0.8, "what is configured still counts");
@@ -329,7 +329,7 @@ async fn where_nobody_says_a_word_nothing_is_read() {
         assert_eq!(classifier.read(&request(blank), PATIENT).await, Err(Missed::NoWords));
     }
     let counts = classifier.status().counts;
-    assert_eq!((counts.read, counts.cached, counts.no_words), (0, 0, 2));
+    assert_eq!((counts.read, counts.cached, counts.missed("no_words")), (0, 0, 2));
 }
 
 #[tokio::test]

@@ -150,6 +150,7 @@ impl Tokenizer {
     }
 
     /// Number of tokens.
+    #[cfg(test)]
     pub fn vocabulary(&self) -> usize {
         self.inner.get_vocab_size(true)
     }

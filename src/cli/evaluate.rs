@@ -19,6 +19,7 @@ use crate::train::evaluate::Evaluation;
 use crate::train::fit::Compared;
 use crate::train::job;
 use crate::train::report::{self, counted};
+use crate::train::results;
 
 /// Which part of a data set is read; shared with `train`.
 #[derive(Debug, Args)]
@@ -110,7 +111,7 @@ pub(super) fn run(args: &EvaluateArgs) -> anyhow::Result<ExitCode> {
     evaluation.split = name;
     write_figures(args.json.as_deref(), &evaluation, || print(&evaluation))?;
     if let Some(path) = &args.html {
-        std::fs::write(path, report::evaluation(&evaluation)).with_context(|| path.display().to_string())?;
+        results::put(path, report::evaluation(&evaluation).as_bytes()).with_context(|| path.display().to_string())?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -130,11 +131,14 @@ fn head(model: &Model, name: &str) -> anyhow::Result<Head> {
 
 /// Checks before the long work that its result can be written.
 fn check_writable(file: &Path) -> anyhow::Result<()> {
+    if file == Path::new("-") {
+        return Ok(());
+    }
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if file.is_dir() || !folder.is_dir() {
         bail!("{} cannot be written: it must be a file in an existing folder", file.display());
     }
-    Ok(())
+    results::try_place(file).with_context(|| format!("{} cannot be written", file.display()))
 }
 
 fn keep_sources(dataset: &mut Dataset, sources: &[String]) -> anyhow::Result<()> {

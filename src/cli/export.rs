@@ -8,6 +8,7 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use jiff::Timestamp;
 
+use super::WrongUse;
 use super::load::ConfigArgs;
 use super::progress::Count;
 use crate::store::{ExchangeError, Exporter, Format, HandOver, Order, Span, Store, read_entries};
@@ -50,6 +51,9 @@ pub(super) fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
     // No end by default: a clock that was ahead may have left entries later than now.
     let until_ms = args.until.map(Timestamp::as_millisecond);
     let from_ms = args.since.map(Timestamp::as_millisecond);
+    if from_ms.zip(until_ms).is_some_and(|(from, until)| from >= until) {
+        return Err(WrongUse("nothing can lie between --since and --until, which is not later".into()).into());
+    }
     let wanted = |at_ms: i64| from_ms.is_none_or(|from| at_ms >= from) && until_ms.is_none_or(|until| at_ms < until);
     let mut count = Count::of("entries written");
     let mut failed: Option<ExchangeError> = None;
@@ -105,6 +109,24 @@ fn moment(text: &str) -> Result<Timestamp, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_span_in_which_nothing_can_lie_is_refused_and_an_earlier_export_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("log.jsonl");
+        std::fs::write(&file, "an earlier export").unwrap();
+        let args = ExportArgs {
+            file: file.clone(),
+            format: None,
+            from: Some(file.clone()),
+            since: moment("2026-12-01").ok(),
+            until: moment("2026-11-01").ok(),
+            config: ConfigArgs::default(),
+        };
+        let error = run(&args).unwrap_err().to_string();
+        assert!(error.contains("nothing can lie between"), "{error}");
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "an earlier export");
+    }
 
     #[test]
     fn a_day_is_its_beginning() {

@@ -14,6 +14,7 @@ use crate::store::{
     Entry, ExchangeError, HandOver, MOST_FEEDBACK, OpenError, OpenState, Store, StoreError, Stored, read_entries,
 };
 use crate::train::dataset::foreign::{Called, Imported, import};
+use crate::train::dataset::is_packed;
 use crate::train::report::counted;
 
 /// Read an export back, or make a data set of other programs' files
@@ -56,7 +57,7 @@ const BATCH_BYTES: usize = 256 << 10;
 fn into_log(args: &ImportArgs) -> anyhow::Result<ExitCode> {
     // Checked first, so that no decision log is created for files that are no exports.
     for file in &args.files {
-        if file.extension().is_some_and(|it| it.eq_ignore_ascii_case("gz")) {
+        if is_packed(file) {
             bail!(
                 "{} is compressed: unpack an export first; only files for a data set (--dataset DIR) may be",
                 file.display()
@@ -78,7 +79,7 @@ fn into_log(args: &ImportArgs) -> anyhow::Result<ExitCode> {
     };
     let store = opened
         .context("the decision log cannot be opened; stop the gateway first, only one process may write to it")?;
-    if let OpenState::Memory { reason } = store.health().opened.state {
+    if let OpenState::Memory { reason } = store.health().opened {
         bail!("{} cannot be written: {reason}", dir.display());
     }
     handed.so_far();

@@ -37,6 +37,8 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::train::results;
+
 /// A self-hosted LLM gateway that learns where each prompt should go.
 #[derive(Debug, Parser)]
 #[command(name = "pointsman", version, about, max_term_width = 100)]
@@ -166,7 +168,7 @@ fn write_json(path: &Path, figures: &impl Serialize) -> anyhow::Result<()> {
     if path == Path::new("-") {
         return Ok(writeln!(io::stdout(), "{json}")?);
     }
-    std::fs::write(path, json).with_context(|| path.display().to_string())
+    results::put(path, json.as_bytes()).with_context(|| path.display().to_string())
 }
 
 /// Prints figures as tables, unless their JSON goes to standard output; and writes the JSON where it is wanted.

@@ -15,7 +15,7 @@ use super::verdicts::Verdicts;
 use super::{table, write_figures, write_json};
 use crate::bandit::{Candidate, PolicyKind, Settings, Snapshot};
 use crate::config::{Config, RewardMap};
-use crate::ope::{self, Doubt, IntervalKind, Logged, Method, Modelled, signed};
+use crate::ope::{self, Doubt, IntervalKind, Logged, Method, signed};
 use crate::store::{Asked, AskedAgain, Entry, HandOver, OpenError, Span, Store, read_entries};
 use crate::train::dataset::{self, Limits, Split};
 use crate::train::replay::{Stream, TextReader};
@@ -117,6 +117,10 @@ pub(super) fn run(args: &PolicyArgs, json: Option<&Path>) -> anyhow::Result<Exit
     keep_unknown(&mut lessons, one.knows().and(other.knows()), loaded.config.learning.gate.min_choices);
     let models = CrossFit::of_rewards(lessons.iter().copied(), settings).context("these settings make no policy")?;
     let (first, second) = (see(&lessons, &one, &models), see(&lessons, &other, &models));
+    if first.len() < lessons.len() {
+        let odd = lessons.len() - first.len();
+        eprintln!("{odd} judged choices have no probability above 0 and are left out, as the gate leaves them out");
+    }
     let interval = if args.guaranteed { IntervalKind::Betting } else { IntervalKind::Student };
     let settings = ope::Settings { clip: args.clip, interval, ..ope::Settings::default() };
     let verdicts = Verdicts::of((judged, &first), (&args.against, &second), &settings);
@@ -284,20 +288,15 @@ impl Contender {
     }
 }
 
+/// The logged choices as `contender` would have made them; without those that have no probability.
 fn see(lessons: &[&Lesson], contender: &Contender, models: &CrossFit) -> Vec<Logged> {
     let look = |lesson: &&Lesson| {
         let drawn = lesson.choice.as_ref()?;
         let candidates: Vec<Candidate<'_>> = drawn.candidates.iter().map(|way| way.candidate()).collect();
         let shares = contender.shares(lesson, drawn, &candidates);
-        let expect = |candidate| models.without(lesson.id).quality(&lesson.context(), candidate);
-        let expected: Vec<f64> = candidates.iter().map(expect).collect();
-        let value = expected.iter().zip(&shares).map(|(quality, share)| quality * share).sum();
-        Some(Logged {
-            propensity: drawn.candidates[drawn.chosen].propensity,
-            reward: lesson.reward.value(),
-            target: shares[drawn.chosen],
-            modelled: Some(Modelled { chosen: expected[drawn.chosen], value }),
-        })
+        let expected = models.expected(lesson, &candidates);
+        let propensity = drawn.candidates[drawn.chosen].propensity;
+        Logged::of(propensity, lesson.reward.value(), drawn.chosen, &shares, &expected)
     };
     lessons.iter().filter_map(look).collect()
 }
@@ -410,9 +409,10 @@ fn legend<'a>(verdicts: impl Iterator<Item = &'a Verdict>) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bandit::{Grounds, Reward};
+    use crate::bandit::{Grounds, Reward, Tradeoff};
     use crate::protocol::DecisionId;
     use crate::train::validate::Logging;
+    use crate::tuner::lesson::LoggedCandidate;
 
     #[test]
     fn every_column_of_a_validation_is_explained_and_so_is_what_is_not_to_be_relied_on() {
@@ -460,6 +460,32 @@ mod tests {
             signal: None,
             choice: None,
         }
+    }
+
+    #[test]
+    fn a_choice_without_a_probability_does_not_silence_the_others() {
+        let way = |model: &str, propensity| LoggedCandidate {
+            model: model.into(),
+            prior: 0.5,
+            grounds: Grounds::Likened,
+            cost_usd: 0.01,
+            latency_s: None,
+            switching_usd: 0.0,
+            propensity,
+        };
+        let drawn = |at_ms, propensity| {
+            let candidates = vec![way("a", propensity), way("b", 0.5)];
+            let tradeoff = Tradeoff { cost_per_usd: 0.0, latency_per_s: 0.0 };
+            Lesson { choice: Some(SampledChoice { candidates, chosen: 0, tradeoff }), ..lesson(at_ms) }
+        };
+        let all: Vec<Lesson> = (1..=9)
+            .map(|at_ms| drawn(at_ms, [0.5, 0.0, f64::NAN][usize::from(at_ms > 7) + usize::from(at_ms > 8)]))
+            .collect();
+        let lessons: Vec<&Lesson> = all.iter().collect();
+        let models = CrossFit::of_rewards(lessons.iter().copied(), Settings::default()).unwrap();
+        let seen = see(&lessons, &Contender::Uniform, &models);
+        assert_eq!(seen.len(), 7);
+        assert!(Method::ALL.iter().all(|method| ope::estimate(&seen, *method, &ope::Settings::default()).is_some()));
     }
 
     #[test]

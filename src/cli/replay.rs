@@ -249,6 +249,8 @@ fn replay(
         let named = policy.name() == settings.policy.name();
         players.push(Player::learned(if named { settings } else { Settings { policy, ..settings } })?);
     }
+    let happen = Events::over(&stream, events);
+    let left = happen.all().iter().map(|(at, event)| (event.name(), stream.items.len() - at));
     let lines = players.iter().map(|player| line(args, &orders, player, events)).collect();
     Ok(Report {
         source: stream.source.clone(),
@@ -256,6 +258,7 @@ fn replay(
         models: stream.arms.len(),
         runs: orders.len(),
         notes,
+        left: left.collect(),
         lines,
     })
 }
@@ -353,7 +356,10 @@ fn told(report: &Report) -> String {
             let found = line.followed.iter().find(|(known, ..)| known == name);
             row.push(found.map_or_else(String::new, |(_, median, share)| match median {
                 Some(median) => format!("{median} ({:.0} % of runs)", share * 100.0),
-                None => format!("never ({:.0} % of runs did)", share * 100.0),
+                None => {
+                    let left = report.left.iter().find(|(known, _)| known == name).map_or(0, |(_, left)| *left);
+                    format!("not within the {left} requests left ({:.0} % of runs did)", share * 100.0)
+                }
             }));
         }
         table.add_row(row);
@@ -417,11 +423,32 @@ mod tests {
         };
         let lines = vec![line("random", 120.0), line("thompson", 3.25)];
         let notes = vec!["A note.".to_owned()];
-        let report = Report { source: "s".into(), requests: 9, models: 2, runs: 1, notes, lines };
+        let report = Report { source: "s".into(), requests: 9, models: 2, runs: 1, notes, left: Vec::new(), lines };
         let told = told(&report);
         assert!(told.starts_with("\ns: 9 requests, 2 models, one run\nA note.\n"), "{told}");
         assert!(!told.contains('|') && !told.contains('+'), "{told}");
         let ends: Vec<usize> = told.lines().skip(3).map(|line| line.trim_end().chars().count()).collect();
         assert!(ends.len() == 3 && ends.iter().all(|end| *end == ends[0]), "{told}");
+    }
+
+    #[test]
+    fn a_run_that_ended_before_an_event_was_followed_tells_how_long_it_had() {
+        let spread = |mean: f64| Spread { mean, low: f64::NAN, high: f64::NAN };
+        let line = Line {
+            player: "thompson".into(),
+            reward: spread(0.5),
+            compared_reward: None,
+            cost_usd: None,
+            cost_known: 0.0,
+            regret: spread(0.0),
+            budget_error: None,
+            followed: vec![("new".into(), None, 0.25), ("drop".into(), Some(40), 1.0)],
+            curve: Vec::new(),
+        };
+        let (notes, left) = (Vec::new(), vec![("drop", 200), ("new", 75)]);
+        let report = Report { source: "s".into(), requests: 300, models: 2, runs: 4, notes, left, lines: vec![line] };
+        let told = told(&report);
+        assert!(told.contains("not within the 75 requests left (25 % of runs did)"), "{told}");
+        assert!(told.contains("40 (100 % of runs)"), "{told}");
     }
 }

@@ -11,8 +11,7 @@ use comfy_table::Table;
 use super::load::ConfigArgs;
 use crate::app;
 use crate::config::Config;
-use crate::gateway::PlanRequest;
-use crate::protocol::{ChatRequest, Dialect, Message, Role};
+use crate::protocol::{ChatRequest, Message, Role};
 use crate::route::Decision;
 use crate::store::{HandOver, OpenError, Store};
 
@@ -52,10 +51,8 @@ pub(super) fn run(args: RouteArgs) -> anyhow::Result<ExitCode> {
         ..ChatRequest::default()
     };
     let live = gateway.live();
-    let conversation = gateway.conversation(&request, None);
     let headers = http::HeaderMap::new();
-    let dialect = Dialect::Native;
-    let asked = PlanRequest { request: &request, dialect, body: None, headers: &headers, token: None, conversation };
+    let asked = gateway.asked_dry(&request, &headers, None);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let plan = runtime.block_on(async {
         let deadline = tokio::time::Instant::now() + LOAD_TIMEOUT;

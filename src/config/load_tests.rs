@@ -504,6 +504,7 @@ fn values_of_a_form_of_their_own_are_looked_at() {
         ("[providers.openai]\nbase_url = 'https://h/v1?api-version=1'", "providers.openai.base_url: "),
         ("[routing]\nobjective = { cost_per_usd = -5.0, latency_per_s = 0.0 }", "routing.objective: "),
         ("[routing]\nobjective = { cost_per_usd = 1.0, latency_per_s = nan }", "routing.objective: "),
+        ("[routing]\nobjective = { cost_per_usd = 1e9, latency_per_s = 0.0 }", "routing.objective: "),
         ("[learning.bandit]\nfloor = 5.0", "learning.bandit.floor: "),
         ("[learning.bandit]\nhalf_life = -1.0", "learning.bandit.half_life: "),
         (

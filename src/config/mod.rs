@@ -59,7 +59,7 @@ pub use layers::{Origin, Setting};
 pub use learning::{Bandit, Gate, Guard, Learning, LearningMode, PolicyName, RewardMap};
 pub use limits::Limits;
 pub use load::{DEFAULTS, LoadArgs, Loaded, load};
-pub use models::{Capability, Deployment, LARGEST, Model, Refusal};
+pub use models::{Capability, Deployment, LARGEST, Model, Refusal, fault_of_weight, faults_of_price};
 pub use names::{Described, Names};
 pub use nearest::did_you_mean;
 pub use overrides::{Configured, ModelOverride, Overrides};

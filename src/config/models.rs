@@ -51,6 +51,29 @@ pub enum Refusal {
 /// The largest price, weight or factor: with more, sums of costs would not stay numbers.
 pub const LARGEST: f64 = 1e6;
 
+/// What is wrong with a model's or a deployment's weight, if anything.
+pub fn fault_of_weight(weight: f64) -> Option<&'static str> {
+    (!(0.0..=LARGEST).contains(&weight)).then_some("must be from 0 to a million")
+}
+
+/// What is wrong with the parts of a price: the key below `price`, and what it must be.
+pub fn faults_of_price(price: &Price) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let amounts = [
+        ("input", Some(price.input)),
+        ("output", Some(price.output)),
+        ("cache_read", price.cache_read),
+        ("cache_write", price.cache_write),
+    ];
+    let factors = price.long_prompt.map(|long| {
+        [("long_prompt.input_factor", long.input_factor), ("long_prompt.output_factor", long.output_factor)]
+    });
+    let amounts = amounts.into_iter().filter(|(_, amount)| amount.is_some_and(|it| !(0.0..=LARGEST).contains(&it)));
+    let factors = factors.into_iter().flatten().filter(|(_, factor)| !(*factor > 0.0 && *factor <= LARGEST));
+    amounts
+        .map(|(key, _)| (key, "must be from 0 to a million US dollars per million tokens"))
+        .chain(factors.map(|(key, _)| (key, "must be more than 0, up to a million; 2.0 = twice the price")))
+}
+
 /// A model. Live. The defaults are those of a model without a description.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

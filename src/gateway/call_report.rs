@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::ledger::Conversation;
+use super::conversation::Conversation;
 use super::{Gateway, call_bounds};
 use crate::protocol::{ApiError, DecisionId, ErrorKind, FinishReason, ModelName, Usage};
 use crate::route::Answered;

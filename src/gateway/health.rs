@@ -46,7 +46,7 @@ pub fn report(gateway: &Gateway) -> Value {
 
 /// The store's state, in one line without paths.
 pub fn store_line(health: &Health) -> Value {
-    let status = match (&health.failing, &health.opened.state) {
+    let status = match (&health.failing, &health.opened) {
         (Some(_), _) => "failing: records are dropped and counted, answers go on",
         (None, OpenState::Memory { .. }) => {
             "in memory until a restart: its directory could not be written, no feedback is taken"
@@ -57,8 +57,7 @@ pub fn store_line(health: &Health) -> Value {
         }
         (None, OpenState::Opened) => "ok",
     };
-    let durable = health.durable && health.failing.is_none();
-    json!({ "status": status, "durable": durable, "damaged_records": health.damaged })
+    json!({ "status": status, "durable": health.is_durable(), "damaged_records": health.damaged })
 }
 
 /// How far back the overview goes: after a start the decision log is added up, newest first, as far as the longest

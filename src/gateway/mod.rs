@@ -1,16 +1,17 @@
 //! The gateway without its listeners: the configuration in force, what was learned, and what is being answered.
 //!
 //! [`Gateway`] holds all of it, for HTTP's handlers and for a program that embeds it. [`live_config`] is the
-//! configuration and what is made of it, [`configuring`] changes it; [`planning`] asks the router, [`ledger`] makes the
-//! records of its decisions and their outcomes, and [`call_report`] takes outcomes from outside. [`admission`] and
-//! [`limiter`] bound what callers may use, [`spending`] charges them. [`monitor`] shows requests as they pass,
-//! [`refusals`] counts those that found no model, [`health`] tells how all are. [`sign_in`] and [`operator_acts`] are
-//! for operators.
+//! configuration and what is made of it, [`configuring`] changes it; [`planning`] asks the router, [`conversation`]
+//! tells it which requests belong together, [`ledger`] makes the records of its decisions and their outcomes, and
+//! [`call_report`] takes outcomes from outside. [`admission`] and [`limiter`] bound what callers may use, [`spending`]
+//! charges them. [`monitor`] shows requests as they pass, [`refusals`] counts those that found no model, [`health`]
+//! tells how all are. [`sign_in`] and [`operator_acts`] are for operators.
 
 pub mod admission;
 mod call_bounds;
 pub mod call_report;
 mod configuring;
+pub mod conversation;
 mod decision_log;
 pub mod health;
 pub mod kept_lengths;

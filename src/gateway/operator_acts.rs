@@ -4,9 +4,6 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use jiff::Timestamp;
-use serde_json::Value;
-
 use super::{Gateway, LiveConfig};
 use crate::config::{ModelOverride, Overrides};
 use crate::protocol::{ApiError, ErrorKind};
@@ -17,19 +14,6 @@ pub const OVERRIDES: &str = "operator.models";
 
 /// The file of the data directory that holds the one-time sign-in link.
 const LINK_FILE: &str = "dashboard.link";
-
-/// An operator's act, for the audit.
-#[derive(Debug, Clone)]
-pub struct Act {
-    /// Who acted.
-    pub who: String,
-    /// What was done: `token.make`, `model.change`...
-    pub action: &'static str,
-    /// What it was done to: a token's id, a model's name...
-    pub subject: String,
-    /// Particulars, mostly `before` and `after`.
-    pub detail: Value,
-}
 
 /// Saves operators' changes of the models where a new configuration has ended some of them; `was` is what is saved now.
 pub fn save_if_ended(store: &Store, was: &Overrides, is: &Overrides) {
@@ -57,16 +41,9 @@ impl Gateway {
 
     /// Notes an act in the audit, on disk when this returns, and in a log line, which is all there is of it while the
     /// store is down.
-    pub async fn note(&self, act: Act) {
+    pub async fn note(&self, act: AuditRecord) {
         tracing::info!(who = act.who, action = act.action, subject = act.subject, detail = %act.detail, "An operator acted");
-        let record = AuditRecord {
-            at_ms: Timestamp::now().as_millisecond(),
-            who: act.who,
-            action: act.action.to_owned(),
-            subject: act.subject,
-            detail: act.detail,
-        };
-        if let Err(error) = self.with_store(move |store| store.audit(&record)).await {
+        if let Err(error) = self.with_store(move |store| store.audit(&act)).await {
             tracing::error!(error = %error, "An operator's act could not be written to the audit");
         }
     }

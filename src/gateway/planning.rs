@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use http::HeaderMap;
 use rand::RngExt;
 
-use super::ledger::{self, Conversation};
-use super::{Gateway, LiveConfig, fresh_id, now_s};
+use super::conversation::{self, Conversation};
+use super::{Gateway, LiveConfig, fresh_id, ledger, now_s};
 use crate::classifier::{Missed, Reading};
 use crate::config::Strategy;
-use crate::protocol::{ApiError, ChatRequest, DecisionId, Dialect, Usage};
-use crate::route::{self, Answered, Decision, Learned, Plan, Question, RequestedModel, Stay};
+use crate::protocol::{ApiError, ChatRequest, DecisionId, Dialect, RequestedModel, Usage};
+use crate::route::{self, Answered, Decision, Learned, Plan, Question, Stay};
 use crate::store::{AGAIN_WITHIN_MS, Fingerprint, Token};
 
 /// What a plan is made for.
@@ -50,6 +50,35 @@ impl Gateway {
         }
         let reading = self.classifier.read(asked.request, self.classifier.budget()).await;
         self.plan_with(live, asked, Some(&reading))
+    }
+
+    /// The models to try for a request whose call somebody else makes, recorded as such.
+    ///
+    /// # Errors
+    ///
+    /// When no model can serve the request; the error is fit for the client.
+    pub async fn dry_run(
+        &self,
+        live: &LiveConfig,
+        request: &ChatRequest,
+        headers: &HeaderMap,
+        token: Option<&Token>,
+    ) -> Result<Plan, ApiError> {
+        let asked = self.asked_dry(request, headers, token);
+        let plan = self.plan(live, asked).await?;
+        self.record(&plan.decision, asked, true);
+        Ok(plan)
+    }
+
+    /// What is planned in a dry run: there is no body to pass on.
+    pub fn asked_dry<'a>(
+        &self,
+        request: &'a ChatRequest,
+        headers: &'a HeaderMap,
+        token: Option<&'a Token>,
+    ) -> PlanRequest<'a> {
+        let conversation = self.conversation(request, token);
+        PlanRequest { request, dialect: Dialect::Native, body: None, headers, token, conversation }
     }
 
     fn plan_with(
@@ -96,7 +125,7 @@ impl Gateway {
 
     /// The conversation a request belongs to.
     pub fn conversation(&self, request: &ChatRequest, token: Option<&Token>) -> Conversation {
-        ledger::conversation(request, token, &self.recorder.salt())
+        conversation::conversation(request, token, &self.recorder.salt())
     }
 
     /// The model that a conversation is on; of its fingerprints `prints`, the surest first, the first one known counts.
@@ -133,14 +162,14 @@ impl Gateway {
 
     /// Hands a decision to the recorder; `dry_run` = the gateway makes no call. Never waits.
     pub fn record(&self, decision: &Decision, asked: PlanRequest<'_>, dry_run: bool) {
-        if decision.explore && decision.candidates.len() > 1 {
-            self.learner.note_sampled();
-        }
         let now_ms = jiff::Timestamp::now().as_millisecond();
         let recorder = &self.recorder;
         let (salt, prompts) = (recorder.salt(), recorder.keeps_prompts());
         let mut record = ledger::decision(decision, asked, dry_run, &salt, prompts, now_ms);
         record.request.begun_elsewhere = self.has_begun_elsewhere(&asked.conversation);
+        if record.is_sampled() {
+            self.learner.note_sampled();
+        }
         recorder.decision(record);
     }
 }

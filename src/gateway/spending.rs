@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Gateway, limiter};
 use crate::config::Dispatch;
 use crate::protocol::ApiError;
-use crate::store::{Order, OutcomeRecord, OutcomeStatus, Span, Token};
+use crate::store::{Order, OutcomeRecord, OutcomeStatus, Span, Token, Tokens};
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -105,6 +105,12 @@ fn log_since_ms(since_ms: i64, dispatch: &Dispatch, now_ms: i64) -> i64 {
     (since_ms - longest_answer_ms).max(now_ms - DAY_MS)
 }
 
+/// Who may owe: each API token, by its id, and all callers without one together.
+fn accounts(tokens: &Tokens) -> impl Iterator<Item = (Option<String>, Option<&Token>)> {
+    let all = tokens.all().iter().map(|token| Some(&**token)).chain([None]);
+    all.map(|token| (token.map(|token| token.id.clone()), token))
+}
+
 impl Gateway {
     /// Learns the cost of a call and the model's speed for the next choices, whoever made the call.
     pub fn observe(&self, call: &OutcomeRecord) {
@@ -156,20 +162,14 @@ impl Gateway {
     /// What each API token may spend per day.
     fn limits_per_day(&self) -> BTreeMap<Option<String>, f64> {
         let (tokens, live) = (self.tokens(), self.live());
-        let all = tokens.all().iter().map(|token| Some(&**token)).chain([None]);
-        let id = |token: Option<&Token>| token.map(|token| token.id.clone());
-        all.map(|token| (id(token), limiter::usd_per_day(token, &live.config.limits))).collect()
+        accounts(&tokens).map(|(id, token)| (id, limiter::usd_per_day(token, &live.config.limits))).collect()
     }
 
     /// What each API token owes now; none that owes nothing.
     fn debts(&self) -> Debts {
         let (tokens, live) = (self.tokens(), self.live());
-        let all = tokens.all().iter().map(|token| Some(&**token)).chain([None]);
         let now = Instant::now();
-        let owed = all.map(|token| {
-            let id = token.map(|token| token.id.clone());
-            (id, self.limiter.owed(token, &live.config.limits, now))
-        });
+        let owed = accounts(&tokens).map(|(id, token)| (id, self.limiter.owed(token, &live.config.limits, now)));
         let usd = owed.filter(|(_, usd)| *usd > 0.0).collect();
         Debts { at_ms: jiff::Timestamp::now().as_millisecond(), usd }
     }

@@ -33,10 +33,22 @@ impl Rejection {
     pub fn lasting(self, lasting: bool) -> Self {
         Self { lasting, ..self }
     }
+}
 
-    /// An error in the gateway's own dialect.
-    pub fn native(error: ApiError) -> Self {
-        Self::new(Dialect::Native, error)
+/// An error of an endpoint under `/api/`, in the gateway's own dialect. There is no such way from an [`ApiError`] to a
+/// [`Rejection`]: an endpoint that speaks other dialects, too, has to name one.
+#[derive(Debug)]
+pub struct Native(ApiError);
+
+impl From<ApiError> for Native {
+    fn from(error: ApiError) -> Self {
+        Self(error)
+    }
+}
+
+impl IntoResponse for Native {
+    fn into_response(self) -> Response {
+        Rejection::new(Dialect::Native, self.0).into_response()
     }
 }
 
@@ -147,7 +159,7 @@ mod tests {
             assert_eq!(own.is_some_and(|told| told == "false"), lasts, "{kind:?}");
         }
         let missing = ApiError::new(ErrorKind::NotFound, "x");
-        assert_eq!(told(Rejection::native(missing)), None, "a decision may be recorded a moment later");
+        assert_eq!(told(Rejection::new(Dialect::Native, missing)), None, "a decision may be recorded a moment later");
         let vendors = ApiError::new(ErrorKind::InvalidRequest, "x");
         assert_eq!(told(Rejection::new(Dialect::OpenAi, vendors).lasting(false)), None);
     }

@@ -17,6 +17,18 @@ pub struct Logged {
     pub modelled: Option<Modelled>,
 }
 
+impl Logged {
+    /// The logged choice of `chosen` among candidates. The evaluated policy would have chosen them with the probabilities
+    /// `shares`; `expected` is what a reward model expects of each, which must not have seen this choice. `None` where
+    /// the propensity is not positive (NaN in an import, say): such a choice says nothing of another policy, and must
+    /// not silence what all others say.
+    pub fn of(propensity: f64, reward: f64, chosen: usize, shares: &[f64], expected: &[f64]) -> Option<Self> {
+        let value = expected.iter().zip(shares).map(|(quality, share)| quality * share).sum();
+        let modelled = Some(Modelled { chosen: expected[chosen], value });
+        (propensity > 0.0).then_some(Self { propensity, reward, target: shares[chosen], modelled })
+    }
+}
+
 /// A reward model's predictions for one request, whose reward it must not have seen.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Modelled {

@@ -219,6 +219,26 @@ pub enum NamedObjective {
     Speed,
 }
 
+impl NamedObjective {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Quality, Self::Balanced, Self::Cost, Self::Speed];
+
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Quality => "quality",
+            Self::Balanced => "balanced",
+            Self::Cost => "cost",
+            Self::Speed => "speed",
+        }
+    }
+
+    /// The one of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|objective| objective.as_str() == name)
+    }
+}
+
 /// What a model must be able to do to serve a request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Needs {

@@ -1,5 +1,7 @@
 //! How a request ended.
 
+use serde::de::IntoDeserializer;
+use serde::de::value::Error;
 use serde::{Deserialize, Serialize};
 
 use super::ErrorKind;
@@ -23,6 +25,15 @@ impl OutcomeStatus {
             Self::Ok => "ok",
             Self::Failed(kind) => kind.as_str(),
             Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// The status of this name, see [`Self::as_str`].
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "ok" => Some(Self::Ok),
+            "cancelled" => Some(Self::Cancelled),
+            code => ErrorKind::deserialize(IntoDeserializer::<Error>::into_deserializer(code)).ok().map(Self::Failed),
         }
     }
 }

@@ -9,7 +9,8 @@ use super::lengths::Expected;
 use super::sticky::Stay;
 use crate::bandit::{Attribution, Grounds, Tradeoff};
 use crate::classifier::{Missed, Reading};
-use crate::protocol::{DecisionId, Mode, ModelName, Needs, Objective};
+pub use crate::protocol::Excluded;
+use crate::protocol::{DecisionId, Mode, ModelName, Needs, Objective, Shadow};
 use crate::upstream::Model;
 
 /// What `dispatch` walks.
@@ -157,26 +158,6 @@ impl Features {
             },
         }
     }
-}
-
-/// What a policy that only watches (mode `shadow`) would have chosen.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Shadow {
-    /// The model.
-    pub model: ModelName,
-    /// Probability of that choice.
-    pub propensity: f64,
-    /// The watching policy's version.
-    pub policy_version: u64,
-}
-
-/// A model excluded before the choice.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Excluded {
-    /// The model.
-    pub model: ModelName,
-    /// Why, as a clause for people.
-    pub reason: String,
 }
 
 /// One choice of a model, explained.

@@ -6,14 +6,14 @@ use super::Demand;
 use super::eligible::{self, LeftOut};
 use super::error::PlanError;
 use super::learned::{self, Judged, Learned};
-use super::plan::{Considered, Decision, Excluded, Features, Plan, Prediction, Shadow};
-use super::question::{Question, RequestedModel};
+use super::plan::{Considered, Decision, Features, Plan, Prediction};
+use super::question::Question;
 use super::ranking::{Ranking, by_weight, preferred, weight};
 use super::rules::{Facts, RuleEffect, Rules};
 use super::sticky::Stay;
 use crate::bandit::Tradeoff;
 use crate::config::{Routing, Weights, did_you_mean};
-use crate::protocol::{ChatRequest, DecisionId, Dialect, Mode, Objective};
+use crate::protocol::{ChatRequest, DecisionId, Dialect, Excluded, Mode, Objective, RequestedModel, Shadow};
 use crate::upstream::{Catalog, Model};
 
 /// Plans a request.
@@ -34,7 +34,8 @@ pub fn plan(
         .with_body(question.body)
         .with_task(read.and_then(|reading| reading.task.as_deref()));
     let effect = rules.apply(&facts);
-    let requested = RequestedModel::parse(catalog.names().unaliased(&request.model))?;
+    let requested = RequestedModel::parse(catalog.names().unaliased(&request.model))
+        .map_err(|word| PlanError::UnknownObjective(word.to_owned()))?;
     let (mode, pool, why) = pool(catalog, &requested, &effect, question)?;
     if question.client == Dialect::Anthropic
         && request.extensions.contains_key("thread")
@@ -155,8 +156,8 @@ impl Case<'_> {
         };
         let failover = request.routing.failover != Some(false);
         let away = excluded.iter().filter(|(_, reason)| failover && reason.available_in().is_some());
-        let away = away.map(|(model, reason)| Excluded { model: model.name.clone(), reason: reason.to_string() });
-        let away = away.collect();
+        let told = |(model, reason): &LeftOut| Excluded { model: model.name.clone(), reason: reason.to_string() };
+        let away = away.map(told).collect();
         let first = ranking.order[0];
         let decision = Decision {
             id: self.id,
@@ -179,10 +180,7 @@ impl Case<'_> {
             prompt_tokens: self.demand.prompt_tokens,
             rules: self.effect.hits,
             language: self.effect.language,
-            excluded: excluded
-                .into_iter()
-                .map(|(model, reason)| Excluded { model: model.name.clone(), reason: reason.to_string() })
-                .collect(),
+            excluded: excluded.iter().map(told).collect(),
         };
         let most = if failover { self.settings.max_candidates } else { 1 };
         let candidates = ranking.order.iter().map(|at| Arc::clone(&able[*at])).take(most).collect();

@@ -4,10 +4,9 @@ use std::time::{Duration, Instant};
 
 use http::HeaderMap;
 
-use super::error::PlanError;
 use super::learned::Learned;
 use super::sticky::Stay;
-use crate::protocol::{ChatRequest, DecisionId, Dialect, NamedObjective, Objective};
+use crate::protocol::{ChatRequest, DecisionId, Dialect};
 
 /// Everything a plan depends on besides configuration.
 pub struct Question<'a> {
@@ -35,43 +34,4 @@ pub struct Question<'a> {
     pub stay: Option<Stay>,
     /// What the learned policy is based on; `None` = the weights choose.
     pub learned: Option<Learned<'a>>,
-}
-
-/// The request's `model` field, read.
-#[derive(Debug, Clone, PartialEq)]
-pub enum RequestedModel {
-    /// Any model, under this objective if one is named (`auto:cost`).
-    Auto(Option<NamedObjective>),
-    /// The model of this name.
-    Model(String),
-}
-
-impl RequestedModel {
-    /// Reads the field; empty means `auto`.
-    ///
-    /// # Errors
-    ///
-    /// `auto:` with an objective that does not exist.
-    pub fn parse(model: &str) -> Result<Self, PlanError> {
-        let Some(rest) = model.strip_prefix("auto") else {
-            return Ok(if model.is_empty() { Self::Auto(None) } else { Self::Model(model.to_owned()) });
-        };
-        match rest {
-            "" => Ok(Self::Auto(None)),
-            ":quality" => Ok(Self::Auto(Some(NamedObjective::Quality))),
-            ":balanced" => Ok(Self::Auto(Some(NamedObjective::Balanced))),
-            ":cost" => Ok(Self::Auto(Some(NamedObjective::Cost))),
-            ":speed" => Ok(Self::Auto(Some(NamedObjective::Speed))),
-            _ if rest.starts_with(':') => Err(PlanError::UnknownObjective(rest[1..].to_owned())),
-            _ => Ok(Self::Model(model.to_owned())),
-        }
-    }
-
-    /// The objective named.
-    pub(super) fn objective(&self) -> Option<Objective> {
-        match self {
-            Self::Auto(objective) => objective.map(Objective::Named),
-            Self::Model(_) => None,
-        }
-    }
 }

@@ -24,6 +24,13 @@ pub struct AuditRecord {
     pub detail: Value,
 }
 
+impl AuditRecord {
+    /// The record of an act at `at_ms` (Unix milliseconds).
+    pub fn of(who: &str, action: &str, subject: impl Into<String>, detail: Value, at_ms: i64) -> Self {
+        Self { at_ms, who: who.into(), action: action.into(), subject: subject.into(), detail }
+    }
+}
+
 impl Store {
     /// Notes an act; on disk when it returns.
     ///
@@ -80,8 +87,7 @@ mod tests {
         let store = Store::in_memory().unwrap();
         for (at_ms, action) in [(1, "policy.promote"), (2, "policy.pin"), (2, "model.disable")] {
             let detail = serde_json::json!({"from": 1, "to": 2.5});
-            let act = AuditRecord { at_ms, who: "cli".into(), action: action.into(), subject: "3".into(), detail };
-            store.audit(&act).unwrap();
+            store.audit(&AuditRecord::of("cli", action, "3", detail, at_ms)).unwrap();
         }
         let actions: Vec<String> = store.audits(2).unwrap().into_iter().map(|act| act.action).collect();
         assert_eq!(actions, ["model.disable", "policy.pin"]);

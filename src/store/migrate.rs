@@ -24,8 +24,8 @@ pub(super) fn is_bare(trees: &Trees) -> Result<bool, Failure> {
     Ok(!trees.settings.contains_key(KEY)? && trees.decisions.is_empty() && trees.blocks.is_empty())
 }
 
-/// Migrates the database to [`SCHEMA`]; the version it had, where it had records to migrate.
-pub(super) fn migrate(trees: &Trees) -> Result<Option<u32>, Failure> {
+/// Migrates the database to [`SCHEMA`], and tells where it had records to migrate.
+pub(super) fn migrate(trees: &Trees) -> Result<(), Failure> {
     let found = match trees.settings.get(KEY)? {
         Some(bytes) => match <[u8; 4]>::try_from(&bytes[..]) {
             Ok(bytes) => u32::from_be_bytes(bytes),
@@ -38,7 +38,7 @@ pub(super) fn migrate(trees: &Trees) -> Result<Option<u32>, Failure> {
         return Err(Failure::Newer(found));
     }
     if found == SCHEMA {
-        return Ok(None);
+        return Ok(());
     }
     let had_records = !(trees.decisions.is_empty() && trees.blocks.is_empty());
     if found < 1 {
@@ -49,7 +49,10 @@ pub(super) fn migrate(trees: &Trees) -> Result<Option<u32>, Failure> {
     trees.db.flush()?;
     trees.settings.insert(KEY, &SCHEMA.to_be_bytes())?;
     trees.db.flush()?;
-    Ok(had_records.then_some(found))
+    if had_records {
+        tracing::info!(from = found, to = SCHEMA, "The decision log was migrated");
+    }
+    Ok(())
 }
 
 fn json_to_message_pack<T: Serialize + DeserializeOwned>(tree: &sled::Tree) -> Result<(), sled::Error> {

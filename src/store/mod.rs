@@ -33,6 +33,7 @@ mod fingerprint;
 mod join;
 mod log;
 mod migrate;
+mod opening;
 mod query;
 mod rates;
 pub mod record;
@@ -53,24 +54,26 @@ pub use compact::{Compacted, Compactor};
 pub use data_dir::{HandOver, await_free, write_private};
 #[cfg(test)]
 pub(crate) use db::tests::on_disk_with;
-pub use db::{Health, OpenReport, OpenState, Store};
+pub use db::{Health, Store};
 pub use encoding::{DecodeError, EncodeError};
 pub use error::{OpenError, StoreError};
 pub use exchange::{ExchangeError, Exporter, Format, line, read_entries};
 pub use fingerprint::Salt;
 pub use join::{Order, Span};
 pub use log::{MOST_FEEDBACK, Stored};
+pub use opening::OpenState;
 pub use query::{Filter, Page};
 pub use rates::{Rates, chances};
 pub use record::{
-    AHEAD_MS, CandidateRecord, DecisionRecord, Entry, ExcludedRecord, FEEDBACK_ID_BYTES, FeedbackKind,
-    FeedbackRecord, Fingerprint, Mode, OutcomeRecord, OutcomeStatus, RequestFacts, ShadowRecord, Signal, Thumb,
+    AHEAD_MS, CandidateRecord, DecisionRecord, Entry, Excluded, FEEDBACK_ID_BYTES, FeedbackKind, FeedbackRecord,
+    Fingerprint, Mode, OutcomeRecord, OutcomeStatus, RequestFacts, Shadow, Signal, Thumb,
 };
 pub use retention::{Clock, LogSize};
 pub use rollup::{Bucket, Glance, RECENT, SingleModel, Summary, Sums, Window, let_go};
 pub use signals::{AGAIN_WITHIN_MS, Asked, AskedAgain, Seen, signals};
 pub use snapshots::{SnapshotRecord, SnapshotState};
 pub use tokens::{NewToken, Scope, Token, TokenError, Tokens, limits_in_words};
+pub use transient::private_directory;
 #[cfg(test)]
 pub(crate) use trees::tests::hung;
 pub use worth::{Worth, judged_model, worth};

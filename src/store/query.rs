@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::db::Store;
 use super::error::StoreError;
@@ -26,8 +26,7 @@ const MAX_SEQUEL_TIME: Duration = Duration::from_millis(250);
 const STRIDE: usize = 128;
 
 /// Which decisions to show; an absent field does not filter.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Filter {
     /// Not before this, Unix milliseconds.
     pub from_ms: Option<i64>,

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bandit::{Attribution, Grounds, Tradeoff};
 use crate::protocol::{DecisionId, Dialect, FinishReason, ModelName, Needs, Objective, Usage};
-pub use crate::protocol::{Mode, OutcomeStatus};
+pub use crate::protocol::{Excluded, Mode, OutcomeStatus, Shadow};
 
 /// A record whose time lies further in the future than this, milliseconds, was written while the clock was wrong.
 pub const AHEAD_MS: i64 = 60_000;
@@ -170,26 +170,6 @@ fn number_or_zero<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<f
     Ok(Option::<f64>::deserialize(deserializer)?.unwrap_or(0.0))
 }
 
-/// One model that was excluded before the choice.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ExcludedRecord {
-    /// The model.
-    pub model: ModelName,
-    /// Why, as a clause for people.
-    pub reason: String,
-}
-
-/// What a policy in shadow would have chosen.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ShadowRecord {
-    /// The model.
-    pub model: ModelName,
-    /// Probability with which it was chosen.
-    pub propensity: f64,
-    /// The shadow policy's version.
-    pub policy_version: u64,
-}
-
 /// One choice of a model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DecisionRecord {
@@ -214,7 +194,7 @@ pub struct DecisionRecord {
     pub candidates: Vec<CandidateRecord>,
     /// Excluded models, with reasons.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub excluded: Vec<ExcludedRecord>,
+    pub excluded: Vec<Excluded>,
     /// The model that was chosen (failover may have moved on: see [`OutcomeRecord::model`]).
     pub chosen: ModelName,
     /// Probability with which it was chosen; absent where unknown (imports).
@@ -240,7 +220,7 @@ pub struct DecisionRecord {
     pub mode: Mode,
     /// What the shadow policy would have chosen, in shadow mode and outside the rollout's share.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub shadow: Option<ShadowRecord>,
+    pub shadow: Option<Shadow>,
     /// Why, in one sentence for people.
     #[serde(default)]
     pub reason: String,
@@ -250,6 +230,13 @@ pub struct DecisionRecord {
 }
 
 impl DecisionRecord {
+    /// Whether it was made among several models with exploration allowed, so that somebody's judgement of it teaches:
+    /// by how many of these nobody judges the bandit's patience goes. One way to count them for the gateway, which
+    /// makes them, and the learner, which reads the log.
+    pub fn is_sampled(&self) -> bool {
+        self.explore && self.candidates.len() > 1
+    }
+
     /// Bytes that it takes packed, roughly; of texts that others choose, as if they did not pack.
     pub fn bytes(&self) -> usize {
         const ALWAYS: usize = 256;

@@ -53,7 +53,7 @@ mod tests {
         let log = log_in(dir.path());
         let open = || {
             let (store, report) = Store::open(dir.path(), &config::Store::default(), 1).unwrap();
-            assert_eq!(report.state, OpenState::Opened);
+            assert_eq!(report, OpenState::Opened);
             store
         };
         let settings = |store: Store| store.trees().unwrap().settings.len();

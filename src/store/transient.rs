@@ -44,8 +44,26 @@ fn make_in(parents: &[PathBuf; 2], has_room: impl Fn(&Path) -> bool) -> io::Resu
     taken
 }
 
+/// Makes a new directory among the temporary files, for one run of a command. Its name cannot be foretold, so nobody
+/// else has put something there before; and [`clear_away`] leaves it alone.
+///
+/// # Errors
+///
+/// When it cannot be made.
+pub fn private_directory(purpose: &str) -> io::Result<PathBuf> {
+    private_in(&std::env::temp_dir(), purpose)
+}
+
+fn private_in(parent: &Path, purpose: &str) -> io::Result<PathBuf> {
+    make_at(parent.join(format!("{PREFIX}{purpose}-{}", Uuid::now_v7())))
+}
+
 fn make(parent: &Path) -> io::Result<PathBuf> {
-    let path = parent.join(format!("{PREFIX}{}", Uuid::now_v7()));
+    make_at(parent.join(format!("{PREFIX}{}", Uuid::now_v7())))
+}
+
+/// Makes a directory that is its owner's alone; an error where something is.
+fn make_at(path: PathBuf) -> io::Result<PathBuf> {
     let mut builder = DirBuilder::new();
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
@@ -97,6 +115,20 @@ mod tests {
             })
         };
         assert!(gone());
+    }
+
+    #[test]
+    fn a_run_s_directory_is_new_its_owners_alone_and_no_leftover_of_a_database() {
+        use std::os::unix::fs::PermissionsExt;
+        let parent = tempfile::tempdir().unwrap();
+        let [one, other] = [(); 2].map(|()| private_in(parent.path(), "demo").unwrap());
+        assert_ne!(one, other);
+        assert_eq!(fs::metadata(&one).unwrap().permissions().mode() & 0o777, 0o700);
+        assert!(make_at(one.clone()).is_err(), "what is there is not taken");
+        let hour_ago = std::time::SystemTime::now() - Duration::from_secs(3600);
+        fs::File::open(&one).unwrap().set_modified(hour_ago).unwrap();
+        clear_away(parent.path());
+        assert!(one.exists());
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub enum JobError {
     #[error("the recipe: {0}")]
     Recipe(&'static str),
     /// The recipe asks for a source that the data does not have.
-    #[error("the data has no source `{0}`, which the recipe names, but {1}; `--sources` names others")]
+    #[error("the data has no source `{0}`, but {1}; `--sources` says which are used, and without it the recipe does")]
     Source(String, String),
     /// The data does not have a task family that is to be left out.
     #[error("the data has no task family `{0}`, but {1}")]

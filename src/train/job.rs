@@ -16,7 +16,7 @@ use super::known::Known;
 use super::parallel::in_parallel;
 use super::recipe::HeadRecipe;
 pub use super::trained::Trained;
-use super::{notes, report};
+use super::{notes, report, results};
 use crate::classifier::Model;
 use crate::classifier::encoder::Pooling;
 use crate::classifier::head::{Head, Matrix};
@@ -140,10 +140,7 @@ impl Job<'_> {
     /// The path of a result, in a folder that exists and can be written.
     fn place(&self, name: &str) -> Result<PathBuf, JobError> {
         let place = self.out.join(name);
-        let tried = std::fs::create_dir_all(self.out).and_then(|()| {
-            let part = part_of(&place);
-            std::fs::write(&part, []).and_then(|()| std::fs::remove_file(part))
-        });
+        let tried = std::fs::create_dir_all(self.out).and_then(|()| results::try_place(&place));
         tried.map_err(|source| JobError::File { path: self.out.to_owned(), source })?;
         Ok(place)
     }
@@ -265,16 +262,9 @@ fn predictions(head: &Head, judged: Judged<'_>, abilities: &[Known], pooled: &Ma
     Router { name: "head".into(), quality, calibrated: true }
 }
 
-/// Writes a file beside its place and moves it there: a head in force is never half written.
+/// Writes a result: a head in force is never half written.
 fn put(path: &Path, bytes: &[u8]) -> Result<(), JobError> {
-    let part = part_of(path);
-    let written = std::fs::write(&part, bytes).and_then(|()| std::fs::rename(&part, path));
-    written.map_err(|source| JobError::File { path: path.to_owned(), source })
-}
-
-/// Where a result is written first.
-fn part_of(path: &Path) -> PathBuf {
-    path.with_extension("part")
+    results::put(path, bytes).map_err(|source| JobError::File { path: path.to_owned(), source })
 }
 
 #[cfg(test)]

@@ -19,5 +19,6 @@ mod patience;
 pub mod recipe;
 pub mod replay;
 pub mod report;
+pub mod results;
 mod trained;
 pub mod validate;

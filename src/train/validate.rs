@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::replay::Stream;
 use crate::bandit::{Candidate, Observation, Reward, Settings, SettingsError, Snapshot, Tradeoff};
-use crate::ope::{self, Doubt, Logged, Method, Modelled};
+use crate::ope::{self, Doubt, Logged, Method};
 
 /// The policy that makes a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -209,18 +209,12 @@ fn draw(
     Ok(drawn
         .iter()
         .enumerate()
-        .map(|(at, (which, chosen, propensity))| {
+        .filter_map(|(at, (which, chosen, propensity))| {
             let prompt = &population[*which];
             let candidates = candidates(stream, &prompt.arms, prompt.at);
             let expect = |candidate| models[at % 2].quality(&stream.context(prompt.at), candidate);
             let expected: Vec<f64> = candidates.iter().map(expect).collect();
-            let value = expected.iter().zip(&prompt.targets).map(|(quality, share)| quality * share).sum();
-            Logged {
-                propensity: *propensity,
-                reward: prompt.scores[*chosen],
-                target: prompt.targets[*chosen],
-                modelled: Some(Modelled { chosen: expected[*chosen], value }),
-            }
+            Logged::of(*propensity, prompt.scores[*chosen], *chosen, &prompt.targets, &expected)
         })
         .collect())
 }

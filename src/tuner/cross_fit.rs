@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 
 use super::lesson::Lesson;
-use crate::bandit::{Settings, Snapshot};
+use crate::bandit::{Candidate, Settings, Snapshot};
 use crate::protocol::DecisionId;
 
 /// The two models; each stands at the index of the half that it has not seen.
@@ -43,6 +43,12 @@ impl CrossFit {
             Some(model)
         };
         Some(Self([fit(0)?, fit(1)?]))
+    }
+
+    /// What the model that has not seen the lesson expects of each of its choice's candidates.
+    pub fn expected(&self, lesson: &Lesson, candidates: &[Candidate<'_>]) -> Vec<f64> {
+        let model = self.without(lesson.id);
+        candidates.iter().map(|candidate| model.quality(&lesson.context(), candidate)).collect()
     }
 
     /// The model that has not seen the lesson of this decision.

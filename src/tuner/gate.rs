@@ -26,7 +26,7 @@ use super::lesson::{Evidence, Lesson, SampledChoice};
 use super::trained_on::TrainedOn;
 use crate::bandit::{Candidate, Snapshot};
 use crate::config::Gate;
-use crate::ope::{self, Estimate, Logged, Method, Modelled, signed};
+use crate::ope::{self, Estimate, Logged, Method, signed};
 use crate::protocol::DecisionId;
 
 /// What a new policy would gain.
@@ -137,7 +137,7 @@ pub fn gain(
     for lesson in lessons {
         let Some(drawn) = &lesson.choice else { continue };
         let new = if unseen.contains(&lesson.id) { unflattered.without(lesson.id) } else { new };
-        let Some(compared) = compare(lesson, drawn, live, new, rewards.without(lesson.id)) else { continue };
+        let Some(compared) = compare(lesson, drawn, live, new, &rewards) else { continue };
         by_live.push(compared.live);
         by_new.push(compared.new);
         savings.push(compared.savings);
@@ -189,28 +189,17 @@ fn compare(
     drawn: &SampledChoice,
     live: &Snapshot,
     new: &Snapshot,
-    expected: &Snapshot,
+    rewards: &CrossFit,
 ) -> Option<Compared> {
     let candidates: Vec<Candidate<'_>> = drawn.candidates.iter().map(|logged| logged.candidate()).collect();
     let context = lesson.context();
     // Only the probabilities are used; which model is drawn does not matter.
     let by_live = live.choose(&context, &candidates, &drawn.tradeoff, true, 0.0)?;
     let by_new = new.choose(&context, &candidates, &drawn.tradeoff, true, 0.0)?;
-    let expected: Vec<f64> = candidates.iter().map(|candidate| expected.quality(&context, candidate)).collect();
-    let quality = |at: usize| expected[at];
+    let expected = rewards.expected(lesson, &candidates);
     let propensity = drawn.candidates.get(drawn.chosen)?.propensity;
-    if propensity.is_nan() || propensity <= 0.0 {
-        return None;
-    }
-    let logged = |shares: &[f64]| Logged {
-        propensity,
-        reward: lesson.reward.value(),
-        target: shares[drawn.chosen],
-        modelled: Some(Modelled {
-            chosen: quality(drawn.chosen),
-            value: shares.iter().enumerate().map(|(at, share)| share * quality(at)).sum(),
-        }),
-    };
+    let logged = |shares: &[f64]| Logged::of(propensity, lesson.reward.value(), drawn.chosen, shares, &expected);
+    let (by_live_logged, by_new_logged) = (logged(&by_live.propensities)?, logged(&by_new.propensities)?);
     let less = |at: usize| by_live.propensities[at] - by_new.propensities[at];
     let savings: f64 = candidates.iter().enumerate().map(|(at, it)| less(at) * drawn.tradeoff.burden(it)).sum();
     // A request's own objective may weigh a cent more than all other choices together.
@@ -219,7 +208,7 @@ fn compare(
         return None;
     }
     let moved = (0..candidates.len()).map(|at| less(at).abs()).sum::<f64>() / 2.0;
-    Some(Compared { live: logged(&by_live.propensities), new: logged(&by_new.propensities), savings, moved })
+    Some(Compared { live: by_live_logged, new: by_new_logged, savings, moved })
 }
 
 /// Support below which a new policy waits: the unchecked reward model would speak for the rest.

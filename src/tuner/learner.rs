@@ -15,7 +15,7 @@ use super::shared::{Command, LearnerStatus, Ordered, Shared, longest_hold};
 use super::task::LearnerTask;
 use super::unjudged::Unjudged;
 use crate::config::{Learning, LearningMode};
-use crate::store::{SnapshotRecord, Store, StoreError};
+use crate::store::Store;
 
 /// Most commands that wait for the task.
 const MAX_QUEUED: usize = 16;
@@ -98,14 +98,5 @@ impl Learner {
         let order = Ordered { command, who: who.to_owned(), reply };
         self.commands.try_send(order).map_err(|_| LearnError::Busy)?;
         answer.await.unwrap_or(Err(LearnError::Busy))
-    }
-
-    /// All versions, newest first.
-    ///
-    /// # Errors
-    ///
-    /// When the store fails.
-    pub fn versions(&self) -> Result<Vec<SnapshotRecord>, StoreError> {
-        self.shared.store.snapshots()
     }
 }

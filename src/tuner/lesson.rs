@@ -165,10 +165,9 @@ impl Lesson {
         let known = decision.candidates.iter().find(|candidate| candidate.model == model)?;
         let prior = known.prior?;
         let Worth { value, weight, signal } = worth(prior);
-        let was_sampled = decision.explore && matches!(decision.mode, Mode::Learned | Mode::Weighted);
-        let choice = (was_sampled && decision.chosen == model).then(|| choice(entry)).flatten();
-        // With a single candidate every policy chooses the same.
-        let choice = choice.filter(|drawn| drawn.candidates.len() > 1);
+        // With a single candidate every policy chooses the same. A conversation that stayed was not drawn.
+        let was_drawn = decision.is_sampled() && matches!(decision.mode, Mode::Learned | Mode::Weighted);
+        let choice = (was_drawn && decision.chosen == model).then(|| choice(entry)).flatten();
         Some(Self {
             id: decision.id,
             at_ms: decision.at_ms,
@@ -291,7 +290,7 @@ impl<'a> Collected<'a> {
         self.add(entry, again);
         let run = &mut self.since_judged;
         run.is_whole = self.judged > 0;
-        run.choices += u64::from(!run.is_whole && entry.decision.explore && entry.decision.candidates.len() > 1);
+        run.choices += u64::from(!run.is_whole && entry.decision.is_sampled());
     }
 
     fn add(&mut self, entry: &Entry, again: Option<bool>) {

@@ -57,31 +57,9 @@ impl TakenIn {
     }
 }
 
-/// Prefix of the settings that hold policies as they were when they were replaced; the version follows.
+/// Prefix of the settings that hold policies as they were when they were replaced, for a rollback; the version follows.
+/// One is kept for each stored version, so that going back twice restores what each of them knew.
 const REPLACED_OF: &str = "policy.replaced_state.";
-
-/// A replaced policy with all that it had taken in, for a rollback. One is kept for each stored version, so that going
-/// back twice restores what each of them knew.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Replaced {
-    policy: Snapshot,
-    revision: u64,
-}
-
-impl Replaced {
-    /// The state of `version` when it was replaced, if it ever was.
-    pub(super) fn load(store: &Store, version: u64) -> Result<Option<LivePolicy>, StoreError> {
-        let kept = store.setting::<Self>(&format!("{REPLACED_OF}{version}"))?;
-        let kept = kept.filter(|kept| kept.policy.version == version);
-        Ok(kept.map(|kept| LivePolicy::new(kept.policy, kept.revision)))
-    }
-
-    /// Saves `live`; on disk when it returns.
-    pub(super) fn save(store: &Store, live: &LivePolicy) -> Result<(), StoreError> {
-        let name = format!("{REPLACED_OF}{}", live.policy.version);
-        store.set_setting(&name, &Self { policy: live.policy.clone(), revision: live.revision })
-    }
-}
 
 /// Deletes the settings of versions that are not stored any more.
 pub(super) fn forget_gone(store: &Store) -> Result<(), StoreError> {
@@ -100,12 +78,28 @@ pub(super) struct State {
     policy: Snapshot,
     /// Judgements it has taken in since it was promoted.
     revision: u64,
-    /// See [`TakenIn`].
+    /// See [`TakenIn`]; nothing of a replaced policy, which takes in what the log has when it comes back.
+    #[serde(default)]
     until_ms: i64,
+    #[serde(default)]
     counted: HashSet<DecisionId>,
 }
 
 impl State {
+    /// The state of `version` when it was replaced, if it ever was.
+    pub(super) fn load_replaced(store: &Store, version: u64) -> Result<Option<LivePolicy>, StoreError> {
+        let kept = store.setting::<Self>(&format!("{REPLACED_OF}{version}"))?;
+        let kept = kept.filter(|kept| kept.policy.version == version);
+        Ok(kept.map(|kept| LivePolicy::new(kept.policy, kept.revision)))
+    }
+
+    /// Saves `live`, which is replaced; on disk when it returns.
+    pub(super) fn save_replaced(store: &Store, live: &LivePolicy) -> Result<(), StoreError> {
+        let (policy, revision) = (live.policy.clone(), live.revision);
+        let name = format!("{REPLACED_OF}{}", policy.version);
+        store.set_setting(&name, &Self { policy, revision, until_ms: 0, counted: HashSet::new() })
+    }
+
     /// The stored state, if it is that of `version`.
     pub(super) fn load(store: &Store, version: u64) -> Result<Option<Self>, StoreError> {
         Ok(store.setting::<Self>(STATE)?.filter(|state| state.policy.version == version))
@@ -277,8 +271,7 @@ pub fn promote(store: &Store, version: u64, reason: Option<String>, now_ms: i64)
 /// Writes to the audit who did what to the policy. A failure is logged and stops nothing.
 pub fn audit(store: &Store, who: &str, action: &str, version: u64, detail: serde_json::Value, now_ms: i64) {
     tracing::info!(who, action, version, %detail, "The policy was acted on");
-    let subject = version.to_string();
-    let record = AuditRecord { at_ms: now_ms, who: who.into(), action: action.into(), subject, detail };
+    let record = AuditRecord::of(who, action, version.to_string(), detail, now_ms);
     if let Err(error) = store.audit(&record) {
         tracing::error!(%error, who, action, "An act on the policy could not be written to the audit");
     }

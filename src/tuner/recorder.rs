@@ -25,7 +25,6 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::protocol::DecisionId;
@@ -105,12 +104,10 @@ pub enum FeedbackError {
 }
 
 /// The writer's figures since the start.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RecorderStatus {
     /// Records waiting.
     pub queued: usize,
-    /// Most records that can wait.
-    pub capacity: usize,
     /// Decisions written.
     pub decisions: u64,
     /// Outcomes written.
@@ -149,7 +146,6 @@ struct Figures {
 #[derive(Clone)]
 pub struct Recorder {
     queue: SyncSender<Command>,
-    capacity: usize,
     keep_prompts: bool,
     durable: bool,
     salt: Salt,
@@ -228,7 +224,7 @@ impl Recorder {
                 Loop::new(store, figures, changed, compact_at).run(&commands);
             }
         })?;
-        let recorder = Self { queue: queue.clone(), capacity, keep_prompts, durable, salt, figures };
+        let recorder = Self { queue: queue.clone(), keep_prompts, durable, salt, figures };
         Ok((recorder, Writer { queue, thread }, changes))
     }
 
@@ -295,7 +291,6 @@ impl Recorder {
         let figures = &self.figures;
         RecorderStatus {
             queued: figures.queued.load(Ordering::Relaxed),
-            capacity: self.capacity,
             decisions: figures.decisions.load(Ordering::Relaxed),
             outcomes: figures.outcomes.load(Ordering::Relaxed),
             feedback: figures.feedback.load(Ordering::Relaxed),

@@ -119,8 +119,7 @@ mod tests {
     #[test]
     fn what_the_weights_chose_is_not_the_policys_doing() {
         let mut decision = crate::tuner::lesson::tests::decision(1);
-        let shadow =
-            crate::store::ShadowRecord { model: decision.chosen.clone(), propensity: 1.0, policy_version: 1 };
+        let shadow = crate::store::Shadow { model: decision.chosen.clone(), propensity: 1.0, policy_version: 1 };
         for (mode, shadow, is_its) in [
             (Mode::Learned, None, true),
             (Mode::Sticky, None, true),

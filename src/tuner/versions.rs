@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::error::LearnError;
 use super::gate::Ruling;
-use super::live::{self, LivePolicy, Replaced, Switches, audit, bandit_settings};
+use super::live::{self, LivePolicy, State, Switches, audit, bandit_settings};
 use super::retune::Proposal;
 use super::shared::{Shared, longest_hold};
 use crate::store::{AHEAD_MS, SnapshotRecord, SnapshotState, StoreError};
@@ -46,7 +46,7 @@ impl Shared {
         proposal.trained_on.save(&self.store, version)?;
         self.store.put_snapshot(&record, &proposal.policy)?;
         if proposal.ruling == Ruling::Promote {
-            Replaced::save(&self.store, &self.live.load())?;
+            State::save_replaced(&self.store, &self.live.load())?;
             live::promote(&self.store, version, None, now_ms)?;
             self.live.store(LivePolicy::new(proposal.policy.clone(), 0).into());
         }
@@ -81,7 +81,7 @@ impl Shared {
         if version == from {
             live::promote(&self.store, version, Some(why.to_owned()), now_ms)?;
         } else {
-            Replaced::save(&self.store, &self.live.load())?;
+            State::save_replaced(&self.store, &self.live.load())?;
             live::promote(&self.store, version, Some(why.to_owned()), now_ms)?;
             let policy = live::under(other.policy, bandit_settings(&self.settings.load().bandit));
             self.live.store(LivePolicy::new(policy, other.revision).into());
@@ -125,7 +125,7 @@ impl Shared {
     /// A stored version with the state it had when it was replaced; as it was made where it never was.
     fn as_it_was(&self, version: u64) -> Result<Option<LivePolicy>, StoreError> {
         let Some(made) = self.store.policy(version)? else { return Ok(None) };
-        Ok(Some(Replaced::load(&self.store, version)?.unwrap_or_else(|| LivePolicy::new(made, 0))))
+        Ok(Some(State::load_replaced(&self.store, version)?.unwrap_or_else(|| LivePolicy::new(made, 0))))
     }
 
     /// The version that a rollback from `version` goes to: the one that it replaced, else its parent, else the newest

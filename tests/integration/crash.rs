@@ -88,7 +88,7 @@ async fn ask(http: reqwest::Client, proxy: String, stop: Arc<AtomicBool>) {
 /// Opens what a kill left behind and looks whether all is there. Returns the live version.
 fn inspect(data: &Path, noted: &[Acknowledged]) -> u64 {
     let (store, report) = Store::open(data, &config::Store::default(), 0).unwrap();
-    assert_eq!(report.state, OpenState::Opened);
+    assert_eq!(report, OpenState::Opened);
     assert_eq!(store.health().damaged, 0, "a record cannot be read");
     for (decision, id) in noted {
         let entry = store.entry(decision.parse::<DecisionId>().unwrap()).unwrap();

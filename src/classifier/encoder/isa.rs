@@ -32,6 +32,7 @@ impl Isa {
     }
 
     /// All sets that this machine has.
+    #[cfg(test)]
     pub fn available() -> Vec<Self> {
         [Self::Portable, Self::Avx2, Self::Vnni].into_iter().filter(|isa| *isa <= Self::detect()).collect()
     }

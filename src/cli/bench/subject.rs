@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use tokio::net::TcpStream;
 
-use crate::store::{NewToken, Scope, Tokens};
+use crate::store::{NewToken, Scope, Tokens, private_directory};
 
 /// How long the start may take.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -30,8 +30,7 @@ impl Subject {
     ///
     /// When it does not start.
     pub(super) async fn start(upstream: SocketAddr) -> anyhow::Result<Self> {
-        let dir = std::env::temp_dir().join(format!("pointsman-bench-{}", std::process::id()));
-        std::fs::create_dir_all(&dir).context("a directory for the run")?;
+        let dir = private_directory("bench").context("a directory for the run")?;
         let mut tokens = Tokens::default();
         let new = NewToken { name: "bench".into(), scopes: vec![Scope::Chat], ..NewToken::default() };
         let (_, token) = tokens.add(new, [7; 20], 0)?;

@@ -6,14 +6,15 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use jiff::Timestamp;
 use serde_json::json;
 
 use crate::app::App;
 use crate::config::{self, LoadArgs};
-use crate::gateway::operator_acts::Act;
 use crate::protocol::Price;
 use crate::sandbox::score::Scale;
 use crate::sandbox::{Change, Fault, Pace, Sandbox, Times, World};
+use crate::store::{AuditRecord, private_directory};
 use crate::telemetry;
 
 /// Models that take part: expensive and cheap ones, good at different things.
@@ -61,8 +62,7 @@ impl Stage {
     ///
     /// When something does not start.
     pub(super) async fn set(proxy: SocketAddr, admin: SocketAddr) -> anyhow::Result<Self> {
-        let dir = std::env::temp_dir().join(format!("pointsman-demo-{}", std::process::id()));
-        std::fs::create_dir_all(&dir).with_context(|| format!("{} cannot be made", dir.display()))?;
+        let dir = private_directory("demo").context("a directory for the demo")?;
         let sandbox = Sandbox::start(Pace::Real).await.context("the sandbox")?;
         sandbox.set_answer_tokens(ANSWER_TOKENS);
         let flag = |key: &str, value: String| ("demo".to_owned(), key.to_owned(), value);
@@ -106,7 +106,7 @@ impl Stage {
     /// A remark if many prompts could not be read in time.
     pub(super) fn unread(&self) -> Option<String> {
         let counts = self.app.gateway.classifier.status().counts;
-        let missed = counts.too_slow + counts.busy + counts.loading;
+        let missed = ["too_slow", "busy", "loading"].iter().map(|word| counts.missed(word)).sum::<u64>();
         let share = missed as f64 / (missed + counts.read + counts.cached).max(1) as f64;
         (share >= 0.1).then(|| {
             format!(
@@ -189,7 +189,8 @@ impl Stage {
         match gateway.override_model(model, |change| change.price = Some(after)).await {
             Ok(_) => {
                 let detail = json!({ "before": before, "after": after });
-                gateway.note(Act { who: "demo".into(), action: "model.change", subject: model.into(), detail }).await;
+                let now_ms = Timestamp::now().as_millisecond();
+                gateway.note(AuditRecord::of("demo", "model.change", model, detail, now_ms)).await;
             }
             Err(error) => tracing::error!(error = %error, "The demo's price change was not made"),
         }

@@ -2,7 +2,7 @@
 
 use crate::config::range::ranged;
 use crate::config::{Config, Dispatch};
-use crate::protocol::Objective;
+use crate::protocol::{NamedObjective, Objective};
 
 pub(super) fn check_amounts(config: &Config, bad: &mut impl FnMut(String, String)) {
     let dispatch = &config.dispatch;
@@ -32,15 +32,9 @@ pub(super) fn check_amounts(config: &Config, bad: &mut impl FnMut(String, String
 /// Shares, amounts, and whatever else has no upper bound or need not be whole.
 fn check_fractions(config: &Config, bad: &mut impl FnMut(String, String)) {
     let (routing, learning) = (&config.routing, &config.learning);
-    let objectives = &routing.objectives;
-    let named = [
-        ("quality", objectives.quality),
-        ("balanced", objectives.balanced),
-        ("cost", objectives.cost),
-        ("speed", objectives.speed),
-    ];
     let amount = |value: f64| value.is_finite() && value >= 0.0;
-    for (name, weights) in named {
+    for objective in NamedObjective::ALL {
+        let (name, weights) = (objective.as_str(), routing.objectives.weights(Objective::Named(objective)));
         for (key, weight) in [("cost_per_usd", weights.cost_per_usd), ("latency_per_s", weights.latency_per_s)] {
             if !amount(weight) {
                 bad(format!("routing.objectives.{name}.{key}"), "must be 0 or more".into());
@@ -102,8 +96,7 @@ fn check_fractions(config: &Config, bad: &mut impl FnMut(String, String)) {
 }
 
 pub(super) fn check_objective(path: &str, objective: Option<Objective>, bad: &mut impl FnMut(String, String)) {
-    let Some(Objective::Weights { cost_per_usd, latency_per_s }) = objective else { return };
-    if [cost_per_usd, latency_per_s].iter().any(|weight| !(weight.is_finite() && *weight >= 0.0)) {
-        bad(path.to_owned(), "cost_per_usd and latency_per_s must be 0 or more".into());
+    if objective.is_some_and(|objective| !objective.is_valid()) {
+        bad(path.to_owned(), "cost_per_usd and latency_per_s must be from 0 to a million".into());
     }
 }

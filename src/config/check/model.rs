@@ -1,12 +1,9 @@
 //! Checks of models, aliases, and references to models.
 
-use serde::Deserialize;
-use serde_json::Value;
-
 use crate::config::layers::join;
 use crate::config::nearest::did_you_mean;
-use crate::config::{Config, LARGEST, Model, Names};
-use crate::protocol::{ModelName, NamedObjective};
+use crate::config::{Config, Model, Names, fault_of_weight, faults_of_price};
+use crate::protocol::{ModelName, RequestedModel};
 
 pub(super) fn check_model(
     name: &str,
@@ -37,32 +34,15 @@ pub(super) fn check_model(
             let hint = did_you_mean(&deployment.provider, config.providers.keys().map(String::as_str));
             bad(format!("{path}.provider"), format!("there is no provider `{}`{hint}", deployment.provider));
         }
-        if !(0.0..=LARGEST).contains(&deployment.weight) {
-            bad(format!("{path}.weight"), "must be from 0 to a million".into());
+        if let Some(fault) = fault_of_weight(deployment.weight) {
+            bad(format!("{path}.weight"), fault.into());
         }
     }
-    if !(0.0..=LARGEST).contains(&model.weight) {
-        bad(format!("{path}.weight"), "must be from 0 to a million".into());
+    if let Some(fault) = fault_of_weight(model.weight) {
+        bad(format!("{path}.weight"), fault.into());
     }
-    let price = &model.price;
-    let prices = [
-        ("input", Some(price.input)),
-        ("output", Some(price.output)),
-        ("cache_read", price.cache_read),
-        ("cache_write", price.cache_write),
-    ];
-    for (key, price) in prices {
-        if price.is_some_and(|price| !(0.0..=LARGEST).contains(&price)) {
-            bad(format!("{path}.price.{key}"), "must be from 0 to a million US dollars per million tokens".into());
-        }
-    }
-    if let Some(long) = &price.long_prompt {
-        let path = format!("{path}.price.long_prompt");
-        for (key, factor) in [("input_factor", long.input_factor), ("output_factor", long.output_factor)] {
-            if !(factor > 0.0 && factor <= LARGEST) {
-                bad(format!("{path}.{key}"), "must be more than 0, up to a million; 2.0 = twice the price".into());
-            }
-        }
+    for (key, fault) in faults_of_price(&model.price) {
+        bad(format!("{path}.price.{key}"), fault.into());
     }
     for (key, tokens) in [("context", Some(model.context)), ("max_output", model.max_output)] {
         if tokens == Some(0) {
@@ -91,7 +71,7 @@ pub(super) fn check_aliases(config: &Config, names: &Names<&Model>, bad: &mut im
         }
         match alias_loop(alias, config) {
             Some(steps) => bad(path, format!("leads back to itself: {}", steps.join(" -> "))),
-            None if ModelName::is_auto(model) && !names_objective(model) => {
+            None if RequestedModel::parse(model).is_err() => {
                 bad(
                     path,
                     format!("there is no `{model}`; use auto, auto:quality, auto:balanced, auto:cost or auto:speed"),
@@ -101,12 +81,6 @@ pub(super) fn check_aliases(config: &Config, names: &Names<&Model>, bad: &mut im
             None => check_reference(&path, model, config, names, bad),
         }
     }
-}
-
-/// Whether `auto` stands alone, or with an objective that exists.
-fn names_objective(auto: &str) -> bool {
-    let objective = auto.strip_prefix("auto:").map(|word| NamedObjective::deserialize(Value::from(word)));
-    objective.is_none_or(|objective| objective.is_ok())
 }
 
 /// The names from an alias back to itself, where it leads there.

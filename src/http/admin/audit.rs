@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::parameters::Parameters;
 use crate::gateway::Gateway;
-use crate::http::error::Rejection;
+use crate::http::error::Native;
 use crate::http::middleware::caller::Operator;
 use crate::protocol::ApiError;
 use crate::store::AuditRecord;
@@ -46,7 +46,6 @@ pub async fn list(
     State(gateway): State<Arc<Gateway>>,
     Operator(_): Operator,
     Parameters(query): Parameters<Query>,
-) -> Result<Json<Acts>, Rejection> {
-    let acts = last(&gateway, query.limit.unwrap_or(200)).await;
-    acts.map(Json).map_err(Rejection::native)
+) -> Result<Json<Acts>, Native> {
+    Ok(Json(last(&gateway, query.limit.unwrap_or(200)).await?))
 }

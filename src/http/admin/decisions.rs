@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use super::parameters::{Named, Parameters};
 use crate::gateway::Gateway;
-use crate::http::error::Rejection;
+use crate::http::error::Native;
 use crate::http::middleware::caller::Operator;
 use crate::protocol::{ApiError, DecisionId, ErrorKind};
-use crate::store::{Entry, Filter, Fingerprint, Mode, Page, Span, Store};
+use crate::store::{Entry, Filter, Fingerprint, Mode, OutcomeStatus, Page, Span, Store};
 
 /// Most decisions of a page.
 const MAX_PAGE: usize = 200;
@@ -53,6 +53,42 @@ pub struct Query {
 }
 
 impl Query {
+    /// Every filter with its value, which is empty where it selects all. Not where a page begins, and how long it is.
+    pub fn filters(&self) -> [(&'static str, String); 12] {
+        // All fields are named, so that a new filter cannot be forgotten here.
+        let Self {
+            from_ms,
+            until_ms,
+            model,
+            status,
+            mode,
+            policy_version,
+            explored,
+            task,
+            token,
+            conversation,
+            rated,
+            text,
+            before: _,
+            limit: _,
+        } = self;
+        let number = |number: &Option<i64>| number.map_or(String::new(), |number| number.to_string());
+        [
+            ("from_ms", number(from_ms)),
+            ("until_ms", number(until_ms)),
+            ("text", text.clone()),
+            ("model", model.clone()),
+            ("status", status.clone()),
+            ("mode", mode.clone()),
+            ("task", task.clone()),
+            ("token", token.clone()),
+            ("conversation", conversation.clone()),
+            ("policy_version", policy_version.clone()),
+            ("explored", explored.clone()),
+            ("rated", rated.clone()),
+        ]
+    }
+
     /// The query as the store's filter.
     ///
     /// # Errors
@@ -73,10 +109,8 @@ impl Query {
                 Some(Mode::from_name(name).ok_or_else(|| ApiError::invalid(words).at("mode"))?)
             }
         };
-        if let Some(status) =
-            text(&self.status).filter(|status| !["ok", "cancelled", "error", "open"].contains(&&**status))
-            && serde_json::from_value::<ErrorKind>(status.into()).is_err()
-        {
+        let is_status = |name: &str| ["error", "open"].contains(&name) || OutcomeStatus::named(name).is_some();
+        if text(&self.status).is_some_and(|status| !is_status(&status)) {
             let words = "must be ok, cancelled, open, error (any), or an error's code (timeout, overloaded, ...)";
             return Err(ApiError::invalid(words).at("status"));
         }
@@ -147,8 +181,8 @@ pub async fn list(
     State(gateway): State<Arc<Gateway>>,
     Operator(_): Operator,
     Parameters(query): Parameters<Query>,
-) -> Result<Json<Page>, Rejection> {
-    find(&gateway, &query).await.map(Json).map_err(Rejection::native)
+) -> Result<Json<Page>, Native> {
+    Ok(Json(find(&gateway, &query).await?))
 }
 
 /// A decision with its outcome and feedback.
@@ -165,8 +199,8 @@ pub async fn explain(
     State(gateway): State<Arc<Gateway>>,
     Operator(_): Operator,
     Named(id): Named,
-) -> Result<Json<Explained>, Rejection> {
-    let entry = one(&gateway, &id).await.map_err(Rejection::native)?;
+) -> Result<Json<Explained>, Native> {
+    let entry = one(&gateway, &id).await?;
     Ok(Json(Explained { verdict: entry.verdict(), entry }))
 }
 

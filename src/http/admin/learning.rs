@@ -11,7 +11,7 @@ use axum::extract::State;
 use serde::Serialize;
 
 use crate::gateway::Gateway;
-use crate::http::error::Rejection;
+use crate::http::error::Native;
 use crate::http::middleware::caller::Operator;
 use crate::protocol::ApiError;
 use crate::store::{Glance, Store};
@@ -188,8 +188,8 @@ fn calibrate(judged: &[Judged]) -> Vec<Bin> {
 }
 
 /// `GET /api/admin/learning`.
-pub async fn show(State(gateway): State<Arc<Gateway>>, Operator(_): Operator) -> Result<Json<Learning>, Rejection> {
-    known(&gateway).await.map(Json).map_err(Rejection::native)
+pub async fn show(State(gateway): State<Arc<Gateway>>, Operator(_): Operator) -> Result<Json<Learning>, Native> {
+    Ok(Json(known(&gateway).await?))
 }
 
 /// Computes the answer off the threads that serve connections.

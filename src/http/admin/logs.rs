@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::live::{self, Events};
 use super::parameters::Parameters;
 use crate::gateway::Gateway;
-use crate::http::error::Rejection;
+use crate::http::error::Native;
 use crate::http::middleware::caller::Operator;
 use crate::protocol::ApiError;
 use crate::telemetry::{LEVELS, Line, tail};
@@ -30,12 +30,11 @@ pub struct Query {
 const DEFAULT_LIMIT: usize = 200;
 
 impl Query {
-    fn checked(self) -> Result<Self, Rejection> {
+    fn checked(self) -> Result<Self, ApiError> {
         let level = self.level.filter(|level| !level.is_empty());
         match level.as_deref() {
             Some(wrong) if !LEVELS.contains(&wrong) => {
-                let error = ApiError::invalid(format!("level must be one of {}", LEVELS.join(", "))).at("level");
-                Err(Rejection::native(error))
+                Err(ApiError::invalid(format!("level must be one of {}", LEVELS.join(", "))).at("level"))
             }
             _ => Ok(Self { level, text: self.text.to_lowercase(), ..self }),
         }
@@ -54,7 +53,7 @@ pub struct Lines {
 }
 
 /// The last lines, oldest first.
-pub async fn list(Operator(_): Operator, Parameters(query): Parameters<Query>) -> Result<Json<Lines>, Rejection> {
+pub async fn list(Operator(_): Operator, Parameters(query): Parameters<Query>) -> Result<Json<Lines>, Native> {
     let query = query.checked()?;
     Ok(Json(Lines { lines: tail().recent(query.level.as_deref(), &query.text, query.limit()) }))
 }
@@ -64,7 +63,7 @@ pub async fn stream(
     State(gateway): State<Arc<Gateway>>,
     Operator(caller): Operator,
     Parameters(query): Parameters<Query>,
-) -> Result<Events, Rejection> {
+) -> Result<Events, Native> {
     let query = query.checked()?;
     let (first, live) = tail().watch(query.level.as_deref(), &query.text, query.limit());
     let Query { level, text, .. } = query;

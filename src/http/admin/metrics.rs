@@ -53,21 +53,13 @@ pub async fn metrics(State(gateway): State<Arc<Gateway>>, _: Passer, headers: He
         dropped: log.dropped,
         lost: log.lost,
         queued: log.queued,
-        durable: store.durable && store.failing.is_none(),
+        durable: store.is_durable(),
     });
     let counts = gateway.classifier.status().counts;
+    let whole = counts.read.saturating_sub(counts.shortened);
+    let read = [("read", whole), ("shortened", counts.shortened), ("cached", counts.cached)];
     gateway.metrics.classifier(&ClassifierFigures {
-        prompts: &[
-            ("read", counts.read.saturating_sub(counts.shortened)),
-            ("shortened", counts.shortened),
-            ("cached", counts.cached),
-            ("loading", counts.loading),
-            ("busy", counts.busy),
-            ("too_slow", counts.too_slow),
-            ("no_head", counts.no_head),
-            ("no_words", counts.no_words),
-            ("failed", counts.failed),
-        ],
+        prompts: &[&read[..], &counts.missed].concat(),
         abandoned: counts.abandoned,
         tokens: counts.tokens,
         ready: gateway.classifier.is_ready(),

@@ -11,10 +11,10 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::json;
 
 use super::parameters::Named;
-use crate::config::{LARGEST, ModelOverride};
+use crate::config::{ModelOverride, fault_of_weight, faults_of_price};
 use crate::gateway::Gateway;
 use crate::http::api::{self, body};
-use crate::http::error::Rejection;
+use crate::http::error::Native;
 use crate::http::middleware::caller::{Caller, Operator};
 use crate::http::to_the_end;
 use crate::protocol::{ApiError, Dialect, ErrorKind, Price};
@@ -103,31 +103,19 @@ pub async fn change(
     Operator(caller): Operator,
     Named(name): Named,
     sent: Body,
-) -> Result<Json<View>, Rejection> {
-    let run = async {
-        let bytes = body::read(sent, &gateway.live().config.limits).await?;
-        let change = body::json(&bytes)?;
-        to_the_end(async move { apply(&gateway, &caller, &name, change).await }).await
-    };
-    run.await.map(Json).map_err(Rejection::native)
+) -> Result<Json<View>, Native> {
+    let bytes = body::read(sent, &gateway.live().config.limits).await?;
+    let change = body::json(&bytes)?;
+    Ok(Json(to_the_end(async move { apply(&gateway, &caller, &name, change).await }).await?))
 }
 
 async fn apply(gateway: &Arc<Gateway>, caller: &Caller, name: &str, change: Change) -> Result<View, ApiError> {
     let model = find(gateway, name)?;
-    if let Some(Some(weight)) = change.weight
-        && !(0.0..=LARGEST).contains(&weight)
-    {
-        return Err(ApiError::invalid("a weight is from 0 to a million").at("weight"));
+    if let Some(fault) = change.weight.flatten().and_then(fault_of_weight) {
+        return Err(ApiError::invalid(fault).at("weight"));
     }
-    if let Some(Some(price)) = change.price {
-        let parts = [Some(price.input), Some(price.output), price.cache_read, price.cache_write];
-        if parts.iter().flatten().any(|part| !(0.0..=LARGEST).contains(part)) {
-            return Err(ApiError::invalid("a price is from 0 to a million dollars per million tokens").at("price"));
-        }
-        let factors = price.long_prompt.map(|long| [long.input_factor, long.output_factor]);
-        if factors.iter().flatten().any(|factor| !(*factor > 0.0 && *factor <= LARGEST)) {
-            return Err(ApiError::invalid("a factor is more than 0, up to a million").at("price.long_prompt"));
-        }
+    if let Some((key, fault)) = change.price.flatten().and_then(|price| faults_of_price(&price).next()) {
+        return Err(ApiError::invalid(fault).at(format!("price.{key}")));
     }
     let in_force = model.settings.price;
     let name = model.name.to_string();
@@ -177,13 +165,11 @@ pub async fn drain(
     Operator(caller): Operator,
     Named(name): Named,
     sent: Body,
-) -> Result<Json<View>, Rejection> {
-    let run = async {
-        let (model, which, deployments) = choose(&gateway, &name, sent).await?;
-        to_the_end(async move { drain_deployments(&gateway, &caller, &model, which.drained, &deployments).await })
-            .await
-    };
-    run.await.map(Json).map_err(Rejection::native)
+) -> Result<Json<View>, Native> {
+    let (model, which, deployments) = choose(&gateway, &name, sent).await?;
+    let drained =
+        to_the_end(async move { drain_deployments(&gateway, &caller, &model, which.drained, &deployments).await });
+    Ok(Json(drained.await?))
 }
 
 async fn drain_deployments(
@@ -217,20 +203,17 @@ pub async fn reset(
     Operator(caller): Operator,
     Named(name): Named,
     sent: Body,
-) -> Result<Json<View>, Rejection> {
-    let run = async {
-        let (model, _, deployments) = choose(&gateway, &name, sent).await?;
-        let before: Vec<Status> = deployments.iter().map(|deployment| deployment.status(Instant::now())).collect();
-        let before: Vec<_> = before.iter().map(|status| (&status.name, status.breaker.as_str())).collect();
-        let act = caller.act("breaker.reset", model.name.as_str(), json!({ "before": before }));
-        to_the_end(async move {
-            deployments.iter().for_each(|deployment| deployment.reset());
-            gateway.note(act).await;
-            Ok(view(&gateway, &model, Instant::now()))
-        })
-        .await
-    };
-    run.await.map(Json).map_err(Rejection::native)
+) -> Result<Json<View>, Native> {
+    let (model, _, deployments) = choose(&gateway, &name, sent).await?;
+    let before: Vec<Status> = deployments.iter().map(|deployment| deployment.status(Instant::now())).collect();
+    let before: Vec<_> = before.iter().map(|status| (&status.name, status.breaker.as_str())).collect();
+    let act = caller.act("breaker.reset", model.name.as_str(), json!({ "before": before }));
+    let done = to_the_end(async move {
+        deployments.iter().for_each(|deployment| deployment.reset());
+        gateway.note(act).await;
+        Ok(view(&gateway, &model, Instant::now()))
+    });
+    Ok(Json(done.await?))
 }
 
 /// The result of a test.
@@ -251,8 +234,8 @@ pub async fn test(
     State(gateway): State<Arc<Gateway>>,
     Operator(caller): Operator,
     Named(name): Named,
-) -> Result<Json<Tested>, Rejection> {
-    let model = find(&gateway, &name).map_err(Rejection::native)?;
+) -> Result<Json<Tested>, Native> {
+    let model = find(&gateway, &name)?;
     let question = json!({
         "model": model.name,
         "messages": [{ "role": "user", "content": "Answer with the word ready." }],
@@ -265,14 +248,12 @@ pub async fn test(
         let response = api::chat::chat(Arc::clone(&gateway), Dialect::Native, caller, HeaderMap::new(), sent).await;
         let deployment = response.headers().get("x-pointsman-backend").and_then(|value| value.to_str().ok());
         let (deployment, good) = (deployment.map(str::to_owned), response.status().is_success());
-        let bytes =
-            body::read(response.into_body(), &gateway.live().config.limits).await.map_err(Rejection::native)?;
-        Ok::<_, Rejection>((deployment, good, bytes))
+        let bytes = body::read(response.into_body(), &gateway.live().config.limits).await?;
+        Ok::<_, ApiError>((deployment, good, bytes))
     };
     let Ok(answered) = tokio::time::timeout(TEST_TIMEOUT, asked).await else {
-        let error =
-            ApiError::new(ErrorKind::Timeout, format!("{name} did not answer in {} s", TEST_TIMEOUT.as_secs()));
-        return Err(Rejection::native(error));
+        let message = format!("{name} did not answer in {} s", TEST_TIMEOUT.as_secs());
+        return Err(ApiError::new(ErrorKind::Timeout, message).into());
     };
     let (deployment, ok, bytes) = answered?;
     let latency_ms = begun.elapsed().as_secs_f64() * 1e3;

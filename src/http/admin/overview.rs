@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::parameters::Parameters;
 use crate::gateway::Gateway;
-use crate::http::error::Rejection;
+use crate::http::error::Native;
 use crate::http::middleware::caller::Operator;
 use crate::protocol::ApiError;
 pub use crate::store::Window;
@@ -85,6 +85,6 @@ pub async fn overview(
     State(gateway): State<Arc<Gateway>>,
     Operator(_): Operator,
     Parameters(query): Parameters<Query>,
-) -> Result<Json<Overview>, Rejection> {
-    sum_up(&gateway, query.window).await.map(Json).map_err(Rejection::native)
+) -> Result<Json<Overview>, Native> {
+    Ok(Json(sum_up(&gateway, query.window).await?))
 }

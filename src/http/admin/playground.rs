@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::gateway::Gateway;
 use crate::http::api;
-use crate::http::error::Rejection;
+use crate::http::error::Native;
 use crate::http::middleware::caller::{Chatter, Operator, Rater};
 use crate::protocol::Dialect;
 
@@ -32,7 +32,7 @@ pub async fn route(
     Operator(caller): Operator,
     headers: HeaderMap,
     body: Body,
-) -> Result<Json<Value>, Rejection> {
+) -> Result<Json<Value>, Native> {
     api::route::explain(State(gateway), Chatter(caller), headers, body).await
 }
 
@@ -41,6 +41,6 @@ pub async fn feedback(
     State(gateway): State<Arc<Gateway>>,
     Operator(caller): Operator,
     body: Body,
-) -> Result<Json<Value>, Rejection> {
+) -> Result<Json<Value>, Native> {
     api::feedback::give(State(gateway), Rater(caller), body).await
 }

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::LearningMode;
 use crate::gateway::{Gateway, now_s};
 use crate::http::api::body;
-use crate::http::error::Rejection;
+use crate::http::error::Native;
 use crate::http::middleware::caller::{Caller, Operator};
 use crate::protocol::{ApiError, ErrorKind};
 use crate::store::SnapshotRecord;
@@ -46,8 +46,8 @@ pub async fn view(gateway: &Gateway) -> Result<View, ApiError> {
 }
 
 /// `GET`: what is in force, and all versions.
-pub async fn show(State(gateway): State<Arc<Gateway>>, Operator(_): Operator) -> Result<Json<View>, Rejection> {
-    view(&gateway).await.map(Json).map_err(Rejection::native)
+pub async fn show(State(gateway): State<Arc<Gateway>>, Operator(_): Operator) -> Result<Json<View>, Native> {
+    Ok(Json(view(&gateway).await?))
 }
 
 /// Which version.
@@ -68,60 +68,57 @@ struct Acting {
 
 /// `POST .../retune`: makes a new policy from the decision log now; it takes over if the gate lets it.
 pub async fn retune(State(gateway): State<Arc<Gateway>>, Operator(caller): Operator) -> Answer {
-    execute(&gateway, &caller, Ok(Command::Retune)).await
+    execute(&gateway, &caller, Command::Retune).await
 }
 
 /// `POST .../promote`: puts a version in force, whatever the gate says; ends a pin and a hold.
 pub async fn promote(State(gateway): State<Arc<Gateway>>, Operator(caller): Operator, sent: Body) -> Answer {
-    let which = read::<Which>(&gateway, sent).await;
-    execute(&gateway, &caller, which.map(|which| Command::Promote(which.version))).await
+    let which: Which = read(&gateway, sent).await?;
+    execute(&gateway, &caller, Command::Promote(which.version)).await
 }
 
 /// `POST .../pin`: puts a version in force, and lets no other take over until it is unpinned.
 pub async fn pin(State(gateway): State<Arc<Gateway>>, Operator(caller): Operator, sent: Body) -> Answer {
-    let which = read::<Which>(&gateway, sent).await;
-    execute(&gateway, &caller, which.map(|which| Command::Pin(which.version))).await
+    let which: Which = read(&gateway, sent).await?;
+    execute(&gateway, &caller, Command::Pin(which.version)).await
 }
 
 /// `POST .../unpin`: lets new versions take over again; ends a hold, too.
 pub async fn unpin(State(gateway): State<Arc<Gateway>>, Operator(caller): Operator) -> Answer {
-    execute(&gateway, &caller, Ok(Command::Unpin)).await
+    execute(&gateway, &caller, Command::Unpin).await
 }
 
 /// `POST .../rollback`: puts the version before the live one in force, and lets no new one take over for a while.
 pub async fn rollback(State(gateway): State<Arc<Gateway>>, Operator(caller): Operator) -> Answer {
-    execute(&gateway, &caller, Ok(Command::Rollback)).await
+    execute(&gateway, &caller, Command::Rollback).await
 }
 
 /// `PUT .../mode`: whether the policy acts, and on which share of the conversations. Survives a restart.
 pub async fn mode(State(gateway): State<Arc<Gateway>>, Operator(caller): Operator, sent: Body) -> Answer {
-    let command = read::<Acting>(&gateway, sent).await.and_then(|acting| {
-        if acting.rollout.is_some_and(|rollout| !(0.0..=1.0).contains(&rollout)) {
-            return Err(ApiError::invalid("a share is from 0 to 1").at("rollout"));
-        }
-        Ok(Command::Mode(acting.mode, acting.rollout))
-    });
-    execute(&gateway, &caller, command).await
+    let Acting { mode, rollout } = read(&gateway, sent).await?;
+    if rollout.is_some_and(|rollout| !(0.0..=1.0).contains(&rollout)) {
+        return Err(ApiError::invalid("a share is from 0 to 1").at("rollout").into());
+    }
+    execute(&gateway, &caller, Command::Mode(mode, rollout)).await
 }
 
-type Answer = Result<Json<LearnerStatus>, Rejection>;
+type Answer = Result<Json<LearnerStatus>, Native>;
 
 async fn read<T: serde::de::DeserializeOwned>(gateway: &Gateway, sent: Body) -> Result<T, ApiError> {
     let bytes = body::read(sent, &gateway.live().config.limits).await?;
     body::json(&bytes)
 }
 
-async fn execute(gateway: &Gateway, caller: &Caller, command: Result<Command, ApiError>) -> Answer {
-    let command = command.map_err(Rejection::native)?;
+async fn execute(gateway: &Gateway, caller: &Caller, command: Command) -> Answer {
     let who = caller.who();
     let done = tokio::time::timeout(COMMAND_TIMEOUT, gateway.learner.order(command, &who)).await;
     match done {
         Ok(Ok(status)) => Ok(Json(status)),
-        Ok(Err(error)) => Err(Rejection::native(api_error(&error))),
-        Err(_) => Err(Rejection::native(ApiError::new(
-            ErrorKind::Timeout,
-            "this takes long and goes on; look at /api/admin/policy later",
-        ))),
+        Ok(Err(error)) => Err(api_error(&error).into()),
+        Err(_) => {
+            let message = "this takes long and goes on; look at /api/admin/policy later";
+            Err(ApiError::new(ErrorKind::Timeout, message).into())
+        }
     }
 }
 

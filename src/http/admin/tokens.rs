@@ -13,7 +13,7 @@ use serde_json::json;
 use super::parameters::Named;
 use crate::gateway::Gateway;
 use crate::http::api::body;
-use crate::http::error::Rejection;
+use crate::http::error::Native;
 use crate::http::middleware::caller::Operator;
 use crate::http::to_the_end;
 use crate::protocol::{ApiError, ErrorKind};
@@ -86,27 +86,24 @@ pub async fn make(
     State(gateway): State<Arc<Gateway>>,
     Operator(caller): Operator,
     body: Body,
-) -> Result<(StatusCode, Json<Made>), Rejection> {
-    let run = async {
-        let bytes = body::read(body, &gateway.live().config.limits).await?;
-        let new: NewToken = body::json(&bytes)?;
-        let made = to_the_end(async move {
-            let made = on_blocking_thread(&gateway, |gateway| add(gateway, new)).await??;
-            let Shown { name, scopes, models, requests_per_minute, tokens_per_minute, usd_per_day, .. } = &made.token;
-            let detail = json!({
-                "name": name,
-                "scopes": scopes,
-                "models": models,
-                "requests_per_minute": requests_per_minute,
-                "tokens_per_minute": tokens_per_minute,
-                "usd_per_day": usd_per_day,
-            });
-            gateway.note(caller.act("token.make", made.token.id.clone(), detail)).await;
-            Ok(made)
+) -> Result<(StatusCode, Json<Made>), Native> {
+    let bytes = body::read(body, &gateway.live().config.limits).await?;
+    let new: NewToken = body::json(&bytes)?;
+    let made = to_the_end(async move {
+        let made = on_blocking_thread(&gateway, |gateway| add(gateway, new)).await??;
+        let Shown { name, scopes, models, requests_per_minute, tokens_per_minute, usd_per_day, .. } = &made.token;
+        let detail = json!({
+            "name": name,
+            "scopes": scopes,
+            "models": models,
+            "requests_per_minute": requests_per_minute,
+            "tokens_per_minute": tokens_per_minute,
+            "usd_per_day": usd_per_day,
         });
-        made.await
-    };
-    run.await.map(|made| (StatusCode::CREATED, Json(made))).map_err(Rejection::native)
+        gateway.note(caller.act("token.make", made.token.id.clone(), detail)).await;
+        Ok(made)
+    });
+    Ok((StatusCode::CREATED, Json(made.await?)))
 }
 
 /// Changes tokens off the async threads: another process may hold the file's lock for a while.
@@ -140,14 +137,14 @@ pub async fn revoke(
     State(gateway): State<Arc<Gateway>>,
     Operator(caller): Operator,
     Named(id): Named,
-) -> Result<Json<Shown>, Rejection> {
+) -> Result<Json<Shown>, Native> {
     let revoked = to_the_end(async move {
         let revoke = move |gateway: &Gateway| gateway.change_tokens(|tokens| tokens.revoke(&id)).map_err(api_error);
         let token = on_blocking_thread(&gateway, revoke).await??;
         gateway.note(caller.act("token.revoke", token.id.clone(), json!({ "name": token.name }))).await;
         Ok(Shown::from(&*token))
     });
-    revoked.await.map(Json).map_err(Rejection::native)
+    Ok(Json(revoked.await?))
 }
 
 fn api_error(error: TokenError) -> ApiError {

@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::body;
 use crate::gateway::Gateway;
-use crate::http::error::Rejection;
+use crate::http::error::Native;
 use crate::http::middleware::caller::Rater;
 use crate::protocol::{ApiError, DecisionId, ErrorKind};
 use crate::store::{FeedbackKind, FeedbackRecord, Thumb};
@@ -47,15 +47,7 @@ struct Sent {
 }
 
 /// Takes a feedback.
-pub async fn give(
-    State(gateway): State<Arc<Gateway>>,
-    Rater(_): Rater,
-    body: Body,
-) -> Result<Json<Value>, Rejection> {
-    take(&gateway, body).await.map_err(Rejection::native)
-}
-
-async fn take(gateway: &Gateway, body: Body) -> Result<Json<Value>, ApiError> {
+pub async fn give(State(gateway): State<Arc<Gateway>>, Rater(_): Rater, body: Body) -> Result<Json<Value>, Native> {
     let _permit = gateway.admission.report()?;
     let bytes = body::read_small(body, &gateway.live().config.limits).await?;
     let record = parse(&bytes, Timestamp::now().as_millisecond())?;
@@ -66,13 +58,13 @@ async fn take(gateway: &Gateway, body: Body) -> Result<Json<Value>, ApiError> {
             Ok(Json(json!({ "decision_id": decision, "id": id, "stored": true, "duplicate": ack == Ack::Duplicate })))
         }
         Err(FeedbackError::Unknown) => {
-            Err(ApiError::new(ErrorKind::NotFound, "there is no such decision").at("decision_id"))
+            Err(ApiError::new(ErrorKind::NotFound, "there is no such decision").at("decision_id").into())
         }
-        Err(error @ FeedbackError::TooMany) => Err(ApiError::invalid(error.to_string()).at("decision_id")),
-        Err(FeedbackError::Invalid(what)) => Err(ApiError::invalid(what)),
+        Err(error @ FeedbackError::TooMany) => Err(ApiError::invalid(error.to_string()).at("decision_id").into()),
+        Err(FeedbackError::Invalid(what)) => Err(ApiError::invalid(what).into()),
         Err(FeedbackError::Unavailable(why)) => {
             let message = format!("the feedback is not stored ({why}); send it again with the same id");
-            Err(ApiError::new(ErrorKind::Unavailable, message).after(Duration::from_secs(2)))
+            Err(ApiError::new(ErrorKind::Unavailable, message).after(Duration::from_secs(2)).into())
         }
     }
 }

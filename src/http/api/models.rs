@@ -12,8 +12,7 @@ use serde_json::{Value, json};
 use crate::gateway::{Gateway, LiveConfig};
 use crate::http::error::{Rejection, is_anthropics};
 use crate::http::middleware::caller::{Caller, Chatter};
-use crate::protocol::{ApiError, Dialect, ErrorKind};
-use crate::route::RequestedModel;
+use crate::protocol::{ApiError, Dialect, ErrorKind, RequestedModel};
 use crate::upstream::Model;
 
 /// `GET /v1/models`: the models that can be called now, `auto` first; in Anthropic's format for clients of its SDK.

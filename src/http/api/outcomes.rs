@@ -14,7 +14,7 @@ use super::body;
 use crate::codec;
 use crate::gateway::Gateway;
 use crate::gateway::call_report::{self, CallReport};
-use crate::http::error::Rejection;
+use crate::http::error::Native;
 use crate::http::middleware::caller::Chatter;
 use crate::protocol::{ApiError, DecisionId, ErrorKind, FinishReason, Usage};
 use crate::store::OutcomeStatus;
@@ -62,11 +62,7 @@ pub async fn report(
     State(gateway): State<Arc<Gateway>>,
     Chatter(_): Chatter,
     body: Body,
-) -> Result<(StatusCode, Json<Value>), Rejection> {
-    take(&gateway, body).await.map_err(Rejection::native)
-}
-
-async fn take(gateway: &Gateway, body: Body) -> Result<(StatusCode, Json<Value>), ApiError> {
+) -> Result<(StatusCode, Json<Value>), Native> {
     let _permit = gateway.admission.report()?;
     let bytes = body::read_small(body, &gateway.live().config.limits).await?;
     let sent: Sent = body::json(&bytes)?;
@@ -81,7 +77,7 @@ async fn take(gateway: &Gateway, body: Body) -> Result<(StatusCode, Json<Value>)
         cost_usd: sent.cost_usd,
         finish_reason: sent.finish_reason.as_deref().map(finish_reason),
     };
-    call_report::accept(gateway, id, report).await?;
+    call_report::accept(&gateway, id, report).await?;
     Ok((StatusCode::ACCEPTED, Json(json!({ "decision_id": id, "accepted": true }))))
 }
 
@@ -89,12 +85,8 @@ fn status(text: Option<&str>) -> Result<OutcomeStatus, ApiError> {
     const WORDS: &str = "ok, cancelled, error, timeout, or another error code";
     let invalid = || ApiError::invalid(format!("must be {WORDS}")).at("status");
     match text.ok_or_else(|| ApiError::invalid(format!("status is missing: {WORDS}")).at("status"))? {
-        "ok" => Ok(OutcomeStatus::Ok),
-        "cancelled" => Ok(OutcomeStatus::Cancelled),
         "error" => Ok(OutcomeStatus::Failed(ErrorKind::Upstream)),
-        code => {
-            serde_json::from_value(Value::String(code.to_owned())).map(OutcomeStatus::Failed).map_err(|_| invalid())
-        }
+        name => OutcomeStatus::named(name).ok_or_else(invalid),
     }
 }
 

@@ -10,8 +10,8 @@ use http::HeaderMap;
 use serde_json::{Value, json};
 
 use super::{body, chat};
-use crate::gateway::{Gateway, PlanRequest};
-use crate::http::error::Rejection;
+use crate::gateway::Gateway;
+use crate::http::error::Native;
 use crate::http::middleware::caller::Chatter;
 use crate::protocol::{ApiError, Dialect, ErrorKind};
 
@@ -23,27 +23,20 @@ pub async fn explain(
     Chatter(caller): Chatter,
     headers: HeaderMap,
     body: Body,
-) -> Result<Json<Value>, Rejection> {
+) -> Result<Json<Value>, Native> {
     let live = gateway.live();
-    let run = async {
-        let token = caller.token.as_deref();
-        let (_permit, bytes) = body::admit(&gateway, &live, token, body, Instant::now()).await?;
-        let read = |bytes: &[u8]| chat::read_request(Dialect::Native, bytes, &headers);
-        let (request, _) = body::understood(bytes, read)?;
-        let conversation = gateway.conversation(&request, token);
-        let dialect = Dialect::Native;
-        let asked = PlanRequest { request: &request, dialect, body: None, headers: &headers, token, conversation };
-        let plan = gateway.plan(&live, asked).await?;
-        gateway.record(&plan.decision, asked, true);
-        let order: Vec<&str> = plan.candidates.iter().map(|model| model.name.as_str()).collect();
-        let mut told = json!({ "decision_id": plan.decision.id, "order": order });
-        let decision = serde_json::to_value(&*plan.decision)
-            .map_err(|error| ApiError::new(ErrorKind::Internal, error.to_string()))?;
-        if let (Some(told), Value::Object(mut decision)) = (told.as_object_mut(), decision) {
-            decision.shift_remove("id");
-            told.extend(decision);
-        }
-        Ok(Json(told))
-    };
-    run.await.map_err(Rejection::native)
+    let token = caller.token.as_deref();
+    let (_permit, bytes) = body::admit(&gateway, &live, token, body, Instant::now()).await?;
+    let read = |bytes: &[u8]| chat::read_request(Dialect::Native, bytes, &headers);
+    let (request, _) = body::understood(bytes, read)?;
+    let plan = gateway.dry_run(&live, &request, &headers, token).await?;
+    let order: Vec<&str> = plan.candidates.iter().map(|model| model.name.as_str()).collect();
+    let mut told = json!({ "decision_id": plan.decision.id, "order": order });
+    let decision = serde_json::to_value(&*plan.decision)
+        .map_err(|error| ApiError::new(ErrorKind::Internal, error.to_string()))?;
+    if let (Some(told), Value::Object(mut decision)) = (told.as_object_mut(), decision) {
+        decision.shift_remove("id");
+        told.extend(decision);
+    }
+    Ok(Json(told))
 }

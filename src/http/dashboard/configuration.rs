@@ -8,7 +8,7 @@ use maud::{Markup, html as markup};
 
 use super::html;
 use super::layout::Page;
-use super::parts::{Label, badge, empty, table_box};
+use super::parts::{Label, badge, empty, search, table_box};
 use super::visitor::Visitor;
 use crate::gateway::Gateway;
 use crate::http::admin::config;
@@ -28,11 +28,7 @@ pub(super) async fn page(State(gateway): State<Arc<Gateway>>, visitor: Visitor) 
     let body = markup! {
         @if !errors.is_empty() { (refused(&errors)) }
         div.toolbar {
-            label.search for="find" {
-                (super::icons::icon("search"))
-                span.hidden { "Find a setting" }
-                input #find type="search" placeholder="Find a setting" data-find="settings";
-            }
+            (search("Find a setting", &markup! { input #find type="search" placeholder="Find a setting" data-find="settings"; }))
             label.check { input type="checkbox" data-only="changed" data-in="settings"; span { "Changed only" } }
             span.muted { (settings.len()) " values, " (changed) " changed" }
         }

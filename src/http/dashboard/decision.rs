@@ -19,7 +19,7 @@ use super::visitor::{Visitor, url_query};
 use crate::bandit::Factor;
 use crate::gateway::Gateway;
 use crate::http::admin::decisions;
-use crate::protocol::{ErrorKind, NamedObjective, Objective};
+use crate::protocol::{ErrorKind, Objective};
 use crate::store::{CandidateRecord, DecisionRecord, Entry, FeedbackKind, FeedbackRecord, OutcomeRecord, Thumb};
 
 /// Most models whose predictions are explained beside the chosen one's.
@@ -212,12 +212,7 @@ fn said(feedback: &FeedbackRecord) -> Markup {
 fn asked(decision: &DecisionRecord) -> Markup {
     let request = &decision.request;
     let objective = match request.objective {
-        Objective::Named(named) => match named {
-            NamedObjective::Quality => "quality".to_owned(),
-            NamedObjective::Balanced => "balanced".to_owned(),
-            NamedObjective::Cost => "cost".to_owned(),
-            NamedObjective::Speed => "speed".to_owned(),
-        },
+        Objective::Named(named) => named.as_str().to_owned(),
         Objective::Weights { cost_per_usd, latency_per_s } => {
             format!("{cost_per_usd} per dollar, {latency_per_s} per second")
         }

@@ -9,7 +9,7 @@ use maud::{Markup, html as markup};
 
 use super::html;
 use super::layout::Page;
-use super::parts::{Label, badge, empty, moment, ms, or_nothing, percent, table_box, tone, trouble, usd};
+use super::parts::{Label, badge, empty, moment, ms, or_nothing, percent, search, table_box, tone, trouble, usd};
 use super::visitor::{PageQuery, Visitor, url_query};
 use crate::gateway::Gateway;
 use crate::http::admin::decisions::{self, Query};
@@ -69,23 +69,13 @@ fn every_ms(took: Duration) -> u128 {
 
 /// The filters as a query string, with another `before`.
 fn query_string(query: &Query, before: &str) -> String {
-    let number = |number: Option<i64>| number.map_or(String::new(), |number| number.to_string());
-    url_query(&[
-        ("from_ms", &number(query.from_ms)),
-        ("until_ms", &number(query.until_ms)),
-        ("text", &query.text),
-        ("model", &query.model),
-        ("status", &query.status),
-        ("mode", &query.mode),
-        ("task", &query.task),
-        ("token", &query.token),
-        ("conversation", &query.conversation),
-        ("policy_version", &query.policy_version),
-        ("explored", &query.explored),
-        ("rated", &query.rated),
-        ("before", before),
-    ])
+    let filters = query.filters();
+    let pairs = filters.iter().map(|(name, value)| (*name, value.as_str())).chain([("before", before)]);
+    url_query(&pairs.collect::<Vec<_>>())
 }
+
+/// The filters that have a control of their own in the form; the others come by links.
+const CONTROLS: [&str; 6] = ["text", "model", "status", "mode", "explored", "rated"];
 
 fn filters(gateway: &Gateway, query: &Query) -> Markup {
     let live = gateway.live();
@@ -108,11 +98,7 @@ fn filters(gateway: &Gateway, query: &Query) -> Markup {
     markup! {
         // No autocompletion: a browser that goes back would fill in the last choice, not this page's filters.
         form.toolbar method="get" action="/dashboard/decisions" autocomplete="off" data-filters {
-            label.search for="find" {
-                (super::icons::icon("search"))
-                span.hidden { "Text" }
-                input #find name="text" type="search" value=(query.text) placeholder="Id, reason, rule, tag, comment";
-            }
+            (search("Text", &markup! { input #find name="text" type="search" value=(query.text) placeholder="Id, reason, rule, tag, comment"; }))
             (choice("model", "Model", "any model", &query.model, &models))
             (choice("status", "Status", "any status", &query.status,
                 &[("ok", "ok"), ("error", "any error"), ("cancelled", "cancelled"), ("open", "under way"), ("timeout", "timeout"), ("overloaded", "overloaded"), ("rate_limited", "rate limited"), ("upstream", "upstream")]))
@@ -120,11 +106,9 @@ fn filters(gateway: &Gateway, query: &Query) -> Markup {
                 &[("learned", "learned"), ("weighted", "by weight"), ("sticky", "stayed"), ("named", "by name"), ("imported", "imported")]))
             (choice("explored", "Try-outs", "try-outs or not", &query.explored, &[("true", "try-outs"), ("false", "no try-outs")]))
             (choice("rated", "Feedback", "rated or not", &query.rated, &[("true", "rated"), ("false", "not rated")]))
-            @for (name, value) in [("task", &query.task), ("token", &query.token), ("conversation", &query.conversation), ("policy_version", &query.policy_version)] {
-                @if !value.is_empty() { input type="hidden" name=(name) value=(value); (badge("info", &format!("{name}: {value}"))) }
-            }
-            @for (name, moment) in [("from_ms", query.from_ms), ("until_ms", query.until_ms)] {
-                @if let Some(moment) = moment { input type="hidden" name=(name) value=(moment); }
+            @for (name, value) in query.filters().iter().filter(|(name, value)| !CONTROLS.contains(name) && !value.is_empty()) {
+                input type="hidden" name=(name) value=(value);
+                @if !name.ends_with("_ms") { (badge("info", &format!("{name}: {value}"))) }
             }
             button type="submit" { "Filter" }
             @if *query != Query::default() { a href="/dashboard/decisions" { "Clear" } }

@@ -8,6 +8,7 @@ use maud::html as markup;
 
 use super::html;
 use super::layout::Page;
+use super::parts::search;
 use super::visitor::Visitor;
 use crate::gateway::Gateway;
 use crate::telemetry::LEVELS;
@@ -25,11 +26,7 @@ pub(super) async fn page(State(gateway): State<Arc<Gateway>>, visitor: Visitor) 
                     option value="" { "everything" }
                 }
             }
-            label.search for="find" {
-                (super::icons::icon("search"))
-                span.hidden { "Text" }
-                input #find name="text" type="search" placeholder="Text in message or fields";
-            }
+            (search("Text", &markup! { input #find name="text" type="search" placeholder="Text in message or fields"; }))
             button type="button" aria-pressed="false" data-pause { "Pause" }
             button type="button" data-clear { "Clear" }
             span.muted role="status" data-stream-state { "Connecting" }

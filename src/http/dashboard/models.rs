@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::html;
 use super::layout::Page;
-use super::parts::{badge, count, empty, moment, ms, or_nothing, percent, price};
+use super::parts::{badge, count, empty, moment, ms, or_nothing, percent, price, search};
 use super::visitor::{Visitor, percent_encoded};
 use crate::gateway::Gateway;
 use crate::http::admin::models::{self, View};
@@ -26,11 +26,7 @@ pub(super) async fn page(State(gateway): State<Arc<Gateway>>, visitor: Visitor) 
     let shares: f64 = all.iter().filter(|model| model.available).map(|model| model.weight).sum();
     let body = markup! {
         div.toolbar {
-            label.search for="find" {
-                (super::icons::icon("search"))
-                span.hidden { "Find a model" }
-                input #find type="search" placeholder="Find a model or a backend" data-find="models";
-            }
+            (search("Find a model", &markup! { input #find type="search" placeholder="Find a model or a backend" data-find="models"; }))
             label.check { input type="checkbox" data-only="ready" data-in="models"; span { "Ready only" } }
         }
         div #models data-live="3000" {

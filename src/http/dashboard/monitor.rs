@@ -8,7 +8,7 @@ use maud::html as markup;
 
 use super::html;
 use super::layout::Page;
-use super::parts::{Label, empty, table_box};
+use super::parts::{Label, empty, search, table_box};
 use super::visitor::Visitor;
 use crate::gateway::Gateway;
 
@@ -28,11 +28,7 @@ pub(super) async fn page(State(gateway): State<Arc<Gateway>>, visitor: Visitor) 
     };
     let body = markup! {
         div.toolbar {
-            label.search for="find" {
-                (super::icons::icon("search"))
-                span.hidden { "Find" }
-                input #find type="search" placeholder="Model, token, status" data-monitor-find;
-            }
+            (search("Find", &markup! { input #find type="search" placeholder="Model, token, status" data-monitor-find; }))
             button type="button" aria-pressed="false" data-pause { "Pause" }
             span.muted role="status" data-stream-state { "Connecting" }
         }

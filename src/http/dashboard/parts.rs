@@ -160,6 +160,11 @@ pub(super) fn share_bar(share: f64, kind: &str, said: &str) -> Markup {
     }
 }
 
+/// The box that a page is searched by; `input` has the id `find`.
+pub(super) fn search(label: &str, input: &Markup) -> Markup {
+    html! { label.search for="find" { (icons::icon("search")) span.hidden { (label) } (input) } }
+}
+
 /// A field of a form with its label and a hint.
 pub(super) fn field(id: &str, label: &str, hint: &str, control: &Markup) -> Markup {
     html! {

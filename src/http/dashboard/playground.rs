@@ -12,6 +12,7 @@ use super::layout::Page;
 use super::parts::{empty, field};
 use super::visitor::Visitor;
 use crate::gateway::Gateway;
+use crate::protocol::NamedObjective;
 
 /// Sample prompts: one for each kind of task that models differ in.
 const SAMPLES: [(&str, &str); 4] = [
@@ -52,7 +53,7 @@ pub(super) async fn page(State(gateway): State<Arc<Gateway>>, visitor: Visitor) 
                     (field("objective", "Objective", "", &markup! {
                         select #objective name="objective" {
                             option value="" { "as configured" }
-                            @for name in ["quality", "balanced", "cost", "speed"] { option { (name) } }
+                            @for objective in NamedObjective::ALL { option { (objective.as_str()) } }
                         }
                     }))
                     (field("max_tokens", "Most tokens", "", &markup! {

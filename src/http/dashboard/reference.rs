@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::html;
 use super::layout::Page;
-use super::parts::empty;
+use super::parts::{empty, search};
 use super::visitor::Visitor;
 use crate::gateway::Gateway;
 use crate::http::admin::openapi;
@@ -30,11 +30,7 @@ pub(super) async fn page(State(gateway): State<Arc<Gateway>>, visitor: Visitor) 
     let is_admin = |what: &Value| what["servers"].is_array();
     let body = markup! {
         div.toolbar {
-            label.search for="find" {
-                (super::icons::icon("search"))
-                span.hidden { "Find an endpoint" }
-                input #find type="search" placeholder="Find an endpoint" data-find="operations";
-            }
+            (search("Find an endpoint", &markup! { input #find type="search" placeholder="Find an endpoint" data-find="operations"; }))
             a.button href="/openapi.json" { "openapi.json" }
         }
         div #operations {

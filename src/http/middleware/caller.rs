@@ -15,16 +15,16 @@ use axum::extract::{ConnectInfo, FromRequestParts};
 use http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN, USER_AGENT};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method};
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::ip::{self, Source};
 use crate::config::{Access, Auth, Config};
 use crate::gateway::Gateway;
-use crate::gateway::operator_acts::Act;
 use crate::gateway::sign_in::Session;
 use crate::http::error::{Rejection, dialect_of, dialect_of_asker};
 use crate::protocol::{ApiError, ErrorKind, RequestId};
-use crate::store::{Scope, Token, Tokens};
+use crate::store::{AuditRecord, Scope, Token, Tokens};
 
 /// A caller that is allowed to call.
 #[derive(Debug, Clone)]
@@ -50,8 +50,8 @@ impl Caller {
     }
 
     /// What it did, for the audit.
-    pub fn act(&self, action: &'static str, subject: impl Into<String>, detail: Value) -> Act {
-        Act { who: self.who(), action, subject: subject.into(), detail }
+    pub fn act(&self, action: &'static str, subject: impl Into<String>, detail: Value) -> AuditRecord {
+        AuditRecord::of(&self.who(), action, subject, detail, Timestamp::now().as_millisecond())
     }
 }
 

@@ -2,12 +2,24 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
+use std::path::Path;
 
 use flate2::bufread::GzDecoder;
 
+/// Whether a file is packed: its name ends in `.gz`, in any case.
+pub fn is_packed(path: &Path) -> bool {
+    path.extension().is_some_and(|end| end.eq_ignore_ascii_case("gz"))
+}
+
+/// The bytes of a file; what it holds where it is packed.
+pub(super) fn open(path: &Path) -> io::Result<Box<dyn Read>> {
+    let file = File::open(path)?;
+    Ok(if is_packed(path) { Box::new(unpacked(file)) } else { Box::new(file) })
+}
+
 /// What a packed file holds: its members one after the other, up to the zeros with which tapes and archives fill a
 /// block.
-pub(super) fn unpacked(file: File) -> impl Read {
+fn unpacked(file: File) -> impl Read {
     Members(Some(GzDecoder::new(BufReader::new(file))))
 }
 

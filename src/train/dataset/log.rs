@@ -229,12 +229,7 @@ fn dataset(rows: Vec<Row>) -> Dataset {
             arms.len() - 1
         });
         let group = groups.first(wording(&row.prompt));
-        // The hash's low bits follow the last letters; the high ones are mixed.
-        let split = match (group >> 32) % 6 {
-            0 => Split::Val,
-            1 => Split::Test,
-            _ => Split::Train,
-        };
+        let split = Split::of(group);
         records.push(Record {
             id: row.id.into(),
             source: 0,

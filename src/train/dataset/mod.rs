@@ -31,6 +31,7 @@ mod val;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 pub use error::{DatasetError, Leak};
+pub use gzip::is_packed;
 pub(super) use read::hash;
 pub use read::{Limits, read, read_judged};
 
@@ -51,6 +52,16 @@ pub enum Split {
 impl Split {
     /// All splits, in order.
     pub const ALL: [Self; 3] = [Self::Train, Self::Val, Self::Test];
+
+    /// The split of the prompts whose group has this [`hash`](read::hash): 4 of 6 groups are for fitting.
+    fn of(group: u64) -> Self {
+        // The hash's low bits follow the last letters; the high ones are mixed.
+        match (group >> 32) % 6 {
+            0 => Self::Val,
+            1 => Self::Test,
+            _ => Self::Train,
+        }
+    }
 
     /// The split's name, which is also its folder's.
     pub fn as_str(self) -> &'static str {

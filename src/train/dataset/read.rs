@@ -8,15 +8,13 @@
 //! a note; wrong data is refused.
 
 use std::collections::{BinaryHeap, HashMap, HashSet};
-use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
 use super::error::IMPORT;
-use super::gzip::unpacked;
 use super::layout::{Chosen, Layout, stem};
 use super::raw::{self, RawOutcome, RawRecord};
-use super::{Arm, Dataset, DatasetError, Interner, Leak, Outcome, Record, Split};
+use super::{Arm, Dataset, DatasetError, Interner, Leak, Outcome, Record, Split, gzip};
 
 const LONGEST_LINE: u64 = 64 << 20;
 /// The byte order mark that some programs write at the start of a UTF-8 file.
@@ -110,12 +108,7 @@ impl Reader {
     }
 
     fn file(&mut self, split: Split, path: &Path, default_source: &str) -> Result<(), DatasetError> {
-        let file = File::open(path).map_err(|source| DatasetError::Io { path: path.to_owned(), source })?;
-        let bytes: Box<dyn Read> = if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gz")) {
-            Box::new(unpacked(file))
-        } else {
-            Box::new(file)
-        };
+        let bytes = gzip::open(path).map_err(|source| DatasetError::Io { path: path.to_owned(), source })?;
         let mut lines = BufReader::with_capacity(1 << 16, bytes);
         let mut line = Vec::new();
         for number in 1.. {
@@ -196,13 +189,7 @@ impl Reader {
             outcomes.push(outcome.map_err(|what| wrong(format!("`outcomes`, model `{model}`: {what}")))?);
         }
         outcomes.sort_by_key(|outcome| outcome.arm);
-        self.bytes += raw.prompt.len() + BYTES_PER_RECORD + size_of_val(&*outcomes);
-        if self.bytes > self.limits.bytes && self.limits.per_source.is_none() {
-            let limit_mib = self.limits.bytes >> 20;
-            return Err(DatasetError::TooLarge { limit_mib, path: path.to_owned() });
-        }
-        self.seen += 1;
-        self.records.push(Record {
+        let record = Record {
             id: id.into(),
             source,
             task,
@@ -212,7 +199,14 @@ impl Reader {
             origin: raw.origin.map(Into::into),
             outcomes: outcomes.into(),
             weight: 1.0,
-        });
+        };
+        self.bytes += bytes_of(&record);
+        if self.bytes > self.limits.bytes && self.limits.per_source.is_none() {
+            let limit_mib = self.limits.bytes >> 20;
+            return Err(DatasetError::TooLarge { limit_mib, path: path.to_owned() });
+        }
+        self.seen += 1;
+        self.records.push(record);
         // A sample is cut while it grows, so that a huge file is never in memory as a whole.
         if let Some(most) = self.limits.per_source
             && self.records.len() > 4 * most.max(1024) * (self.sources.names.len() + 1)

@@ -91,6 +91,9 @@ pub struct Report {
     pub runs: usize,
     /// Notes to be read with the figures.
     pub notes: Vec<String>,
+    /// Requests from each event to the end, by the event's name.
+    #[serde(skip)]
+    pub left: Vec<(&'static str, usize)>,
     /// One line for each player.
     pub lines: Vec<Line>,
 }

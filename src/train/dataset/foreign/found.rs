@@ -38,8 +38,9 @@ impl Found {
     pub(super) fn file(&mut self, file: &Path) -> Result<(), ImportError> {
         let path = file.display().to_string();
         let text = load(file).map_err(|source| ImportError::Io { path: path.clone(), source })?;
-        let name = path.trim_end_matches(".gz").to_ascii_lowercase();
-        let rows = if name.ends_with(".csv") { Rows::of_csv(&text) } else { Rows::of_json(&text) };
+        let name = path.to_ascii_lowercase();
+        let rows =
+            if name.trim_end_matches(".gz").ends_with(".csv") { Rows::of_csv(&text) } else { Rows::of_json(&text) };
         let Rows { unit, rows, broken } = rows.map_err(|what| ImportError::Shape { path: path.clone(), what })?;
         let around = Map::new();
         let mut scales = Scales::default();
@@ -105,7 +106,7 @@ impl Found {
         moved.map(|()| self.report)
     }
 
-    /// Writes one file for each split, and counts what it writes.
+    /// Writes one file for each of [`Split::ALL`], and counts what it writes.
     fn fill(&mut self, called: Called<'_>, paths: &[PathBuf]) -> std::io::Result<()> {
         let name = called.name();
         let mut files = Vec::new();
@@ -141,12 +142,7 @@ impl Found {
                     record[name] = json!(value);
                 }
             }
-            // FNV's low bits follow the last letters; the high ones are mixed.
-            let file = match (code >> 32) % 6 {
-                0 => 1,
-                1 => 2,
-                _ => 0,
-            };
+            let file = Split::of(code) as usize;
             serde_json::to_writer(&mut files[file], &record)?;
             files[file].write_all(b"\n")?;
         }

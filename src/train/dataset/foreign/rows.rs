@@ -34,10 +34,10 @@ pub(super) struct Rows {
 
 pub(super) fn load(file: &Path) -> std::io::Result<String> {
     let mut text = String::new();
-    let open = File::open(file)?;
-    let is_packed = file.extension().is_some_and(|it| it == "gz");
-    let bytes: Box<dyn Read> = if is_packed { Box::new(gzip::unpacked(open)) } else { Box::new(open) };
-    let read = bytes.take(LARGEST).read_to_string(&mut text).map_err(|error| of_parquet(file).unwrap_or(error))?;
+    let read = gzip::open(file)?
+        .take(LARGEST)
+        .read_to_string(&mut text)
+        .map_err(|error| of_parquet(file).unwrap_or(error))?;
     if read as u64 == LARGEST {
         return Err(std::io::Error::other(format!("larger than {} MiB", LARGEST >> 20)));
     }

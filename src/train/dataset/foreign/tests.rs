@@ -1,6 +1,7 @@
 //! Tests of taking in files from elsewhere.
 
 use std::fs;
+use std::io::Write;
 
 use super::super::{Dataset, Limits, Split, read};
 use super::*;
@@ -41,6 +42,21 @@ fn an_import_that_fails_leaves_an_earlier_one_as_it_was() {
     assert!(written(30..60).is_err());
     assert_eq!(fs::read(out.join("train/s.jsonl")).unwrap(), train);
     assert_eq!(fs::read_dir(out.join("train")).unwrap().count(), 1, "nothing is left beside it");
+}
+
+#[test]
+fn a_packed_file_is_read_in_whatever_case_its_name_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, text) in [
+        ("a.JSONL.GZ", "{\"prompt\":\"p\",\"model\":\"m\",\"score\":1}\n"),
+        ("b.csv.Gz", "prompt,model,score\np,m,1\n"),
+    ] {
+        let file = dir.path().join(name);
+        let mut packed = flate2::write::GzEncoder::new(fs::File::create(&file).unwrap(), flate2::Compression::fast());
+        packed.write_all(text.as_bytes()).unwrap();
+        packed.finish().unwrap();
+        assert_eq!(import(&[file], Called::Always("s"), dir.path()).unwrap().outcomes, 1, "{name}");
+    }
 }
 
 #[test]
