@@ -315,7 +315,8 @@ struct Tried {
 
 /// Draws logs from recorded outcomes and compares the estimates with the true values.
 fn try_out(args: &PolicyArgs, data: &Path, json: Option<&Path>) -> anyhow::Result<ExitCode> {
-    let dataset = dataset::read(data, Split::Train, Limits::default())?;
+    let limits = Limits { features: false, ..Limits::default() };
+    let dataset = dataset::read(data, Split::Train, limits)?;
     let trial = Trial { repetitions: args.repetitions.max(1), requests: args.requests.max(2), seed: 1 };
     let mut table = table(&COLUMNS, 3);
     let (mut figures, mut too_small) = (Vec::new(), Vec::new());

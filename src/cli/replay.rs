@@ -125,7 +125,8 @@ pub(super) fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     }
     // A warm start plays what the head has not been fitted to; a rehearsal leaves nothing but train and val.
     let unsplit = if args.warm && !args.rehearse { Split::Test } else { Split::Train };
-    let mut dataset = dataset::read(&args.data, unsplit, Limits::default())?;
+    let limits = Limits { features: args.warm, ..Limits::default() };
+    let mut dataset = dataset::read(&args.data, unsplit, limits)?;
     if args.rehearse {
         dataset.rehearse();
     }

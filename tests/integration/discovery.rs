@@ -207,12 +207,14 @@ async fn a_model_that_two_servers_list_is_answered_while_one_of_them_is_away() {
     // Who names a server means that one.
     for (name, status) in [("smol", 200), ("two/smol", 502), ("one/smol", 200), ("smol", 200)] {
         let path = "/v1/chat/completions";
+        gateway.reset_breakers();
         let response = gateway.post(path, ask(path, name, "hi")).await;
         assert_eq!(response.status().as_u16(), status, "{name}: {}", response.text().await.unwrap());
     }
     for (name, status) in [("one/smol", 200), ("smol", 200), ("two/smol", 502)] {
         let mut asked = ask("/api/chat", "auto", "hi");
         asked["routing"]["models"] = json!([name]);
+        gateway.reset_breakers();
         let response = gateway.post("/api/chat", asked).await;
         assert_eq!(response.status().as_u16(), status, "{name} in a list: {}", response.text().await.unwrap());
     }

@@ -92,7 +92,8 @@ pub enum DatasetError {
     },
     /// The prompts take more memory than the limit allows.
     #[error(
-        "the records hold more than {limit_mib} MiB with their features (reached in {}): read fewer per source with --limit",
+        "the records hold more than {limit_mib} MiB with what is made of them (reached in {}): take a part of them, of each \
+         source with --limit where there is one",
         path.display()
     )]
     TooLarge {

@@ -29,22 +29,28 @@ pub struct Limits {
     pub per_source: Option<usize>,
     /// Most bytes of records held, with the features that will be made of them.
     pub bytes: usize,
+    /// Whether the encoder will read them: its features are counted, too.
+    pub features: bool,
 }
 
 impl Default for Limits {
     /// Every record, up to 1,400 MiB: with all that is made of them that stays within 2 GB.
     fn default() -> Self {
-        Self { per_source: None, bytes: 1400 << 20 }
+        Self { per_source: None, bytes: 1400 << 20, features: true }
     }
 }
 
-/// Bytes of a record besides its prompt and outcomes: its names, and the hidden states of the builtin encoder (1,152
-/// numbers of four bytes).
-const BYTES_PER_RECORD: usize = 5 << 10;
+/// Bytes of a record besides its prompt and outcomes: its names, and what holds it.
+const BYTES_PER_RECORD: usize = 300;
 
-/// Bytes of a record, its features included.
-fn bytes_of(record: &Record) -> usize {
-    record.prompt.len() + BYTES_PER_RECORD + size_of_val(&*record.outcomes)
+/// Bytes of a record's features: hidden states of the builtin encoder (1,152 numbers of four bytes), and statistics.
+const BYTES_OF_FEATURES: usize = (5 << 10) - BYTES_PER_RECORD;
+
+impl Limits {
+    fn bytes_of(&self, record: &Record) -> usize {
+        let features = if self.features { BYTES_OF_FEATURES } else { 0 };
+        record.prompt.len() + BYTES_PER_RECORD + size_of_val(&*record.outcomes) + features
+    }
 }
 
 /// Reads the data set at `path`. Files outside any split folder count as `unsplit`.
@@ -200,7 +206,7 @@ impl Reader {
             outcomes: outcomes.into(),
             weight: 1.0,
         };
-        self.bytes += bytes_of(&record);
+        self.bytes += self.limits.bytes_of(&record);
         if self.bytes > self.limits.bytes && self.limits.per_source.is_none() {
             let limit_mib = self.limits.bytes >> 20;
             return Err(DatasetError::TooLarge { limit_mib, path: path.to_owned() });
@@ -251,7 +257,7 @@ impl Reader {
             kept.iter().map(|(key, heap)| (*key, heap.peek().copied().unwrap_or(u64::MAX))).collect();
         let before = self.records.len();
         self.records.retain(|record| hash(&record.id) <= bounds[&(record.source, record.split)]);
-        self.bytes = self.records.iter().map(bytes_of).sum();
+        self.bytes = self.records.iter().map(|record| self.limits.bytes_of(record)).sum();
         before - self.records.len()
     }
 

@@ -302,8 +302,13 @@ fn a_sample_is_the_same_whatever_the_order() {
 fn too_much_text_is_refused_before_memory_ends() {
     let dir = tempfile::tempdir().unwrap();
     put(dir.path(), "train/a.jsonl", &(line("1", "a") + &line("2", "b")));
-    let error = read(dir.path(), Split::Test, Limits { bytes: 8 << 10, ..Limits::default() }).unwrap_err();
+    let limits = Limits { bytes: 8 << 10, ..Limits::default() };
+    let error = read(dir.path(), Split::Test, limits).unwrap_err();
     assert!(matches!(error, DatasetError::TooLarge { .. }));
+    assert!(
+        read(dir.path(), Split::Test, Limits { features: false, ..limits }).is_ok(),
+        "where nothing is made of it"
+    );
 }
 
 #[test]
