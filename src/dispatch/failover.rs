@@ -120,40 +120,9 @@ impl Dispatcher {
     ) -> Result<Reply, Failure> {
         tokio::select! {
             biased;
-            reply = self.walk(plan, job, settings, report) => reply,
+            reply = Walk::new(self, plan, job, settings, report).run() => reply,
             () = self.closing.cancelled() => Err(Failure { error: tee::shutting_down(), lasting: false }),
         }
-    }
-
-    async fn walk(
-        &self,
-        plan: &Plan,
-        job: &Job,
-        settings: &config::Dispatch,
-        report: Report,
-    ) -> Result<Reply, Failure> {
-        self.budget.deposit(std::time::Instant::now());
-        let mut walk = Walk::new(self, plan, job, settings, report);
-        let mut failovers = 0;
-        for (at, model) in plan.candidates.iter().enumerate() {
-            if !walk.may_fit(model) {
-                continue;
-            }
-            walk.last = !plan.candidates[at + 1..].iter().any(|later| walk.may_fit(later));
-            walk.report.outcome_mut().failovers = failovers;
-            match walk.try_model(model).await {
-                Tried::Answered(permit, attempted) => {
-                    let answering = Answering { model, job, settings, closing: self.closing.clone() };
-                    return Ok(answering.reply(permit, attempted, walk.report));
-                }
-                Tried::GiveUp => break,
-                Tried::NoAnswer => failovers += 1,
-            }
-        }
-        let lasting = walk.is_lasting(plan);
-        let error = summarise(walk.calls, &walk.causes, &plan.away);
-        walk.report.end(OutcomeStatus::Failed(error.kind));
-        Err(Failure { error, lasting })
     }
 }
 
@@ -166,8 +135,8 @@ enum Tried {
 
 /// One request on its way through the plan, and what has happened to it.
 struct Walk<'a> {
-    client: &'a Client,
-    budget: &'a RetryBudget,
+    dispatcher: &'a Dispatcher,
+    plan: &'a Plan,
     job: &'a Job,
     home: Option<Home<'a>>,
     settings: &'a config::Dispatch,
@@ -194,8 +163,8 @@ impl<'a> Walk<'a> {
         report: Report,
     ) -> Self {
         Self {
-            client: &dispatcher.client,
-            budget: &dispatcher.budget,
+            dispatcher,
+            plan,
             job,
             home: plan.stay.as_ref().and_then(|stay| Home::of(stay, || codec::returns_what_is_sealed(&job.request))),
             settings,
@@ -208,6 +177,33 @@ impl<'a> Walk<'a> {
             tried: Vec::new(),
             ruled_out: Vec::new(),
         }
+    }
+
+    /// Tries the candidates in order, and ends the report where none answers.
+    async fn run(mut self) -> Result<Reply, Failure> {
+        self.dispatcher.budget.deposit(std::time::Instant::now());
+        let Self { plan, job, settings, .. } = self;
+        let mut failovers = 0;
+        for (at, model) in plan.candidates.iter().enumerate() {
+            if !self.may_fit(model) {
+                continue;
+            }
+            self.last = !plan.candidates[at + 1..].iter().any(|later| self.may_fit(later));
+            self.report.outcome_mut().failovers = failovers;
+            match self.try_model(model).await {
+                Tried::Answered(permit, attempted) => {
+                    let closing = self.dispatcher.closing.clone();
+                    let answering = Answering { model, job, settings, closing };
+                    return Ok(answering.reply(permit, attempted, self.report));
+                }
+                Tried::GiveUp => break,
+                Tried::NoAnswer => failovers += 1,
+            }
+        }
+        let lasting = self.is_lasting();
+        let error = summarise(self.calls, &self.causes, &plan.away);
+        self.report.end(OutcomeStatus::Failed(error.kind));
+        Err(Failure { error, lasting })
     }
 
     /// Whether the model's context is larger than those the prompt did not fit.
@@ -230,7 +226,7 @@ impl<'a> Walk<'a> {
                 break;
             }
             // A retry at the same deployment: only within the retry budget.
-            if again && !self.budget.withdraw(std::time::Instant::now()) {
+            if again && !self.dispatcher.budget.withdraw(std::time::Instant::now()) {
                 return Tried::NoAnswer;
             }
             if again || !rest.is_zero() {
@@ -326,12 +322,11 @@ impl<'a> Walk<'a> {
         let home = self.home.filter(|home| *home.deployment == *deployment.name);
         let refused_thoughts = home.map_or(0, |home| home.refused_thoughts);
         let attempt = Attempt::new(model, deployment, job, deadlines).without_thoughts(refused_thoughts);
-        match attempt.run(self.client, &mut self.report).await {
+        match attempt.run(&self.dispatcher.client, &mut self.report).await {
             Ok(attempted) => {
                 self.report.clear_charge();
                 if attempted.has_begun() {
-                    let now = std::time::Instant::now();
-                    permit.settle(&CallVerdict::Good(permit.age(now)), now, job.at_ms);
+                    permit.settle_good(std::time::Instant::now(), job.at_ms);
                 } else {
                     permit.responds();
                 }
@@ -391,8 +386,8 @@ impl<'a> Walk<'a> {
 
     /// Whether the same request would fail in the same way if sent again at once: every candidate was asked, and time
     /// mends none of their errors.
-    fn is_lasting(&self, plan: &Plan) -> bool {
-        let now = std::time::Instant::now();
+    fn is_lasting(&self) -> bool {
+        let (plan, now) = (self.plan, std::time::Instant::now());
         let was_asked = |model: &ModelName| self.causes.iter().any(|cause| cause.model == *model);
         let is_away = |deployment: &Arc<Deployment>| {
             !self.tried.contains(&deployment.name) && deployment.available_in(now).is_some()

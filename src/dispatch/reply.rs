@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::attempt::{Attempted, Deadlines, Whole};
+use super::attempt::{Attempted, Whole};
 use super::job::{Job, Reply, ReplyBody};
 use super::outcome::Report;
 use super::tee::Tee;
@@ -29,7 +29,7 @@ pub(super) struct Answering<'a> {
 impl Answering<'_> {
     /// The reply. A whole answer ends the report here; a stream ends it with itself.
     pub(super) fn reply(self, permit: Permit, attempted: Attempted, report: Report) -> Reply {
-        let Self { model, job, settings, closing } = self;
+        let (model, job) = (self.model, self.job);
         let deployment = permit.deployment().name.clone();
         let meta = AnswerMeta {
             id: report.decision_id().as_answer_id(job.dialect),
@@ -46,9 +46,7 @@ impl Answering<'_> {
             }
             Attempted::Stream(mut opened) => {
                 let dropped = std::mem::take(&mut opened.dropped);
-                let deadlines = Deadlines::of_stream(settings, opened.due);
-                let tee =
-                    Tee::new(Arc::clone(model), permit, *opened, job, deadlines, meta, report).with_shutdown(closing);
+                let tee = Tee::new(self, permit, *opened, meta, report);
                 (dropped, ReplyBody::Stream(tee.into_stream()))
             }
         };

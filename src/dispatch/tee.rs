@@ -23,8 +23,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::attempt::{Deadlines, LAST_BYTES_TIMEOUT, Opened};
-use super::job::Job;
 use super::outcome::{Report, Setback};
+use super::reply::Answering;
 use super::usage::estimated;
 use crate::codec::{self, AnswerMeta, Begun, StreamDecoder, StreamEncoder, WholeEvents};
 use crate::protocol::{ApiError, Dialect, ErrorKind, MAX_PLAUSIBLE_TOKENS, OutcomeStatus, StreamEvent};
@@ -80,14 +80,13 @@ enum Input {
 
 impl Tee {
     pub(super) fn new(
-        model: Arc<Model>,
+        answering: Answering<'_>,
         permit: Permit,
         opened: Opened,
-        job: &Job,
-        deadlines: Deadlines,
         meta: AnswerMeta,
         mut report: Report,
     ) -> Self {
+        let Answering { model, job, settings, closing } = answering;
         report.outcome_mut().streamed = true;
         report.outcome_mut().must_be_json = job.request.response_format.is_some().then(String::new);
         let output = if opened.raw.is_some() {
@@ -101,13 +100,13 @@ impl Tee {
         };
         let routing = job.routing(&report.outcome_mut().decision, &model.name, &permit.deployment().name);
         Self {
-            model,
+            model: Arc::clone(model),
             permit,
             answer: opened.answer,
             decoder: opened.decoder,
             output,
             dialect: job.dialect,
-            deadlines,
+            deadlines: Deadlines::of_stream(settings, opened.due),
             due: None,
             sign_due: None,
             at_ms: job.at_ms,
@@ -115,15 +114,9 @@ impl Tee {
             held: Some((opened.events, opened.raw.unwrap_or_default())),
             uncounted_bytes: 0,
             works: false,
-            closing: CancellationToken::new(),
+            closing,
             report: Some(report),
         }
-    }
-
-    /// Makes the stream end early once `closing` is cancelled.
-    pub(super) fn with_shutdown(mut self, closing: CancellationToken) -> Self {
-        self.closing = closing;
-        self
     }
 
     pub(super) fn into_stream(self) -> BoxStream<'static, Result<Bytes, Infallible>> {
@@ -148,8 +141,8 @@ impl Tee {
         if let Some(error) = self.decoder.broken_off().cloned() {
             return self.break_off(&error, &mut BytesMut::new());
         }
-        self.settle_early();
-        settle_good(&mut self.permit, self.at_ms);
+        self.settle();
+        self.permit.settle_good(std::time::Instant::now(), self.at_ms);
         if let Some(report) = self.report.take() {
             report.end(OutcomeStatus::Ok);
         }
@@ -259,8 +252,8 @@ impl Tee {
         let finished = matches!(event, StreamEvent::Finish { .. });
         if finished {
             // Some servers never count tokens, or not to the end.
-            self.settle_early();
-            settle_good(&mut self.permit, self.at_ms);
+            self.settle();
+            self.permit.settle_good(std::time::Instant::now(), self.at_ms);
             if let Some(answer) = self.answer.take() {
                 read_to_end(answer);
             }
@@ -311,7 +304,7 @@ impl Tee {
         if event.is_content() {
             let is_first = report.outcome_mut().first_token.is_none();
             if is_first {
-                settle_good(&mut self.permit, self.at_ms);
+                self.permit.settle_good(std::time::Instant::now(), self.at_ms);
             }
             let works = matches!(event, StreamEvent::Foreign(_));
             if works {
@@ -350,19 +343,12 @@ impl Tee {
     }
 
     /// Prices the answer as far as it came; tokens that the vendor has not counted are estimated.
-    fn settle_early(&mut self) {
+    fn settle(&mut self) {
         let Some(report) = &mut self.report else { return };
         let outcome = report.outcome_mut();
         let counted = outcome.usage.unwrap_or_default();
         let uncounted = std::mem::take(&mut self.uncounted_bytes) + self.decoder.held_bytes();
-        outcome.usage = Some(estimated(counted, outcome.decision.prompt_tokens, uncounted));
-        self.settle();
-    }
-
-    /// Prices the answer by its usage.
-    fn settle(&mut self) {
-        let Some(report) = &mut self.report else { return };
-        let usage = report.outcome_mut().usage.unwrap_or_default();
+        let usage = estimated(counted, outcome.decision.prompt_tokens, uncounted);
         report.settle(usage, &self.model.settings.price);
         if let Output::Encoded(encoder) = &mut self.output {
             encoder.settle(report.native_meta(self.routing.take()));
@@ -392,7 +378,7 @@ impl Tee {
     }
 
     fn end_early(&mut self, error: &ApiError, status: OutcomeStatus, out: &mut BytesMut) {
-        self.settle_early();
+        self.settle();
         let body_ended = self.answer.take().is_none();
         let told = ApiError { kind: error.kind.for_client(), ..error.clone() };
         match &mut self.output {
@@ -437,13 +423,6 @@ pub(super) fn shutting_down() -> ApiError {
     error.after(Duration::from_secs(1))
 }
 
-/// Reports a good call, if nothing was reported before: a stream handed over without content had no result yet.
-fn settle_good(permit: &mut Permit, at_ms: i64) {
-    let now = std::time::Instant::now();
-    let good = CallVerdict::Good(permit.age(now));
-    permit.settle(&good, now, at_ms);
-}
-
 /// Reads the rest of a body after its last event, mostly just its end, which may come a moment later. A connection
 /// whose answer was not read to its end cannot be used again.
 fn read_to_end(mut answer: Answer) {
@@ -463,6 +442,6 @@ impl Drop for Tee {
         for event in self.held.take().into_iter().flat_map(|(events, _)| events) {
             self.count(&event);
         }
-        self.settle_early();
+        self.settle();
     }
 }

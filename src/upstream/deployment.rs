@@ -435,6 +435,11 @@ impl Permit {
         now.saturating_duration_since(self.begun)
     }
 
+    /// Reports a good call, if nothing was reported before: a stream handed over without content had no result yet.
+    pub fn settle_good(&mut self, now: Instant, at_ms: i64) {
+        self.settle(&CallVerdict::Good(self.age(now)), now, at_ms);
+    }
+
     /// Reports that the call shows signs of life, though its first piece is still to come: enough for a probe.
     pub fn responds(&mut self) {
         if let Some(request) = &mut self.request {
