@@ -62,7 +62,7 @@ pub(crate) use lines::BYTE_ORDER_MARK;
 pub use native::NO_OLLAMA;
 pub use ollama_chat::request::needed_window;
 pub use secrets::Secrets;
-pub use sent_back::thoughts;
+pub use sent_back::{still_refused, thoughts};
 pub use splice::passthrough_request;
 pub use stream::{StreamDecoder, StreamEncoder};
 pub use tool_names::ToolNames;

@@ -23,6 +23,12 @@ pub fn thoughts(backend: Dialect, request: &ChatRequest) -> usize {
     parts.filter(|part| is_thought_of(backend, part)).count()
 }
 
+/// How many of a conversation's first thoughts such a backend refuses, if it refused so many at the turn before. Where there
+/// are fewer by now, the client has cut the conversation (a summary in their place), and what is left are others.
+pub fn still_refused(backend: Dialect, request: &ChatRequest, refused: usize) -> usize {
+    if refused > 0 && thoughts(backend, request) < refused { 0 } else { refused }
+}
+
 /// Whether a part is a thought that such a backend may take.
 fn is_thought_of(backend: Dialect, part: &Part) -> bool {
     match backend {
@@ -71,4 +77,32 @@ fn ending_with_question(request: &ChatRequest) -> Cow<'_, ChatRequest> {
         request.messages.push(Message::text(Role::User, "Go on."));
     }
     Cow::Owned(request)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn conversation(thoughts: usize) -> ChatRequest {
+        let turn = |_| {
+            let thought = Part::Thinking { text: "hm".into(), signature: Some("s".into()) };
+            let answer = Message { role: Role::Assistant, parts: vec![thought, Part::text("a")], name: None };
+            [Message::text(Role::User, "q"), answer]
+        };
+        ChatRequest { messages: (0..thoughts).flat_map(turn).collect(), ..ChatRequest::default() }
+    }
+
+    #[test]
+    fn only_the_first_thoughts_are_left_out() {
+        let (request, lost) = without_thoughts(Dialect::Anthropic, conversation(3), 2);
+        assert_eq!((thoughts(Dialect::Anthropic, &request), request.messages.len()), (1, 6));
+        assert_eq!(lost, ["messages[1].thinking", "messages[3].thinking"]);
+        assert!(request.messages[5].parts[0].is_thought());
+    }
+
+    #[test]
+    fn a_conversation_that_was_cut_brings_other_thoughts() {
+        let still = |thoughts: usize| still_refused(Dialect::Anthropic, &conversation(thoughts), 2);
+        assert_eq!([0, 1, 2, 3].map(still), [0, 0, 2, 2]);
+    }
 }

@@ -233,9 +233,9 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// The call without the first `refused` thoughts of the conversation.
+    /// The call without the first `refused` thoughts of the conversation, which the deployment has refused before.
     pub(super) fn without_thoughts(self, refused: usize) -> Self {
-        Self { refused_thoughts: refused, ..self }
+        Self { refused_thoughts: codec::still_refused(self.dialect, &self.job.request, refused), ..self }
     }
 
     /// Makes the call, and others that ask for less where Responses refuses it.
