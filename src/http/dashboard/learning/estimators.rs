@@ -92,7 +92,7 @@ fn row(one: &Estimated<'_>) -> Markup {
         tr {
             th scope="row" { "v" (one.record.version) }
             td {
-                (method(one.method))
+                span { (method(one.method)) }
                 @if let Some(doubt) = one.doubt() { br; span.muted { (doubt) } }
             }
             (gained(one.gain))
