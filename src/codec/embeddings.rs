@@ -14,7 +14,7 @@ use super::{json, splice, without_bom};
 use crate::protocol::MAX_PLAUSIBLE_TOKENS;
 
 /// A vector in OpenAI's base64: 32-bit floats, little endian.
-pub fn vector_in_base64(vector: &[f32]) -> String {
+fn vector_in_base64(vector: &[f32]) -> String {
     let bytes: Vec<u8> = vector.iter().flat_map(|number| number.to_le_bytes()).collect();
     STANDARD.encode(bytes)
 }

@@ -56,7 +56,7 @@ pub use asked_otherwise::{
 };
 pub use begun::Begun;
 pub use characters::whole_escapes;
-pub use embeddings::{embedded_tokens, embeddings_in_base64, vector_in_base64};
+pub use embeddings::{embedded_tokens, embeddings_in_base64};
 pub use forced::{ForcedCall, Forcing};
 pub(crate) use lines::BYTE_ORDER_MARK;
 pub use native::NO_OLLAMA;

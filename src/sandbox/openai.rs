@@ -314,7 +314,7 @@ mod tests {
         };
         let numbers: Vec<f32> = serde_json::from_value(vector("float")).unwrap();
         assert_eq!(numbers.len(), 8);
-        // Python: struct.unpack("<8f", base64.b64decode(...))
+        // As Python reads it: struct.unpack("<8f", base64.b64decode(text)).
         let packed = STANDARD.decode(vector("base64").as_str().unwrap()).unwrap();
         let unpacked = packed.chunks_exact(4).map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap()));
         assert_eq!(unpacked.collect::<Vec<f32>>(), numbers);

@@ -48,7 +48,6 @@ struct Inner {
     /// Until then other deployments are preferred: a call was refused in a way that may be this one's fault.
     in_vain_until: Option<Instant>,
     /// Until when it is not asked for what its vendor has refused.
-    /// Until when each is taken for granted.
     lacks: BTreeMap<Lack, Instant>,
     drained: bool,
     calls: u64,
