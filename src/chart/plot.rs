@@ -94,6 +94,7 @@ pub struct Plot {
     y_range: Option<(f64, f64)>,
     series: Vec<Series>,
     levels: Vec<(f64, String)>,
+    moments: Vec<(f64, String)>,
     x_ticks: Vec<(f64, String)>,
     diagonal: bool,
 }
@@ -132,6 +133,12 @@ impl Plot {
     /// Adds a dashed horizontal line with a name, such as "best single model".
     pub fn level(mut self, y: f64, name: impl Into<String>) -> Self {
         self.levels.push((y, name.into()));
+        self
+    }
+
+    /// Adds a dashed vertical line with a name, such as an event.
+    pub fn moment(mut self, x: f64, name: impl Into<String>) -> Self {
+        self.moments.push((x, name.into()));
         self
     }
 
@@ -191,6 +198,14 @@ impl Plot {
         }
     }
 
+    fn draw_moments(&self, svg: &mut Svg, x: &Axis) {
+        for (value, name) in &self.moments {
+            let Some(at) = x.at(*value) else { continue };
+            svg.line("ref", (LEFT + at, TOP), (LEFT + at, HEIGHT - BOTTOM));
+            svg.text("muted", (LEFT + at + 4.0, TOP + 10.0), "start", name);
+        }
+    }
+
     fn names(&self) -> impl Iterator<Item = &str> {
         self.series.iter().map(|series| series.name.as_str())
     }
@@ -204,6 +219,7 @@ impl Drawing for Plot {
         let (x, y) = self.axes();
         self.draw_grid(&mut svg, &x, &y);
         self.draw_levels(&mut svg, &y);
+        self.draw_moments(&mut svg, &x);
         for (index, series) in self.series.iter().enumerate() {
             draw_series(&mut svg, series, index % COLOURS, &x, &y);
         }
@@ -261,12 +277,13 @@ mod tests {
     #[test]
     fn a_line_with_intervals_has_a_band_and_tells_its_values() {
         let points = vec![Point::new(0.0, 0.5).within(0.4, 0.6), Point::new(10.0, 0.7).within(0.6, 0.8)];
-        let svg =
-            Plot::new("Learning", "step", "reward").with(Series::line("tuned", points)).level(0.9, "oracle").svg();
+        let plot = Plot::new("Learning", "step", "reward").with(Series::line("tuned", points));
+        let svg = plot.level(0.9, "oracle").moment(5.0, "drop").svg();
         assert_eq!(count(&svg, "class=\"band f0\""), 1);
         assert_eq!(count(&svg, "class=\"line s0\""), 1);
         assert!(svg.contains("<title>tuned: x 10, y 0.7 [0.6, 0.8]</title>"));
         assert!(svg.contains("oracle 0.9"));
+        assert!(svg.contains("x1=\"344\" y1=\"36\" x2=\"344\" y2=\"312\"") && svg.contains(">drop</text>"));
         assert!(svg.starts_with("<svg") && svg.ends_with("</svg>"));
     }
 

@@ -395,6 +395,9 @@ fn draw(dir: &Path, report: &Report) -> anyhow::Result<()> {
         });
         plot = plot.with(Series::line(line.player.clone(), points.collect()));
     }
+    for (event, left) in &report.left {
+        plot = plot.moment((report.requests - left) as f64, *event);
+    }
     // A chart in a file of its own needs its styles in it.
     let svg = plot.svg().replacen('>', &format!("><style>{STYLE}</style>"), 1);
     // A source's name may contain characters of a path.
