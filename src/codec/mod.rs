@@ -573,9 +573,12 @@ pub fn stream_content_type(dialect: Dialect) -> &'static str {
     }
 }
 
-/// Writes the answer to Anthropic's `count_tokens`.
-pub fn encode_token_count(tokens: u32) -> Bytes {
-    Bytes::from(format!("{{\"input_tokens\":{tokens}}}"))
+/// Writes the answer to Anthropic's `count_tokens`, or to OpenAI's `input_tokens`.
+pub fn encode_token_count(dialect: Dialect, tokens: u32) -> Bytes {
+    Bytes::from(match dialect {
+        Dialect::Responses => format!("{{\"object\":\"response.input_tokens\",\"input_tokens\":{tokens}}}"),
+        _ => format!("{{\"input_tokens\":{tokens}}}"),
+    })
 }
 
 /// Parses an answer's body; where that fails, the error that the body reports.

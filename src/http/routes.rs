@@ -31,8 +31,9 @@ fn of_clients() -> Vec<Endpoint> {
         ("/v1/chat/completions", api::chat::endpoint(Dialect::OpenAi)),
         ("/v1/responses", api::chat::endpoint(Dialect::Responses)),
         ("/v1/messages", api::chat::endpoint(Dialect::Anthropic)),
-        ("/v1/messages/count_tokens", post(api::count_tokens::count)),
         // Beside chat
+        ("/v1/messages/count_tokens", api::count_tokens::endpoint(Dialect::Anthropic)),
+        ("/v1/responses/input_tokens", api::count_tokens::endpoint(Dialect::Responses)),
         ("/v1/embeddings", post(api::embeddings::embed)),
         ("/v1/models", get(api::models::list)),
         (ONE_MODEL, get(api::models::one)),

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::{Value, json};
 
-use super::answer::{Answer, End, Query, asked, schema_in};
+use super::answer::{Answer, End, Query, asked, schema_in, tokens};
 use super::dice::Dice;
 use super::frames::Frames;
 use super::vendor::Vendor;
@@ -14,12 +14,7 @@ const SEAL: &str = "gAAAAsandbox";
 
 /// `POST /responses`.
 pub(super) fn chat(body: &Value, answer_to: impl Fn(&Query) -> Option<Answer>) -> Frames {
-    let wrong = |message: &str| Vendor::OpenAi.error(400, "invalid_request_error", message);
-    let items = match &body["input"] {
-        Value::String(text) => vec![json!({ "role": "user", "content": text })],
-        Value::Array(items) if !items.is_empty() => items.clone(),
-        _ => return wrong("Missing required parameter: 'input'."),
-    };
+    let Some(items) = items(body) else { return wrong("Missing required parameter: 'input'.") };
     let Some(model) = body["model"].as_str() else {
         return wrong("you must provide a model parameter");
     };
@@ -122,6 +117,32 @@ fn refusal(model: &str, items: &[Value], body: &Value) -> Option<String> {
     }
 }
 
+/// `POST /v1/responses/input_tokens`, which takes nothing that is only about the answer.
+pub(super) fn count(body: &Value) -> Frames {
+    const ANSWERS: [&str; 7] =
+        ["stream", "store", "include", "max_output_tokens", "temperature", "top_p", "prompt_cache_key"];
+    if let Some(field) = ANSWERS.into_iter().find(|field| body.get(*field).is_some()) {
+        return wrong(&format!("Unknown parameter: '{field}'."));
+    }
+    let Some(items) = items(body) else { return wrong("Missing required parameter: 'input'.") };
+    let query = query(body["model"].as_str().unwrap_or_default(), &items, body);
+    let count = tokens(&query.prompt) + 8;
+    Frames::json(200, &json!({ "object": "response.input_tokens", "input_tokens": count }))
+}
+
+fn wrong(message: &str) -> Frames {
+    Vendor::OpenAi.error(400, "invalid_request_error", message)
+}
+
+/// The items of `input`; `None` = it has none.
+fn items(body: &Value) -> Option<Vec<Value>> {
+    match &body["input"] {
+        Value::String(text) => Some(vec![json!({ "role": "user", "content": text })]),
+        Value::Array(items) if !items.is_empty() => Some(items.clone()),
+        _ => None,
+    }
+}
+
 fn query(model: &str, items: &[Value], body: &Value) -> Query {
     let mut query = Query { model: model.to_owned(), stream: body["stream"] == true, ..Query::default() };
     query.prompt.push_str(body["instructions"].as_str().unwrap_or_default());
@@ -211,7 +232,7 @@ fn output(input: &[Value], body: &Value, answer: &Answer) -> Vec<Value> {
 /// The answer, with the fields of the request that it repeats.
 fn object(id: &str, body: &Value, answer: &Answer, output: Vec<Value>) -> Value {
     let is_cut = answer.end == End::Length;
-    let thought = answer.thinking.as_deref().map_or(0, super::answer::tokens);
+    let thought = answer.thinking.as_deref().map_or(0, tokens);
     let mut whole = json!({
         "id": id, "object": "response", "created_at": 1_700_000_000, "model": body["model"], "error": null,
         "status": if is_cut { "incomplete" } else { "completed" },

@@ -296,6 +296,7 @@ fn reply(
     match (vendor, path, post) {
         (Vendor::OpenAi | Vendor::DeepSeek, "/v1/chat/completions", true) => openai::chat(vendor, body, answer_to),
         (Vendor::OpenAi, "/v1/responses", true) => openai_responses::chat(body, answer_to),
+        (Vendor::OpenAi, "/v1/responses/input_tokens", true) => openai_responses::count(body),
         (Vendor::OpenAi | Vendor::DeepSeek, "/v1/models", false) => openai::models(),
         (Vendor::OpenAi, "/v1/embeddings", true) | (Vendor::Ollama, "/v1/embeddings", true) => {
             openai::embeddings(body)

@@ -18,7 +18,7 @@ pub enum Endpoint {
     Chat,
     /// Chat in OpenAI's other dialect.
     Responses,
-    /// Counting a prompt's tokens (Anthropic).
+    /// Counting a prompt's tokens (Anthropic's Messages, OpenAI's Responses).
     CountTokens,
     /// Embeddings (OpenAI's form; Ollama has it too, beside its own).
     Embeddings,
@@ -89,6 +89,7 @@ impl Provider {
         let path = match (self.dialect, endpoint) {
             (Dialect::OpenAi, Endpoint::Chat) => "/chat/completions",
             (Dialect::OpenAi, Endpoint::Responses) => "/responses",
+            (Dialect::OpenAi, Endpoint::CountTokens) => "/responses/input_tokens",
             (Dialect::OpenAi, Endpoint::Embeddings) => "/embeddings",
             (Dialect::OpenAi, Endpoint::Models) => "/models",
             (Dialect::Anthropic, Endpoint::Chat) => "/v1/messages",

@@ -331,10 +331,10 @@ async fn a_body_of_very_many_values_is_413_before_it_is_parsed() {
     let gateway =
         TestGateway::start("[models.text-embedding]\nprovider = 'openai'\nprice = { input = 1.0, output = 0.0 }")
             .await;
-    let (count, embeddings) = ("/v1/messages/count_tokens", "/v1/embeddings");
-    for path in
-        ["/api/chat", "/v1/chat/completions", "/v1/responses", "/v1/messages", count, "/api/route", embeddings]
-    {
+    let embeddings = "/v1/embeddings";
+    let counts = ["/v1/messages/count_tokens", "/v1/responses/input_tokens"];
+    let chats = ["/api/chat", "/v1/chat/completions", "/v1/responses", "/v1/messages"];
+    for path in chats.into_iter().chain(counts).chain(["/api/route", embeddings]) {
         // Three megabytes, which would take some hundred in memory.
         let body = format!(r#"{{"model": "gpt-4o", "x": [{}1]}}"#, "[],".repeat(1_000_000));
         let response = gateway.http.post(gateway.url(path)).body(body).send().await.unwrap();

@@ -547,6 +547,20 @@ async fn beside_chat() {
     let body = json!({ "model": "gpt-4o", "messages": [{ "role": "user", "content": "count me" }] });
     let response = gateway.post("/v1/messages/count_tokens", body).await;
     assert_eq!(response.headers()["x-pointsman-counted"], "estimate");
+    // OpenAI counts what is about the prompt, and refuses the rest.
+    let mut body = json!({ "model": "gpt-4o", "input": "count me", "max_output_tokens": 9, "store": false });
+    let response = gateway.post("/v1/responses/input_tokens", body.clone()).await;
+    assert_eq!(response.headers()["x-pointsman-counted"], "vendor");
+    let counted: Value = response.json().await.unwrap();
+    assert_eq!(
+        (&counted["object"], counted["input_tokens"].as_u64() > Some(8)),
+        (&json!("response.input_tokens"), true)
+    );
+    body["model"] = json!("claude-sonnet-5-5");
+    let response = gateway.post("/v1/responses/input_tokens", body).await;
+    assert_eq!(response.headers()["x-pointsman-counted"], "estimate");
+    let estimated: Value = response.json().await.unwrap();
+    assert_eq!((&estimated["object"], estimated["input_tokens"].as_u64() > Some(0)), (&counted["object"], true));
     let body = json!({ "model": "openai/text-embedding-3-small", "input": ["a", "b"] });
     let answer: Value = gateway.post("/v1/embeddings", body).await.json().await.unwrap();
     assert_eq!((answer["data"].as_array().unwrap().len(), &answer["model"]), (2, &json!("text-embedding-3-small")));

@@ -65,6 +65,12 @@ class ResponsesClient(unittest.TestCase):
             self.assertEqual(answer.usage.total_tokens, answer.usage.input_tokens + answer.usage.output_tokens)
             self.sound(answer)
 
+    def test_token_counts(self):
+        for vendor, model in self.each():
+            count = client.responses.input_tokens.count(model=model, instructions="Be brief.", input=QUESTION)
+            self.assertEqual(count.object, "response.input_tokens")
+            self.assertGreater(count.input_tokens, 0)
+
     def test_streamed(self):
         for vendor, model in self.each():
             events = list(client.responses.create(model=model, input=QUESTION, stream=True))

@@ -1,5 +1,5 @@
-//! `POST /v1/messages/count_tokens`: the vendor counts where the model is one of Anthropic's and no rule keeps the
-//! prompt from it, else the count is an estimate.
+//! `POST /v1/messages/count_tokens` and `POST /v1/responses/input_tokens`: the vendor counts where the model is one of
+//! Anthropic's or OpenAI's, as the endpoint is, and no rule keeps the prompt from it, else the count is an estimate.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, post};
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{body, chat};
 use crate::codec::{self, Target};
@@ -18,19 +19,41 @@ use crate::config::Capability;
 use crate::dispatch::pick;
 use crate::gateway::{Gateway, LiveConfig};
 use crate::http::error::Rejection;
-use crate::http::middleware::caller::Chatter;
+use crate::http::middleware::caller::{Caller, Chatter};
 use crate::protocol::{ApiError, ChatRequest, Dialect};
 use crate::route::estimate_tokens;
 use crate::store::Token;
-use crate::upstream::{Call, Deployment, Endpoint, Model};
+use crate::upstream::{Call, Deployment, Endpoint, Lack, Model};
 
 /// Most bytes of a vendor's answer.
 const MAX_ANSWER_BYTES: usize = 64 << 10;
 
+/// What OpenAI's count takes of a request
+/// ([reference](https://developers.openai.com/api/reference/resources/responses/subresources/input_tokens)).
+const COUNTED_BY_OPENAI: [&str; 9] = [
+    "model",
+    "input",
+    "instructions",
+    "tools",
+    "tool_choice",
+    "parallel_tool_calls",
+    "text",
+    "reasoning",
+    "truncation",
+];
+
+/// The endpoint that counts in a dialect, `Anthropic` or `Responses`.
+pub fn endpoint(dialect: Dialect) -> MethodRouter<Arc<Gateway>> {
+    post(move |State(gateway): State<Arc<Gateway>>, Chatter(caller): Chatter, headers: HeaderMap, body: Body| {
+        count(gateway, dialect, caller, headers, body)
+    })
+}
+
 /// Counts a prompt's tokens. The header `x-pointsman-counted` says by whom: `vendor` or `estimate`.
-pub async fn count(
-    State(gateway): State<Arc<Gateway>>,
-    Chatter(caller): Chatter,
+async fn count(
+    gateway: Arc<Gateway>,
+    dialect: Dialect,
+    caller: Caller,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Rejection> {
@@ -38,20 +61,23 @@ pub async fn count(
     let run = async {
         let token = caller.token.as_deref();
         let (_permit, bytes) = body::admit(&gateway, &live, token, body, Instant::now()).await?;
-        let read = |bytes: &[u8]| chat::read_request(Dialect::Anthropic, &with_max_tokens(bytes)?, &headers);
+        let read = |bytes: &[u8]| match dialect {
+            Dialect::Anthropic => chat::read_request(dialect, &with_max_tokens(bytes)?, &headers),
+            _ => chat::read_request(dialect, bytes, &headers),
+        };
         let (request, bytes) = body::understood(bytes, read)?;
         let known = live.catalog.find(&request.model).is_some();
         let model = if known { live.allowed(token, &request.model)? } else { None };
         if let Some(model) = model
-            && let Some(deployment) = vendor(&model, &live, &request, &bytes, token, &headers)
-            && let Some(call) = call(&model, &deployment, &request, &bytes, &headers)
+            && let Some(deployment) = vendor(dialect, &model, &live, &request, &bytes, token, &headers)
+            && let Some(call) = call(dialect, &model, &deployment, &request, &bytes, &headers)
             && let Some(answer) = ask(&gateway, &live, &deployment, call).await
         {
             return Ok(reply(answer, "vendor"));
         }
-        Ok(reply(codec::encode_token_count(estimate_tokens(&request)), "estimate"))
+        Ok(reply(codec::encode_token_count(dialect, estimate_tokens(&request)), "estimate"))
     };
-    run.await.map_err(|error: ApiError| Rejection::new(Dialect::Anthropic, error))
+    run.await.map_err(|error: ApiError| Rejection::new(dialect, error))
 }
 
 /// The body with a `max_tokens`, which a chat requires and a count does not have.
@@ -65,6 +91,7 @@ fn with_max_tokens(bytes: &[u8]) -> Result<Vec<u8>, ApiError> {
 
 /// A healthy deployment of the model that can count, unless a rule keeps the prompt from the model.
 fn vendor(
+    dialect: Dialect,
     model: &Model,
     live: &LiveConfig,
     request: &ChatRequest,
@@ -78,12 +105,23 @@ fn vendor(
     if pinned_elsewhere || verdict.forbid.contains_key(name) {
         return None;
     }
-    let counts = |deployment: &Deployment| deployment.provider.dialect == Dialect::Anthropic;
-    pick(model, None, &[], &counts, Instant::now(), &mut rand::random::<f64>)
+    let now = Instant::now();
+    let counts = |deployment: &Deployment| {
+        let provider = &deployment.provider;
+        match dialect {
+            Dialect::Responses => {
+                let has_responses = provider.quirks.responses && !deployment.lacks(Lack::Responses, now);
+                provider.dialect == Dialect::OpenAi && has_responses
+            }
+            _ => provider.dialect == dialect,
+        }
+    };
+    pick(model, None, &[], &counts, now, &mut rand::random::<f64>)
 }
 
 /// What a chat of this prompt would send, without its limit: what the vendor refuses there it refuses here.
 fn call(
+    dialect: Dialect,
     model: &Model,
     deployment: &Deployment,
     request: &ChatRequest,
@@ -94,12 +132,20 @@ fn call(
         refuses: &model.settings.refuses,
         // Of a Claude that was found on a list nobody told whether it thinks.
         reasoning: model.settings.can_is_guessed || model.settings.can.contains(&Capability::Reasoning),
-        ..Target::new(Dialect::Anthropic, &deployment.provider.quirks, &deployment.upstream)
+        ..Target::new(dialect, &deployment.provider.quirks, &deployment.upstream)
     };
-    let body = codec::pass_request(&target, request, bytes).ok()?.body;
+    let chat = codec::pass_request(&target, request, bytes).ok()?.body;
+    let body = if dialect == Dialect::Responses { counted_by_openai(&chat)? } else { chat };
     let beta = HeaderName::from_static("anthropic-beta");
     let headers = headers.get_all(&beta).iter().map(|value| (beta.clone(), value.clone())).collect();
     Some(Call { endpoint: Endpoint::CountTokens, body: Some(body), headers })
+}
+
+/// The fields of a request that OpenAI's count knows: it refuses others.
+fn counted_by_openai(chat: &[u8]) -> Option<Bytes> {
+    let mut fields: Map<String, Value> = serde_json::from_slice(chat).ok()?;
+    fields.retain(|key, _| COUNTED_BY_OPENAI.contains(&key.as_str()));
+    serde_json::to_vec(&fields).ok().map(Bytes::from)
 }
 
 async fn ask(gateway: &Gateway, live: &LiveConfig, deployment: &Deployment, call: Call) -> Option<Bytes> {
