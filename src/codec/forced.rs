@@ -62,6 +62,11 @@ pub enum Forcing {
 }
 
 impl Forcing {
+    /// Whether the model cannot do otherwise.
+    pub fn is_sure(self) -> bool {
+        matches!(self, Self::Said | Self::AsAnswer)
+    }
+
     /// Where a `backend` serves a model that `refuses` to be made to call a tool, or does not. Of the vendor's own client
     /// the body passes through, and so does the answer.
     pub fn of(client: Dialect, backend: Dialect, refuses: bool, request: &ChatRequest) -> Self {

@@ -32,7 +32,7 @@ use super::reply::Answering;
 use super::{pick, tee, vendor_error};
 use crate::codec::{self, Forcing};
 use crate::config;
-use crate::protocol::{ApiError, ErrorKind, ModelName, OutcomeStatus};
+use crate::protocol::{ApiError, Dialect, ErrorKind, ModelName, OutcomeStatus};
 use crate::route::Excluded;
 use crate::route::Plan;
 use crate::upstream::{Backoff, CallVerdict, Client, Deployment, Model, Permit, Refused, RetryBudget};
@@ -147,6 +147,8 @@ struct Walk<'a> {
     causes: Vec<Cause>,
     /// No other candidate will be tried after this one.
     last: bool,
+    /// The request demands a call, nobody could be made to make it, and now models are told to in words.
+    in_words: bool,
     /// Largest context, in tokens, that the prompt did not fit.
     overflowed: u32,
     tried: Vec<Arc<str>>,
@@ -173,6 +175,7 @@ impl<'a> Walk<'a> {
             calls: 0,
             causes: Vec::new(),
             last: false,
+            in_words: false,
             overflowed: 0,
             tried: Vec::new(),
             ruled_out: Vec::new(),
@@ -184,11 +187,15 @@ impl<'a> Walk<'a> {
         self.dispatcher.budget.deposit(std::time::Instant::now());
         let Self { plan, job, settings, .. } = self;
         let mut failovers = 0;
-        for (at, model) in plan.candidates.iter().enumerate() {
-            if !self.may_fit(model) {
+        let rounds: &[bool] = if job.request.must_call() { &[false, true] } else { &[false] };
+        let turns = rounds.iter().flat_map(|in_words| (0..plan.candidates.len()).map(|at| (*in_words, at)));
+        for (in_words, at) in turns {
+            self.in_words = in_words;
+            let model = &plan.candidates[at];
+            if !self.is_turn(model) {
                 continue;
             }
-            self.last = !plan.candidates[at + 1..].iter().any(|later| self.may_fit(later));
+            self.last = !plan.candidates[at + 1..].iter().any(|later| self.is_turn(later));
             self.report.outcome_mut().failovers = failovers;
             match self.try_model(model).await {
                 Tried::Answered(permit, attempted) => {
@@ -206,9 +213,26 @@ impl<'a> Walk<'a> {
         Err(Failure { error, lasting })
     }
 
-    /// Whether the model's context is larger than those the prompt did not fit.
-    fn may_fit(&self, model: &Model) -> bool {
-        model.settings.context > self.overflowed
+    /// Whether the model is asked in this round: its context is larger than those the prompt did not fit, and a call
+    /// that is demanded can be had of it in this round's way.
+    fn is_turn(&self, model: &Model) -> bool {
+        let (client, request) = (self.job.dialect, &self.job.request);
+        let can_be_told = |deployment: &Arc<Deployment>| {
+            let forcing = model.forcing_at(deployment, client, request);
+            forcing == Forcing::InWords && self.says(deployment) && !self.tried.contains(&deployment.name)
+        };
+        let is_way = if self.in_words {
+            model.deployments.iter().any(can_be_told)
+        } else {
+            let (now, patience) = (std::time::Instant::now(), self.patience());
+            model.forcing(client, request, now, patience, &|it| self.says(it)) != Forcing::InWords
+        };
+        is_way && model.settings.context > self.overflowed
+    }
+
+    /// The longest pause of a vendor that is waited for: after a longer one the next candidate is better.
+    fn patience(&self) -> Duration {
+        Duration::from_millis(self.settings.max_retry_after_ms)
     }
 
     /// Calls the model's deployments, one after another, until one answers or further calls would be in vain.
@@ -276,21 +300,17 @@ impl<'a> Walk<'a> {
 
     /// The deployment to call next, and the time left of the pause that its vendor asked for.
     fn next_deployment(&self, model: &Model) -> Option<(Arc<Deployment>, Duration)> {
-        let (client, request) = (self.job.dialect, &self.job.request);
         let now = std::time::Instant::now();
-        // Of two sure ways to force a call either will do.
-        let unsurest = model.forcing(client, request, now, &|it| self.says(it)).max(Forcing::AsAnswer);
         let carries = |deployment: &Deployment| {
-            let forcing = model.forcing_at(deployment, client, request);
-            self.says(deployment) && forcing <= unsurest && forcing != Forcing::Impossible
+            let forcing = model.forcing_at(deployment, self.job.dialect, &self.job.request);
+            let is_way = if self.in_words { forcing == Forcing::InWords } else { forcing.is_sure() };
+            is_way && self.says(deployment)
         };
         let ready = pick::pick(model, self.home, &self.tried, &carries, now, &mut rand::random::<f64>);
         ready.map(|deployment| (deployment, Duration::ZERO)).or_else(|| {
             let worth =
                 |deployment: &Deployment| carries(deployment) && (self.last || self.tried.contains(&deployment.name));
-            // After a longer pause the next candidate is better.
-            let patience = Duration::from_millis(self.settings.max_retry_after_ms);
-            pick::first_rested(model, &worth, now).filter(|(_, rest)| *rest <= patience)
+            pick::first_rested(model, &worth, now).filter(|(_, rest)| *rest <= self.patience())
         })
     }
 
@@ -319,7 +339,7 @@ impl<'a> Walk<'a> {
         permit.asks(job.body.clone());
         let thinks = may_think(model, &job.request);
         let deadlines = Deadlines::new(self.settings, job.request.stream, thinks, self.total);
-        let home = self.home.filter(|home| *home.deployment == *deployment.name);
+        let home = self.home.filter(|home| refuses_as_at(home, model, deployment));
         let refused_thoughts = home.map_or(0, |home| home.refused_thoughts);
         let attempt = Attempt::new(model, deployment, job, deadlines).without_thoughts(refused_thoughts);
         match attempt.run(&self.dispatcher.client, &mut self.report).await {
@@ -414,6 +434,14 @@ impl<'a> Walk<'a> {
     }
 }
 
+/// Whether a deployment refuses the thoughts that were refused at `home`: the same one does, and any that speaks
+/// Anthropic's dialect, where they are bound to the conversation and not to an account.
+fn refuses_as_at(home: &Home<'_>, model: &Model, deployment: &Deployment) -> bool {
+    let is_anthropics = |it: &Deployment| it.provider.dialect == Dialect::Anthropic;
+    let at_home = model.deployments.iter().find(|it| *it.name == *home.deployment);
+    *home.deployment == *deployment.name || is_anthropics(deployment) && at_home.is_some_and(|it| is_anthropics(it))
+}
+
 /// Whether the prompt fits the model's declared context even if its tokens were badly underestimated.
 fn fits_by_far(job: &Job, model: &Model) -> bool {
     job.prompt_tokens < model.settings.context / 2
@@ -479,7 +507,11 @@ fn summarise(calls: u32, causes: &[Cause], away: &[Excluded]) -> ApiError {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
+    use crate::config::Config;
+    use crate::upstream::Catalog;
 
     fn message(calls: u32, kinds: &[ErrorKind]) -> String {
         let cause = |kind: &ErrorKind| Cause { model: "m".into(), error: ApiError::new(*kind, kind.as_str()) };
@@ -524,5 +556,25 @@ mod tests {
             message(2, &[Timeout, Timeout, Unavailable]),
             "no model answered after 2 calls: timeout; timeout; unavailable"
         );
+    }
+
+    #[test]
+    fn what_one_claude_refuses_of_a_conversation_another_account_refuses_too() {
+        let provider = |name: &str, dialect: &str| {
+            format!("[providers.{name}]\ndialect = '{dialect}'\nbase_url = 'http://127.0.0.1:1'\n")
+        };
+        let at = |name: &str| format!("{{ provider = '{name}', upstream = 'x' }}");
+        let providers = [provider("a", "anthropic"), provider("b", "anthropic"), provider("c", "openai")].concat();
+        let deployments = ["a", "b", "c"].map(at).join(", ");
+        let config: Config = format!("{providers}[models.m]\ndeployments = [{deployments}]\n").parse().unwrap();
+        let catalog = Catalog::new(&config, &BTreeMap::new(), None);
+        let model = catalog.find("m").unwrap();
+        let refuses = |home: &str| {
+            let home = Home { deployment: home, holds_thoughts: true, refused_thoughts: 2 };
+            model.deployments.iter().map(|it| refuses_as_at(&home, model, it)).collect::<Vec<_>>()
+        };
+        assert_eq!(refuses("a/x"), [true, true, false]);
+        assert_eq!(refuses("c/x"), [false, false, true], "OpenAI seals them for an account");
+        assert_eq!(refuses("another/model"), [false; 3]);
     }
 }

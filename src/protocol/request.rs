@@ -161,7 +161,7 @@ impl Effort {
 pub struct RoutingOptions {
     /// What to optimise for; where absent, the model's name (`auto:cost`), a rule or the configuration says.
     pub objective: Option<Objective>,
-    /// Only these models.
+    /// Only these models; behind a model that the request names, these are asked where that does not answer, in this order.
     pub models: Option<Vec<String>>,
     /// Not these models.
     pub exclude: Vec<String>,

@@ -11,7 +11,7 @@ use super::question::Question;
 use super::rules::RuleEffect;
 use crate::codec::{self, Forcing};
 use crate::protocol::{Dialect, Mode, Needs, RoutingOptions};
-use crate::upstream::{Catalog, Model, Refused, Selection};
+use crate::upstream::{Catalog, Deployment, Model, Refused, Selection};
 
 /// What to do about a weight of 0 that nobody wrote.
 const WEIGH_FOUND: &str = "a model that a server lists is called by name only until it is given a weight, on the \
@@ -40,6 +40,11 @@ pub(super) enum Reason {
 }
 
 impl Reason {
+    /// Whether it could serve as well as others, but for a call that it can only be told to make.
+    pub(super) fn is_only_told(&self) -> bool {
+        matches!(self, Self::Unforced { told: true })
+    }
+
     /// When the model is available again, and what is in the way until then, if waiting helps.
     pub(super) fn available_in(&self) -> Option<(Duration, Refused)> {
         if let Self::Unavailable { available_in, .. } = self { *available_in } else { None }
@@ -96,8 +101,9 @@ pub(super) fn split(
     let mut unsaid = HashMap::new();
     let mut able = Vec::new();
     let mut excluded = Vec::new();
-    for model in pool {
-        let (model, listed) = match lists.part_of(&model) {
+    for (at, model) in pool.into_iter().enumerate() {
+        let is_named = mode == Mode::Named && at == 0;
+        let (model, listed) = match lists.part_of(&model, is_named) {
             Ok(part) => (part, Ok(())),
             Err(reason) => (model, Err(reason)),
         };
@@ -108,7 +114,7 @@ pub(super) fn split(
     }
     if able.is_empty() {
         // Whoever can be told to call a tool is better than nobody.
-        let told = excluded.extract_if(.., |(_, reason)| matches!(reason, Reason::Unforced { told: true }));
+        let told = excluded.extract_if(.., |(_, reason)| reason.is_only_told());
         able = told.map(|(model, _)| model).collect();
     }
     if able.is_empty() {
@@ -144,15 +150,16 @@ impl<'c> Lists<'c> {
         Ok(Self { allowed: allowed.map(selection), wished, excluded: selection(&wishes.exclude) })
     }
 
-    /// What the lists leave of a model: all of it, or what it is at some of its servers.
-    fn part_of(&self, model: &Arc<Model>) -> Result<Arc<Model>, Reason> {
+    /// What the lists leave of a model: all of it, or what it is at some of its servers. One that the request names need
+    /// not be among those that it lists besides.
+    fn part_of(&self, model: &Arc<Model>, is_named: bool) -> Result<Arc<Model>, Reason> {
         let part = |list: &Option<Selection<'_>>, model: &Arc<Model>| match list {
             Some(list) => list.part_of(model),
             None => Some(Arc::clone(model)),
         };
         let model = part(&self.allowed, model).ok_or(Reason::Forbidden)?;
         let others = || Reason::Lasting("it is not among the request's models".into());
-        part(&self.wished, &model).ok_or_else(others)
+        if is_named { Ok(model) } else { part(&self.wished, &model).ok_or_else(others) }
     }
 }
 
@@ -182,7 +189,7 @@ fn eligible(
         }
     }
     Demand { needs: needs(model, demand, mode), ..*demand }.check(&model.settings).map_err(Reason::Lasting)?;
-    let forcing = model.forcing(question.client, question.request, question.now, &|_| true);
+    let forcing = forcing(model, question, unsaid);
     if forcing == Forcing::Impossible {
         return Err(Reason::Unforced { told: false });
     }
@@ -211,20 +218,39 @@ fn needs(model: &Model, demand: &Demand, mode: Mode) -> Needs {
     Needs { structured_output: demand.needs.structured_output && !in_words, ..demand.needs }
 }
 
-/// A field that some deployment cannot carry, if each lacks one; with the dialect, if that is the reason.
-fn uncarried(model: &Model, question: &Question<'_>, unsaid: &mut Unsaid) -> Option<(String, Option<&'static str>)> {
+/// How a call that the request demands can be had of the model's deployments that carry the request, or of all where
+/// none does.
+fn forcing(model: &Model, question: &Question<'_>, unsaid: &mut Unsaid) -> Forcing {
+    if !question.request.must_call() {
+        return Forcing::Said;
+    }
+    let carrying = model.deployments.iter().filter(|deployment| obstacle(deployment, question, unsaid).is_none());
+    let carrying: Vec<&str> = carrying.map(|deployment| &*deployment.name).collect();
+    let carry = |deployment: &Deployment| carrying.is_empty() || carrying.contains(&&*deployment.name);
+    model.forcing(question.client, question.request, question.now, question.patience, &carry)
+}
+
+/// What stands in the way of some deployment, if something does of each.
+fn uncarried(model: &Model, question: &Question<'_>, unsaid: &mut Unsaid) -> Option<Obstacle> {
     let mut first = None;
     for deployment in &model.deployments {
-        let dialect = deployment.provider.dialect;
-        let (client, request) = (question.client, question.request);
-        let unsaid = unsaid.entry(dialect).or_insert_with(|| codec::obstacle(client, dialect, request));
-        let passes = || deployment.passes_to_responses(client, request, question.now);
-        let unsaid = unsaid.clone().filter(|_| !passes()).map(|field| (field, Some(dialect.as_str())));
-        let refused = || codec::refused_part(client, dialect, &deployment.provider.quirks, request);
-        let obstacle = unsaid.or_else(|| refused().map(|field| (field, None)))?;
+        let obstacle = obstacle(deployment, question, unsaid)?;
         first = first.or(Some(obstacle));
     }
     first
+}
+
+/// A field of the request that a deployment cannot carry; with the dialect, if that is the reason.
+type Obstacle = (String, Option<&'static str>);
+
+fn obstacle(deployment: &Deployment, question: &Question<'_>, unsaid: &mut Unsaid) -> Option<Obstacle> {
+    let dialect = deployment.provider.dialect;
+    let (client, request) = (question.client, question.request);
+    let unsaid = unsaid.entry(dialect).or_insert_with(|| codec::obstacle(client, dialect, request));
+    let passes = || deployment.passes_to_responses(client, request, question.now);
+    let unsaid = unsaid.clone().filter(|_| !passes()).map(|field| (field, Some(dialect.as_str())));
+    let refused = || codec::refused_part(client, dialect, &deployment.provider.quirks, request);
+    unsaid.or_else(|| refused().map(|field| (field, None)))
 }
 
 /// The excluded model whose vendor's pause ends first, within `patience`.

@@ -8,7 +8,7 @@ use super::error::PlanError;
 use super::learned::{self, Judged, Learned};
 use super::plan::{Considered, Decision, Features, Plan, Prediction};
 use super::question::Question;
-use super::ranking::{Ranking, by_weight, preferred, weight};
+use super::ranking::{Ranking, by_weight, in_order, preferred, weight};
 use super::rules::{Facts, RuleEffect, Rules};
 use super::sticky::Stay;
 use crate::bandit::Tradeoff;
@@ -44,7 +44,12 @@ pub fn plan(
         let text = "the vendor that keeps its thread may not be the one that is asked; send the whole conversation";
         return Err(PlanError::Uncarried { field: "thread".into(), text: text.into() });
     }
+    let named = pool.first().filter(|_| mode == Mode::Named).map(|model| model.name.clone());
     let (able, excluded) = eligible::split(catalog, pool, &demand, &effect, mode, question)?;
+    let why = match named {
+        Some(named) if able[0].name != named => format!("`{named}` cannot answer, and the client lists it next"),
+        _ => why,
+    };
     let objective =
         request.routing.objective.or(requested.objective()).or(effect.objective).unwrap_or(settings.objective);
     // A named or pinned model is neither predicted nor left to chance.
@@ -126,6 +131,9 @@ impl Case<'_> {
         let acts = self.acting().is_some();
         let weights: Vec<f64> = able.iter().map(|model| weight(model, effect)).collect();
         let (mut ranking, shadow) = match learned_ranking {
+            _ if self.mode == Mode::Named => {
+                return Ranked { ranking: in_order(able.len(), why), weights, predictions, shadow: None };
+            }
             Some(ranking) if acts => (ranking, None),
             watching => {
                 let shadow = watching.filter(|_| !acts).map(|ranking| {
@@ -134,7 +142,7 @@ impl Case<'_> {
                     let policy_version = self.learned.map_or(0, |learned| learned.policy.version);
                     Shadow { model, propensity, policy_version }
                 });
-                (by_weight(&weights, self.mode, why, chance), shadow)
+                (by_weight(&weights, why, chance), shadow)
             }
         };
         if !acts && let Some(at) = self.stay.and_then(|stay| able.iter().position(|model| model.name == stay.model)) {
@@ -183,7 +191,9 @@ impl Case<'_> {
             excluded: excluded.iter().map(told).collect(),
         };
         let most = if failover { self.settings.max_candidates } else { 1 };
-        let candidates = ranking.order.iter().map(|at| Arc::clone(&able[*at])).take(most).collect();
+        // Behind all others: a model that is told to call a tool is better than none.
+        let told = excluded.iter().filter(|(_, reason)| reason.is_only_told()).map(|(model, _)| model);
+        let candidates = ranking.order.iter().map(|at| &able[*at]).chain(told).take(most).cloned().collect();
         Plan { candidates, away, stay: self.home, decision: Arc::new(decision) }
     }
 }
@@ -213,12 +223,20 @@ fn pool(
     if question.allowed.is_some_and(|allowed| catalog.selection(allowed).part_of(model).is_none()) {
         return Err(PlanError::Forbidden(model.name.to_string()));
     }
-    Ok((Mode::Named, vec![Arc::clone(model)], why))
+    // The client's own order, behind the one that it named. A rule's pin admits no other.
+    let others = question.request.routing.models.iter().flatten().filter(|_| effect.pin.is_none());
+    let mut pool = vec![Arc::clone(model)];
+    for other in others.filter_map(|name| catalog.find(name)) {
+        if pool.iter().all(|model| model.name != other.name) {
+            pool.push(Arc::clone(other));
+        }
+    }
+    Ok((Mode::Named, pool, why))
 }
 
 /// Whether two requests of a conversation may go to different deployments.
 fn may_change_deployment(mode: Mode, pool: &[Arc<Model>]) -> bool {
-    mode != Mode::Named || pool.iter().any(|model| model.deployments.len() > 1)
+    mode != Mode::Named || pool.len() > 1 || pool.iter().any(|model| model.deployments.len() > 1)
 }
 
 fn last_hit(effect: &RuleEffect) -> &str {

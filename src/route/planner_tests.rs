@@ -174,6 +174,7 @@ fn who_cannot_be_made_to_call_a_tool_is_not_asked_to() {
         .map(|excluded| excluded.reason.as_str())
         .collect();
     assert_eq!(reasons, ["it can only be told in words to call a tool, others be made to"]);
+    assert_eq!(names(&plan).last(), Some(&"local"), "but where all others fail");
     assert_eq!(names(&ask(LOCAL, &must_call("local"), 1).unwrap()), ["local"], "who is named is told");
     assert!(names(&ask(LOCAL, &must_call("both"), 1).unwrap()).contains(&"both"), "its other deployment can");
     let mut free = must_call("local");
@@ -235,7 +236,7 @@ fn an_answer_stands_for_a_call_where_none_can_be_forced() {
         assert_eq!(names(&ask_in(Dialect::OpenAi, UNFORCED, &told, 1).unwrap()), ["opus"]);
     }
     let open = ask_in(Dialect::OpenAi, UNFORCED, &must_call("auto"), 1).unwrap();
-    assert!(!names(&open).contains(&"opus") && !names(&open).is_empty());
+    assert!(names(&open).len() > 1 && names(&open).last() == Some(&"opus"), "behind those that can be made to");
     let mut alone = must_call("auto");
     alone.routing.models = Some(vec!["opus".into(), "old".into()]);
     assert_eq!(names(&ask_in(Dialect::OpenAi, UNFORCED, &alone, 1).unwrap()), ["opus", "old"]);
@@ -458,6 +459,27 @@ fn a_prompt_too_long_for_all_is_told_as_such() {
     let barred = "[[rules]]\nname = 'r'\nforbid = ['small', 'large']\n";
     let error = ask(barred, &long, 1).unwrap_err();
     assert!(!matches!(error, PlanError::TooLong { .. }), "a shorter prompt would not help: {error:?}");
+}
+
+#[test]
+fn behind_a_named_model_those_are_asked_that_the_client_lists() {
+    let ask_beside = |config: &str, model: &str, others: &[&str]| {
+        let mut asked = request(model);
+        asked.routing.models = Some(others.iter().map(|name| (*name).to_owned()).collect());
+        ask(config, &asked, 1)
+    };
+    for others in [&["large", "small"][..], &["small", "large", "small"]] {
+        assert_eq!(names(&ask_beside("", "small", others).unwrap()), ["small", "large"]);
+    }
+    let plan = ask_beside("", "small", &["large"]).unwrap();
+    assert_eq!((plan.decision.propensity, plan.decision.mode), (1.0, Mode::Named));
+    let rule = |effect: &str| format!("[[rules]]\nname = 'r'\n{effect}\n");
+    assert_eq!(names(&ask_beside(&rule("pin = 'small'"), "large", &["large"]).unwrap()), ["small"]);
+    assert_eq!(names(&ask_beside(&rule("prefer = ['large']"), "small", &["large"]).unwrap()), ["small", "large"]);
+    let gone = ask_beside(&rule("forbid = ['small']"), "small", &["large"]).unwrap();
+    assert_eq!(names(&gone), ["large"]);
+    assert!(gone.decision.reason.contains("`small` cannot answer"), "{}", gone.decision.reason);
+    assert!(ask_beside("", "small", &["nobody"]).is_err());
 }
 
 #[test]

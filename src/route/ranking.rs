@@ -63,16 +63,21 @@ pub(super) fn weight(model: &Model, effect: &RuleEffect) -> f64 {
     if weight > 0.0 { weight } else { f64::MIN_POSITIVE }
 }
 
+/// So many models in the order in which they are.
+pub(super) fn in_order(models: usize, reason: String) -> Ranking {
+    let propensities = (0..models).map(|at| if at == 0 { 1.0 } else { 0.0 }).collect();
+    let order = (0..models).collect();
+    Ranking { order, propensities, mode: Mode::Named, explored: false, explore: false, reason }
+}
+
 /// A draw without replacement with probabilities proportional to the weights (Efraimidis and Spirakis, "Weighted
 /// random sampling with a reservoir", 2006). The propensity is the probability of being first.
-pub(super) fn by_weight(weights: &[f64], mode: Mode, reason: String, chance: &mut dyn FnMut() -> f64) -> Ranking {
+pub(super) fn by_weight(weights: &[f64], reason: String, chance: &mut dyn FnMut() -> f64) -> Ranking {
     let total: f64 = weights.iter().sum();
     // ln(u) / w orders as u^(1/w) does, without underflow.
     let keys: Vec<f64> = weights.iter().map(|weight| (1.0 - chance()).max(f64::MIN_POSITIVE).ln() / weight).collect();
     let mut order: Vec<usize> = (0..weights.len()).collect();
     order.sort_by(|a, b| keys[*b].total_cmp(&keys[*a]));
     let propensities = weights.iter().map(|weight| weight / total).collect();
-    // A named model is the only one: nothing is left to chance.
-    let explore = mode == Mode::Weighted;
-    Ranking { order, propensities, mode, explored: false, explore, reason }
+    Ranking { order, propensities, mode: Mode::Weighted, explored: false, explore: true, reason }
 }

@@ -62,13 +62,15 @@ impl Model {
         self.deployments.iter().filter(|_| self.settings.enabled).filter(usable)
     }
 
-    /// How a call that the request demands can be had of the model now: in the surest of the ways of those deployments
-    /// that `carry` the request and would be asked, for what those could do that are not asked helps nobody.
+    /// How a call that the request demands can be had of the model, in the surest of the ways of those deployments that
+    /// `carry` the request. Telling the model in words is for where no other way can be gone within `patience`, be it at
+    /// a standby.
     pub fn forcing(
         &self,
         client: Dialect,
         request: &ChatRequest,
         now: Instant,
+        patience: Duration,
         carry: &dyn Fn(&Deployment) -> bool,
     ) -> Forcing {
         if !request.must_call() || self.deployments.is_empty() {
@@ -76,14 +78,19 @@ impl Model {
         }
         let is_usable = |deployment: &Deployment| deployment.provider.unusable.is_none();
         let is_ready = |deployment: &Deployment| is_usable(deployment) && deployment.check(now).is_ok();
-        let in_turn: [&dyn Fn(&Deployment) -> bool; 4] =
-            [&|deployment| is_ready(deployment) && deployment.weight > 0.0, &is_ready, &is_usable, &|_| true];
+        let rests_briefly = |deployment: &Deployment| {
+            let pause = deployment.available_in(now).filter(|_| is_usable(deployment));
+            pause.is_some_and(|(wait, why)| wait <= patience && matches!(why, Refused::Resting(_)))
+        };
         let surest = |asked: &dyn Fn(&Deployment) -> bool| {
             let asked = self.deployments.iter().filter(|deployment| asked(deployment) && carry(deployment));
-            let surest = asked.map(|deployment| self.forcing_at(deployment, client, request)).min();
-            surest.filter(|forcing| *forcing != Forcing::Impossible)
+            asked.map(|deployment| self.forcing_at(deployment, client, request)).min()
         };
-        in_turn.into_iter().find_map(surest).unwrap_or(Forcing::Impossible)
+        let sure = surest(&|deployment| is_ready(deployment) || rests_briefly(deployment));
+        let possible = |asked| surest(asked).filter(|forcing| *forcing != Forcing::Impossible);
+        let in_turn: [&dyn Fn(&Deployment) -> bool; 3] = [&is_ready, &is_usable, &|_| true];
+        let found = sure.filter(|forcing| forcing.is_sure()).or_else(|| in_turn.into_iter().find_map(possible));
+        found.unwrap_or(Forcing::Impossible)
     }
 
     /// The same at one of its deployments.
@@ -312,7 +319,7 @@ mod tests {
             ..ChatRequest::default()
         };
         let (one, two) = (ask(&["a"]), ask(&["a", "b"]));
-        let forcing = |weight: f64, key: &str, request: &ChatRequest, rests: bool| {
+        let forcing = |weight: f64, key: &str, request: &ChatRequest, rest_s: Option<u64>| {
             let config: Config = format!(
                 "[providers.far]\nbase_url = 'http://127.0.0.1:1/v1'\n{key}\n[providers.near]\ndialect = 'ollama'\n\
                  base_url = 'http://127.0.0.1:1'\n[models.m]\ncan = ['tools', 'structured_output']\ndeployments = \
@@ -322,18 +329,20 @@ mod tests {
             .unwrap();
             let model = Arc::clone(Catalog::new(&config, &BTreeMap::new(), None).find("m").unwrap());
             let now = Instant::now();
-            if rests {
-                let rest = CallVerdict::Rest(ErrorKind::RateLimited, Some(std::time::Duration::from_secs(60)));
+            if let Some(rest_s) = rest_s {
+                let rest = CallVerdict::Rest(ErrorKind::RateLimited, Some(Duration::from_secs(rest_s)));
                 model.deployments[0].admit(now).unwrap().settle(&rest, now, 0);
             }
-            model.forcing(Dialect::OpenAi, request, now, &|_| true)
+            model.forcing(Dialect::OpenAi, request, now, Duration::from_secs(2), &|_| true)
         };
-        assert_eq!([&one, &two].map(|request| forcing(1.0, "", request, false)), [Forcing::Said; 2]);
+        let said = [Forcing::Said; 2];
+        assert_eq!([&one, &two].map(|request| forcing(1.0, "", request, None)), said);
+        assert_eq!([&one, &two].map(|request| forcing(0.0, "", request, None)), said, "a standby");
+        assert_eq!([&one, &two].map(|request| forcing(1.0, "", request, Some(1))), said, "a short pause");
         let without = [Forcing::AsAnswer, Forcing::InWords];
         let keyless = "key_env = 'POINTSMAN_TEST_NO_SUCH_KEY'";
-        assert_eq!([&one, &two].map(|request| forcing(1.0, keyless, request, false)), without, "no key");
-        assert_eq!([&one, &two].map(|request| forcing(1.0, "", request, true)), without, "a pause");
-        assert_eq!([&one, &two].map(|request| forcing(0.0, "", request, false)), without, "a standby");
+        assert_eq!([&one, &two].map(|request| forcing(1.0, keyless, request, None)), without, "no key");
+        assert_eq!([&one, &two].map(|request| forcing(1.0, "", request, Some(60))), without, "a long pause");
     }
 
     #[test]

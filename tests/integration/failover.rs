@@ -397,6 +397,41 @@ async fn deployments_of_one_model_stand_in_for_each_other() {
 }
 
 #[tokio::test]
+async fn a_demanded_call_is_asked_for_in_words_only_where_nobody_can_be_made_to_make_it() {
+    let gateway = TestGateway::start(
+        "[models.mixed]\ncan = ['tools']\ndeployments = [{ provider = 'openai', upstream = 'a' }, { provider = 'ollama', upstream = 'qwen3:4b' }]\n\
+         [models.sure]\nprovider = 'openai'\nupstream = 'a'\ncan = ['tools']\n\
+         [models.local]\nprovider = 'ollama'\nupstream = 'qwen3:4b'\ncan = ['tools']\n",
+    )
+    .await;
+    let path = "/v1/chat/completions";
+    let demand = async |model: &str, models: &str| {
+        let mut body = ask(path, model, "Hello");
+        body["tool_choice"] = "required".into();
+        body["tools"] =
+            ["look", "listen"].map(|name| json!({ "type": "function", "function": { "name": name } })).into();
+        let request = gateway.http.post(gateway.url(path)).header("x-pointsman-models", models).json(&body);
+        let response = request.send().await.unwrap();
+        let header = |name: &str| {
+            response.headers().get(name).map_or_else(String::new, |value| value.to_str().unwrap().to_owned())
+        };
+        (response.status().as_u16(), header("x-pointsman-backend"), header("x-pointsman-dropped"))
+    };
+    let at = |backend: &str, dropped: &str| (200, backend.to_owned(), dropped.to_owned());
+    let faults = gateway.sandbox.faults();
+    for (model, models) in [("mixed", "mixed"), ("auto", "sure,local")] {
+        assert_eq!(demand(model, models).await, at("openai/a", ""), "{model}");
+        faults.set("a", Fault::Status { status: 429, retry_after: Some(1) }, Times::First(1));
+        assert_eq!(demand(model, models).await, at("openai/a", ""), "{model}: a short rest is waited for");
+        faults.set("a", Fault::Status { status: 500, retry_after: None }, Times::Always);
+        assert_eq!(demand(model, models).await, at("ollama/qwen3:4b", "tool_choice"), "{model}");
+        faults.clear();
+        gateway.reset_breakers();
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn a_model_of_many_places_is_asked_at_each_of_them() {
     let places = ["a", "b", "c", "d"].map(|id| format!("{{ provider = 'openai', upstream = '{id}' }}")).join(", ");
     let gateway = TestGateway::start(&format!("[models.many]\ndeployments = [{places}]\n")).await;
