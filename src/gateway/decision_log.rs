@@ -48,7 +48,9 @@ async fn with<T: Send + 'static>(
 ) -> Result<T, ApiError> {
     let watched = store.clone();
     // Begun once it is awaited: where the store hangs already, no further thread is to wait for it.
-    let working = async { tokio::task::spawn_blocking(move || work(&store)).await };
+    let working = async {
+        tokio::task::spawn_blocking(move || work(&store).inspect_err(|error| store.note_if_damaged(error))).await
+    };
     tokio::select! {
         biased;
         why = hanging(&watched) => Err(unreadable(why)),

@@ -4,6 +4,7 @@
 //! refuses all further work until it is opened anew. So the trees live behind a lock that [`Store::revive`] empties,
 //! waits on, and fills again. Readers take the trees for one call and see [`StoreError::Down`] in between.
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -18,6 +19,7 @@ use super::data_dir::{has_broken, log_in};
 use super::error::{OpenError, StoreError};
 use super::fingerprint::Salt;
 use super::opening::{OpenState, Opener, in_memory, open_mended, open_or_replace, salt_of};
+use super::rescue::{DAMAGED, take_over};
 use super::rollup::Rollup;
 use super::room::{Room, find_room};
 use super::trees::{FLUSH_HANGS, Failure, Trees, when_free};
@@ -62,6 +64,8 @@ struct Shared {
     /// Closes the last database that failed.
     closer: Mutex<Option<Closer>>,
     failing: Mutex<Option<String>>,
+    /// Whether a part of the database that failed cannot be read.
+    is_damaged: AtomicBool,
     revivals: AtomicU64,
     damaged: AtomicU64,
     /// Bytes of records in the log, as retention counts them.
@@ -166,6 +170,7 @@ impl Store {
             trees: RwLock::new(Some(Arc::new(trees))),
             closer: Mutex::new(None),
             failing: Mutex::new(None),
+            is_damaged: AtomicBool::new(false),
             revivals: AtomicU64::new(0),
             still: RwLock::new(()),
         };
@@ -312,9 +317,10 @@ impl Store {
         self.note_complete_since(None);
     }
 
-    /// Notes that the database failed and closes it, so that it can be reopened. One without room stays open: it is
-    /// sound as long as nothing is written to it, and closing would write.
+    /// Notes that the database failed and closes it, so that it can be reopened, or set aside where a part of it cannot be
+    /// read. One without room stays open: it is sound as long as nothing is written to it, and closing would write.
     pub fn note_failure(&self, error: &StoreError) {
+        self.shared.is_damaged.fetch_or(error.is_damage(), Ordering::Relaxed);
         let mut failing = self.shared.failing.lock();
         if failing.is_none() {
             *failing = Some(error.to_string());
@@ -325,6 +331,13 @@ impl Store {
         let closed = closes.then(|| self.shared.trees.write().take()).flatten();
         if let Some(trees) = closed {
             *self.shared.closer.lock() = Closer::start(trees);
+        }
+    }
+
+    /// Notes a failure that a reader came upon, if it is one that lasts.
+    pub fn note_if_damaged(&self, error: &StoreError) {
+        if error.is_damage() {
+            self.note_failure(error);
         }
     }
 
@@ -354,6 +367,11 @@ impl Store {
             return false;
         }
         let mut set_aside = None;
+        let sets_aside = Cell::new(self.shared.is_damaged.swap(false, Ordering::Relaxed));
+        let open = &|path: &Path| match sets_aside.take() {
+            true => Err(Failure::Broken(DAMAGED.to_owned())),
+            false => open(path),
+        };
         let opened = match self.is_durable() {
             // sled writes before it has read all: on a disk without room it would only leave more behind.
             true if !self.shared.room.is_back() => Err(Failure::Unwritable(StoreError::Full.to_string())),
@@ -368,11 +386,19 @@ impl Store {
             ),
         };
         // Also where the new database cannot be opened yet: the next attempt knows nothing of the old one.
+        let damaged = set_aside.as_ref().and_then(|state| match state {
+            OpenState::Replaced { kept, reason } if reason == DAMAGED => Some(kept.clone()),
+            _ => None,
+        });
         if let Some(state) = set_aside {
             *self.shared.opened.lock() = state;
             self.begin_anew();
         }
         let revived = opened.and_then(|trees| {
+            if let Some(kept) = &damaged {
+                let taken = take_over(kept, &trees, self.room_for().unwrap_or(0), &self.shared.settings);
+                tracing::error!(kept = %kept.display(), ?taken, "A part of the decision log cannot be read: it was set aside");
+            }
             // Fingerprints must stay comparable within a run, so a new database takes over the secret.
             salt_of(&trees, Some(self.shared.salt)).map_err(|error| Failure::Unwritable(error.to_string()))?;
             Ok(trees)
@@ -383,6 +409,11 @@ impl Store {
                     self.begin_anew();
                 }
                 *self.shared.trees.write() = Some(Arc::new(trees));
+                if damaged.is_some()
+                    && let Err(error) = self.load_log_size()
+                {
+                    tracing::warn!(%error, "The size of the decision log is not known until it is counted");
+                }
                 *self.shared.failing.lock() = None;
                 self.shared.revivals.fetch_add(1, Ordering::Relaxed);
                 true

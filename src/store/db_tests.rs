@@ -80,6 +80,45 @@ fn a_file_that_was_emptied_or_cut_to_its_beginning_is_set_aside_and_not_written_
 }
 
 #[test]
+fn of_a_log_with_a_damaged_page_the_rest_is_taken_over() {
+    let walk = |store: &Store| store.trees().unwrap().audit.iter().collect::<Result<Vec<_>, _>>();
+    // Not every byte is one of a page that a walk reads.
+    for at in 4..12 {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(written(dir.path()), 3000);
+        // A start notes where the pages are, and the next one reads what came after that alone.
+        drop(Store::open(dir.path(), &config::Store::default(), 0).unwrap());
+        let path = log_in(dir.path()).join("db");
+        let mut bytes = std::fs::read(&path).unwrap();
+        let middle = bytes.len() * at / 16;
+        bytes[middle] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        let (store, opened) = Store::open(dir.path(), &config::Store::default(), 0).unwrap();
+        let Err(error) = walk(&store) else { continue };
+        let error = StoreError::from(error);
+        assert!(opened == OpenState::Opened && error.is_damage(), "{error}");
+        let salt = store.salt().bytes().to_vec();
+        store.note_if_damaged(&error);
+        assert!(store.revive(7));
+        let kept = dir.path().join("log.broken-7");
+        assert_eq!(store.health().opened, OpenState::Replaced { kept: kept.clone(), reason: DAMAGED.to_owned() });
+        let left = walk(&store).unwrap();
+        assert!((2500..3000).contains(&left.len()), "{}", left.len());
+        let ends = [left.first(), left.last()].map(|entry| entry.unwrap().0.to_vec());
+        assert_eq!(ends, [0_u32, 2999].map(|at| at.to_be_bytes().to_vec()));
+        assert!(kept.join("db").exists());
+        drop(store);
+        let (store, opened) = Store::open(dir.path(), &config::Store::default(), 9).unwrap();
+        assert_eq!(
+            (opened, store.salt().bytes().to_vec(), walk(&store).unwrap().len()),
+            (OpenState::Opened, salt, left.len())
+        );
+        return;
+    }
+    panic!("no page was damaged");
+}
+
+#[test]
 fn what_was_set_aside_is_told_though_its_successor_does_not_open() {
     let dir = tempfile::tempdir().unwrap();
     let (store, _) = Store::open(dir.path(), &config::Store::default(), 0).unwrap();

@@ -69,6 +69,13 @@ pub enum StoreError {
     Encode(String),
 }
 
+impl StoreError {
+    /// Whether a part of the database cannot be read, and never will be.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::Database(sled::Error::Corruption { .. }))
+    }
+}
+
 impl From<EncodeError> for StoreError {
     fn from(error: EncodeError) -> Self {
         Self::Encode(error.to_string())

@@ -37,6 +37,7 @@ mod opening;
 mod query;
 mod rates;
 pub mod record;
+mod rescue;
 mod retention;
 mod rollup;
 mod room;

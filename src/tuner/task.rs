@@ -241,7 +241,12 @@ impl Worker {
             Ok(()) => {}
             // The store tells of it, too, and the next try is in some seconds.
             Err(LearnError::Store(StoreError::Full)) if std::mem::replace(&mut self.is_told_full, true) => {}
-            Err(error) => tracing::error!(%error, "The learner could not do its work; it tries again later"),
+            Err(error) => {
+                if let LearnError::Store(error) = &error {
+                    self.shared.store.note_if_damaged(error);
+                }
+                tracing::error!(%error, "The learner could not do its work; it tries again later");
+            }
         }
         self.shared.last.lock().new = self.new;
     }
