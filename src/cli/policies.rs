@@ -25,6 +25,15 @@ use crate::tuner::gate::evidence;
 use crate::tuner::lesson::{self, Collected, Evidence, Lessons, SampledChoice};
 use crate::tuner::{Lesson, bandit_settings, in_force, of_newest_head};
 
+/// Reads a bound of importance weights.
+fn more_than_zero(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(bound) if bound > 0.0 => Ok(bound),
+        Ok(_) => Err("it must be more than 0".into()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 /// The arguments.
 #[derive(Debug, Args)]
 pub(super) struct PolicyArgs {
@@ -45,7 +54,7 @@ pub(super) struct PolicyArgs {
     #[arg(long, value_name = "FILE", requires = "policy")]
     log: Option<PathBuf>,
     /// Importance weights above this are clipped
-    #[arg(long, default_value_t = 200.0, requires = "policy")]
+    #[arg(long, default_value_t = 200.0, value_parser = more_than_zero, requires = "policy")]
     clip: f64,
     /// Intervals that hold for any decision log of this length, and are much wider; there is none for snips
     #[arg(long, requires = "policy")]

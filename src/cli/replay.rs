@@ -151,13 +151,17 @@ pub(super) fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
                 let notes = dataset.notes.iter().cloned().chain(report.notes).collect();
                 reports.push(Report { notes, ..report });
             }
-            Err(error) => failed.push(format!("{}: {error:#}", dataset.sources[source as usize])),
+            Err(error) => {
+                failed.push(format!("{}: {error:#}", dataset.sources[source as usize]));
+                continue;
+            }
         }
         if let Some(dir) = &args.out {
             write(dir, &reports)?;
         }
     }
-    if let Some(dir) = &args.out {
+    // Of a run that played nothing, no report takes the place of an earlier one.
+    if let Some(dir) = args.out.as_ref().filter(|_| !reports.is_empty()) {
         println!("Written to {}", dir.display());
     }
     if !failed.is_empty() {

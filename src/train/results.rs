@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 /// Where a result is written first.
@@ -17,19 +18,29 @@ fn is_replaced(path: &Path) -> bool {
     fs::symlink_metadata(path).map_or(true, |there| there.is_file())
 }
 
+/// Whether an error says that nothing can be moved to `path`, where there is a file all the same: it is a mount by itself,
+/// as containers have them, or its folder takes no other. It is written directly then.
+fn stays(path: &Path, error: &io::Error) -> bool {
+    use io::ErrorKind::{CrossesDevices, PermissionDenied, ReadOnlyFilesystem, ResourceBusy};
+    matches!(error.kind(), CrossesDevices | PermissionDenied | ReadOnlyFilesystem | ResourceBusy) && path.exists()
+}
+
 /// Writes a file.
 ///
 /// # Errors
 ///
-/// When it cannot be written; then an older one is as it was.
+/// When it cannot be written; then an older one is as it was, if another could be moved to its place.
 pub fn put(path: &Path, bytes: &[u8]) -> io::Result<()> {
     if !is_replaced(path) {
         return fs::write(path, bytes);
     }
     let part = beside(path);
-    let written =
+    let moved =
         fs::write(&part, bytes).and_then(|()| keep_permissions(path, &part)).and_then(|()| fs::rename(&part, path));
-    written.inspect_err(|_| drop(fs::remove_file(&part)))
+    moved.or_else(|error| {
+        drop(fs::remove_file(&part));
+        if stays(path, &error) { fs::write(path, bytes) } else { Err(error) }
+    })
 }
 
 fn keep_permissions(of: &Path, to: &Path) -> io::Result<()> {
@@ -42,11 +53,15 @@ fn keep_permissions(of: &Path, to: &Path) -> io::Result<()> {
 ///
 /// When it could not.
 pub fn try_place(path: &Path) -> io::Result<()> {
+    let open = || fs::OpenOptions::new().append(true).create(true).open(path).map(drop);
     if !is_replaced(path) {
-        return fs::OpenOptions::new().append(true).create(true).open(path).map(drop);
+        // The reader of a pipe would take this for its end.
+        let is_pipe = fs::metadata(path).is_ok_and(|there| there.file_type().is_fifo());
+        return if is_pipe { Ok(()) } else { open() };
     }
     let part = beside(path);
-    fs::write(&part, "").and_then(|()| fs::remove_file(&part))
+    let tried = fs::write(&part, "").and_then(|()| fs::remove_file(&part));
+    tried.or_else(|error| if stays(path, &error) { open() } else { Err(error) })
 }
 
 #[cfg(test)]
@@ -69,6 +84,21 @@ mod tests {
         fs::remove_dir(beside(&path)).unwrap();
         assert!(try_place(&path).is_ok());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_pipe_is_opened_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+        assert!(made.success());
+        let reader = std::thread::spawn({
+            let pipe = pipe.clone();
+            move || fs::read(pipe).unwrap()
+        });
+        try_place(&pipe).unwrap();
+        put(&pipe, b"new").unwrap();
+        assert_eq!(reader.join().unwrap(), b"new");
     }
 
     #[test]

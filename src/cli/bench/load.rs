@@ -79,6 +79,9 @@ async fn one(load: &Load, number: usize, until: Until, started: Instant) -> anyh
         let mut begun = Instant::now();
         if let Some(gap) = gap {
             let due = started + offset + gap.mul_f64(turn as f64);
+            if matches!(until, Until::Elapsed(time) if due >= started + time) {
+                break;
+            }
             if due > begun {
                 tokio::time::sleep_until(due.into()).await;
                 // The timer's own lateness does not count ...

@@ -244,7 +244,9 @@ pub fn read_entries(path: &Path, mut visit: impl FnMut(Entry) -> bool) -> Result
         if bytes.iter().all(u8::is_ascii_whitespace) {
             continue;
         }
-        let entry = match serde_json::from_slice(&bytes) {
+        // PowerShell and Excel put a mark before the first line.
+        let line = bytes.strip_prefix(b"\xef\xbb\xbf").filter(|_| number == 1).unwrap_or(&bytes);
+        let entry = match serde_json::from_slice(line) {
             Ok(entry) => entry,
             // A first line is more likely of another format than cut off.
             Err(error) if error.is_eof() && number > 1 && bytes.last() != Some(&b'\n') => return Ok(Some(number)),

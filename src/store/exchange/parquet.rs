@@ -174,11 +174,14 @@ pub(super) fn read(path: &Path, mut visit: impl FnMut(Entry) -> bool) -> Result<
     let failed = |source| ExchangeError::Io { path: path.to_owned(), source };
     let broken = |source| ExchangeError::Parquet { path: path.to_owned(), source };
     let reader = SerializedFileReader::new(File::open(path).map_err(failed)?).map_err(broken)?;
-    let columns = reader.metadata().file_metadata().schema().get_fields();
+    let schema = reader.metadata().file_metadata().schema_descr().root_schema();
+    let columns = schema.get_fields();
     let Some(entry) = columns.iter().find(|column| column.name() == "entry") else {
         return Err(ExchangeError::NoEntries { path: path.to_owned() });
     };
-    let only = Type::group_type_builder("log").with_fields(vec![Arc::clone(entry)]).build().map_err(broken)?;
+    // Its root has the name that the program gave it which wrote the file.
+    let only =
+        Type::group_type_builder(schema.name()).with_fields(vec![Arc::clone(entry)]).build().map_err(broken)?;
     for (at, row) in reader.get_row_iter(Some(only)).map_err(broken)?.enumerate() {
         let row = row.map_err(broken)?;
         let Some((_, Field::Str(json))) = row.get_column_iter().next() else {

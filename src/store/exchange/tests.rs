@@ -208,6 +208,38 @@ fn a_last_line_that_was_cut_off_is_left_out_and_told() {
 }
 
 #[test]
+fn what_another_program_has_written_again_is_read() {
+    use ::parquet::data_type::{ByteArray, ByteArrayType};
+    use ::parquet::file::properties::WriterProperties;
+    use ::parquet::file::writer::SerializedFileWriter;
+    use ::parquet::schema::parser::parse_message_type;
+    let dir = tempfile::tempdir().unwrap();
+    let json = serde_json::to_string(&entry(1)).unwrap();
+    let path = dir.path().join("again.parquet");
+    let schema = parse_message_type("message duckdb_schema { required binary entry (UTF8); }").unwrap();
+    let properties = WriterProperties::builder().build();
+    let file = File::create(&path).unwrap();
+    let mut writer = SerializedFileWriter::new(file, schema.into(), properties.into()).unwrap();
+    let mut rows = writer.next_row_group().unwrap();
+    let mut column = rows.next_column().unwrap().unwrap();
+    column.typed::<ByteArrayType>().write_batch(&[ByteArray::from(json.as_str())], None, None).unwrap();
+    column.close().unwrap();
+    rows.close().unwrap();
+    writer.close().unwrap();
+    let marked = dir.path().join("marked.jsonl");
+    std::fs::write(&marked, format!("\u{feff}{json}\n")).unwrap();
+    for path in [path, marked] {
+        let mut back = Vec::new();
+        read_entries(&path, |entry| {
+            back.push(entry);
+            true
+        })
+        .unwrap();
+        assert_eq!(back, [entry(1)], "{}", path.display());
+    }
+}
+
+#[test]
 fn somebody_elses_parquet_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("other.parquet");

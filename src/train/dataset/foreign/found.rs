@@ -39,8 +39,9 @@ impl Found {
         let path = file.display().to_string();
         let text = load(file).map_err(|source| ImportError::Io { path: path.clone(), source })?;
         let name = path.to_ascii_lowercase();
-        let rows =
-            if name.trim_end_matches(".gz").ends_with(".csv") { Rows::of_csv(&text) } else { Rows::of_json(&text) };
+        let name = name.trim_end_matches(".gz");
+        let is_table = [".csv", ".tsv"].iter().any(|end| name.ends_with(end));
+        let rows = if is_table { Rows::of_csv(&text) } else { Rows::of_json(&text) };
         let Rows { unit, rows, broken } = rows.map_err(|what| ImportError::Shape { path: path.clone(), what })?;
         let around = Map::new();
         let mut scales = Scales::default();

@@ -50,6 +50,7 @@ fn a_packed_file_is_read_in_whatever_case_its_name_ends() {
     for (name, text) in [
         ("a.JSONL.GZ", "{\"prompt\":\"p\",\"model\":\"m\",\"score\":1}\n"),
         ("b.csv.Gz", "prompt,model,score\np,m,1\n"),
+        ("c.tsv.gz", "prompt\tmodel\tscore\np\tm\t1\n"),
     ] {
         let file = dir.path().join(name);
         let mut packed = flate2::write::GzEncoder::new(fs::File::create(&file).unwrap(), flate2::Compression::fast());
