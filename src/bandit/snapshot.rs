@@ -319,7 +319,7 @@ impl Snapshot {
         order.sort_by(|a, b| utilities[*b].total_cmp(&utilities[*a]));
         order.retain(|at| *at != chosen);
         order.insert(0, chosen);
-        let explored = chosen != favourite;
+        let explored = utilities[chosen] < utilities[favourite];
         Some(Choice { chosen, propensities, qualities, spreads, utilities, order, explored })
     }
 

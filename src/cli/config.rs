@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::ExitCode;
 
+use anyhow::anyhow;
 use clap::Subcommand;
 
 use super::load::ConfigArgs;
@@ -106,9 +107,6 @@ fn unknown_tasks(config: &Config, head: &Head) -> Vec<String> {
 fn remarks(loaded: Loaded) -> Vec<String> {
     let Loaded { config, mut remarks, .. } = loaded;
     remarks.extend(unknown_to_the_head(&config));
-    if let Err(error) = telemetry::check_filter(&config.telemetry.log) {
-        remarks.push(format!("telemetry.log: {error}"));
-    }
     let (floor, models) = (config.learning.bandit.floor.unwrap_or(0.0), config.models.len());
     if floor * models as f64 > 0.1 {
         remarks.push(format!(
@@ -143,8 +141,10 @@ pub(super) fn run(command: ConfigCommand) -> anyhow::Result<ExitCode> {
     match command {
         ConfigCommand::Check(config) => {
             let loaded = config.load()?;
-            // The start reads it, too, and ends there.
+            // The start reads these, too, and ends there.
             SignIn::new(&loaded.config.admin)?;
+            telemetry::check_filter(&loaded.config.telemetry.log)
+                .map_err(|error| anyhow!("telemetry.log: {error}"))?;
             let (models, providers) = (loaded.config.models.len(), loaded.config.providers.len());
             for remark in remarks(loaded) {
                 eprintln!("Remark: {remark}");

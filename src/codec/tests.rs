@@ -240,6 +240,16 @@ fn a_schema_in_words_stands_behind_the_question_and_leaves_what_is_cached_alone(
     assert_eq!((behind_question.len(), has_schema(&behind_question[1])), (2, true), "{behind_question:?}");
     let behind_result = sent(4);
     assert_eq!((&behind_result[..4], has_schema(&behind_result[4])), (&asked.as_array().unwrap()[..4], true));
+    // Between the calls of a loop it must not sound as if these were over.
+    let said = |tools: bool| {
+        let format = json!({ "type": "json_schema", "json_schema": { "name": "n", "schema": { "title": "S" } } });
+        let mut body = json!({ "messages": [asked[0], asked[1]], "response_format": format });
+        if tools {
+            body["tools"] = json!([{ "type": "function", "function": { "name": "f" } }]);
+        }
+        passed(&deepseek, body).0["messages"][1]["content"][1]["text"].as_str().unwrap().to_owned()
+    };
+    assert!(said(false).starts_with("Answer with") && said(true).starts_with("When you answer instead of calling"));
     let before_beginning = sent(5);
     assert_eq!((has_schema(&before_beginning[4]), &before_beginning[5]), (true, &asked[4]));
 }

@@ -29,6 +29,9 @@ pub enum TelemetryError {
     /// OTLP cannot be set up.
     #[error("telemetry.otlp_endpoint: {0}")]
     Otlp(#[from] opentelemetry_otlp::ExporterBuildError),
+    /// The filter would hide every line.
+    #[error("telemetry.log: {0}")]
+    Mistaken(String),
     /// Spans are sent by a task, and there is no tokio runtime for it.
     #[error("telemetry.otlp_endpoint: {0}")]
     NoRuntime(#[from] tokio::runtime::TryCurrentError),
@@ -63,6 +66,7 @@ impl Drop for Guard {
 ///
 /// When the filter or the endpoint is wrong, or logging is set up already.
 pub fn init(settings: &Telemetry) -> Result<Guard, TelemetryError> {
+    check_filter(&settings.log).map_err(TelemetryError::Mistaken)?;
     let (writer, thread) = writer::start(std::io::stderr(), settings.log_format == LogFormat::Json)?;
     let (text, json) = match settings.log_format {
         LogFormat::Text => (Some(writer), None),
@@ -126,9 +130,11 @@ pub fn check_filter(text: &str) -> Result<(), String> {
     match text
         .split(',')
         .map(str::trim)
-        .find(|part| !part.is_empty() && !part.contains(['=', ':', '[']) && !is_level(part))
+        .find(|part| !part.is_empty() && !part.contains(['=', ':', '[']) && !is_level(part) || part.contains(' '))
     {
-        Some(word) => Err(format!("`{word}` is no level: off, error, warn, info, debug, trace, or target=level")),
+        Some(word) => Err(format!(
+            "`{word}` is no level (off, error, warn, info, debug, trace) and no target=level; several are joined by commas"
+        )),
         None => Ok(()),
     }
 }
@@ -183,7 +189,7 @@ mod tests {
         for good in ["info", "WARN", "off", "info,pointsman::dispatch=debug", "pointsman=trace,hyper=off"] {
             assert_eq!(check_filter(good), Ok(()), "{good}");
         }
-        for bad in ["infoo", "no/such=level=x", "warn,verbose"] {
+        for bad in ["infoo", "warning", "no/such=level=x", "warn,verbose", "info pointsman=debug", "zzz=qq"] {
             assert!(check_filter(bad).is_err(), "{bad}");
         }
     }

@@ -85,18 +85,19 @@ fn a_reader_that_goes_away_ends_a_listing_quietly() {
 fn a_check_remarks_on_likely_slips() {
     let dir = tempfile::tempdir().unwrap();
     let alias = ["--set", "aliases.fast='gpt-4o-minii'"];
-    let slips = [
-        "--set",
-        "telemetry.log=infoo",
-        "--set",
-        "classifier.model=hf:foo",
-        "--set",
-        "classifier.head=no.safetensors",
-    ];
+    let slips = ["--set", "classifier.model=hf:foo", "--set", "classifier.head=no.safetensors"];
     let checked = pointsman(dir.path(), &[&["config", "check"], &alias[..], &slips].concat());
     assert_eq!(checked.status.code(), Some(0));
-    for remark in ["did you mean `gpt-4o-mini`?", "`infoo` is no level", "classifier.model: ", "classifier.head: "] {
+    for remark in ["did you mean `gpt-4o-mini`?", "classifier.model: ", "classifier.head: "] {
         assert!(stderr(&checked).contains(remark), "{remark}: {}", stderr(&checked));
+    }
+    // What would keep the gateway from starting, or from telling anything.
+    for wrong in ["telemetry.log=infoo", "telemetry.log=info pointsman=debug", "telemetry.log=zzz=qq"] {
+        for command in [&["config", "check"][..], &["serve"]] {
+            let told = pointsman(dir.path(), &[command, &["--set", wrong]].concat());
+            assert_eq!(told.status.code(), Some(1), "{wrong} {command:?}");
+            assert!(stderr(&told).contains("telemetry.log: "), "{wrong} {command:?}: {}", stderr(&told));
+        }
     }
 }
 

@@ -169,6 +169,7 @@ pub(crate) fn adapt(target: &Target<'_>, body: &mut Map<String, Value>, dropped:
         remove_extras(body, quirks.thought_signatures, dropped);
     }
     let schema = if quirks.json_schema { None } else { take_schema(body) };
+    let may_call = brings(body, "tools") && body.get("tool_choice").is_none_or(|choice| choice != "none");
     let Some(turns) = body.get_mut("messages").and_then(Value::as_array_mut) else { return };
     for (index, turn) in turns.iter_mut().enumerate() {
         if quirks.developer_role == Some(false) && turn["role"] == "developer" {
@@ -194,7 +195,7 @@ pub(crate) fn adapt(target: &Target<'_>, body: &mut Map<String, Value>, dropped:
     }
     if let Some(schema) = schema {
         dropped.push("response_format.json_schema".into());
-        say_behind_the_question(turns, in_words(&schema));
+        say_behind_the_question(turns, in_words(&schema, may_call));
     }
 }
 
@@ -211,10 +212,13 @@ fn reasoning_in_own_field(target: &Target<'_>, body: &mut Map<String, Value>, dr
     }
 }
 
+fn brings(body: &Map<String, Value>, tools: &str) -> bool {
+    body.get(tools).and_then(Value::as_array).is_some_and(|tools| !tools.is_empty())
+}
+
 /// Says how much to think in the form that the model understands.
 fn adapt_effort(target: &Target<'_>, body: &mut Map<String, Value>, dropped: &mut Vec<String>) {
-    let brings = |tools: &str| body.get(tools).and_then(Value::as_array).is_some_and(|tools| !tools.is_empty());
-    let tools = brings("tools") || brings("functions");
+    let tools = brings(body, "tools") || brings(body, "functions");
     let off = target.reasoning && body.get("reasoning_effort") == Some(&json!("none"));
     let choice = body.get("tool_choice").and_then(messages::decode_choice);
     let forced = choice.is_some_and(|choice| choice.demands_call());
@@ -287,9 +291,11 @@ fn take_schema(body: &mut Map<String, Value>) -> Option<Value> {
     Some(schema)
 }
 
-/// The schema as an instruction. It must hold the word JSON, or vendors refuse `json_object`.
-fn in_words(schema: &Value) -> String {
-    format!("Answer with one JSON object and nothing else. It must match this JSON Schema:\n{schema}")
+/// The schema as an instruction. It must hold the word JSON, or vendors refuse `json_object`. It is the last that the
+/// model hears, also between the calls of a loop, which it is not to end early.
+fn in_words(schema: &Value, may_call: bool) -> String {
+    let answer = if may_call { "When you answer instead of calling a function, answer" } else { "Answer" };
+    format!("{answer} with one JSON object and nothing else. It must match this JSON Schema:\n{schema}")
 }
 
 /// Says this as the user, behind the question or the results of tools: the vendor's prompt cache has what stands before,

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use super::provider::{NO_PORT, has_sound_port};
 use crate::config::Config;
 
 pub(super) fn check_addresses(config: &Config, bad: &mut impl FnMut(String, String)) {
@@ -25,6 +26,9 @@ pub(super) fn check_addresses(config: &Config, bad: &mut impl FnMut(String, Stri
     // Empty = none: an unset variable is no address.
     if let Some(proxy) = config.dispatch.proxy.as_ref().filter(|proxy| !proxy.is_empty()) {
         let url = proxy.parse::<http::Uri>();
+        if url.as_ref().is_ok_and(|url| !has_sound_port(url)) {
+            bad("dispatch.proxy".into(), NO_PORT.into());
+        }
         if !url.is_ok_and(|url| url.scheme_str() == Some("http") && url.authority().is_some()) {
             bad(
                 "dispatch.proxy".into(),

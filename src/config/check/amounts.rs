@@ -36,8 +36,8 @@ fn check_fractions(config: &Config, bad: &mut impl FnMut(String, String)) {
     for objective in NamedObjective::ALL {
         let (name, weights) = (objective.as_str(), routing.objectives.weights(Objective::Named(objective)));
         for (key, weight) in [("cost_per_usd", weights.cost_per_usd), ("latency_per_s", weights.latency_per_s)] {
-            if !amount(weight) {
-                bad(format!("routing.objectives.{name}.{key}"), "must be 0 or more".into());
+            if !(0.0..=Objective::MAX_WEIGHT).contains(&weight) {
+                bad(format!("routing.objectives.{name}.{key}"), "must be from 0 to a million".into());
             }
         }
     }

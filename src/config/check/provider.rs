@@ -8,10 +8,11 @@ use crate::protocol::Dialect;
 pub(super) fn check_provider(name: &str, provider: &Provider, bad: &mut impl FnMut(String, String)) {
     let path = join("providers", name);
     let url = provider.base_url.parse::<http::Uri>();
-    if url.as_ref().is_ok_and(|url| url.query().is_some()) {
-        bad(format!("{path}.base_url"), "must not hold a query: paths are added at its end".into());
+    if url.as_ref().is_ok_and(|url| url.query().is_some() || provider.base_url.contains('#')) {
+        bad(format!("{path}.base_url"), "must hold no query and no fragment: paths are added at its end".into());
     }
     match url {
+        Ok(url) if !has_sound_port(&url) => bad(format!("{path}.base_url"), NO_PORT.into()),
         Ok(url) if !matches!(url.scheme_str(), Some("http" | "https")) => {
             bad(format!("{path}.base_url"), "must begin with http:// or https://".into());
         }
@@ -40,6 +41,18 @@ pub(super) fn check_provider(name: &str, provider: &Provider, bad: &mut impl FnM
             bad(join(&format!("{path}.headers"), header), "is no valid HTTP header".into());
         }
     }
+}
+
+/// What is wrong with an address for which [`has_sound_port`] does not hold.
+pub(super) const NO_PORT: &str = "its port must be a number up to 65535";
+
+/// Whether a port, if there is one, is a port: `http::Uri` takes any digits.
+pub(super) fn has_sound_port(url: &http::Uri) -> bool {
+    let Some(authority) = url.authority() else { return true };
+    let host = authority.as_str().rsplit('@').next().unwrap_or_default();
+    // An address of IPv6 has colons of its own.
+    let behind = host.rsplit(']').next().unwrap_or_default();
+    !behind.contains(':') || authority.port_u16().is_some()
 }
 
 /// The endpoint that a base URL ends with, and the URL up to there: people copy the whole address. Each call would miss.
