@@ -79,13 +79,8 @@ pub(super) fn request() -> impl Strategy<Value = ChatRequest> {
         1..9000_u32,
     )
         .prop_map(|(messages, tool_choice, temperature, stop, schema, max_tokens)| {
-            let tool = Tool {
-                name: "f".into(),
-                description: Some("does f".into()),
-                parameters: json!({ "type": "object", "properties": { "n": { "type": "integer" } } }),
-                strict: None,
-                cache_control: None,
-            };
+            let parameters = json!({ "type": "object", "properties": { "n": { "type": "integer" } } });
+            let tool = Tool { description: Some("does f".into()), ..Tool::new("f", parameters) };
             let mut request = ChatRequest {
                 model: "auto".into(),
                 messages,
