@@ -181,13 +181,8 @@ mod tests {
     #[test]
     fn tools_are_written_as_the_training_data_has_them() {
         let mut asked = request(&[(Role::User, "Weather in Rome?")]);
-        asked.tools.push(Tool {
-            name: "weather".into(),
-            description: Some("Tells it".into()),
-            parameters: serde_json::json!({"type": "object"}),
-            strict: None,
-            cache_control: None,
-        });
+        let weather = Tool::new("weather", serde_json::json!({"type": "object"}));
+        asked.tools.push(Tool { description: Some("Tells it".into()), ..weather });
         let written = "Weather in Rome?\n\nAvailable functions:\n\
                        {\"name\":\"weather\",\"description\":\"Tells it\",\"parameters\":{\"type\":\"object\"}}\n";
         assert_eq!(Prompt::of(&asked), Prompt::of_text(written));

@@ -41,6 +41,9 @@ use crate::protocol::ChatRequest;
 /// Prompts of the queue that are looked at together. Each is tokenised for that.
 const AHEAD: usize = 16;
 
+/// How often it is looked whether the model is loaded.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
 /// Longest budget of a request.
 const LONGEST: Duration = Duration::from_secs(86_400);
 
@@ -235,6 +238,13 @@ impl Classifier {
     /// Whether the model is still being loaded: the one state that passes by itself.
     pub fn is_loading(&self) -> bool {
         matches!(&**self.shared.state.load(), State::Loading(_))
+    }
+
+    /// Waits until the model is loaded, or is known not to be.
+    pub async fn settled(&self) {
+        while self.is_loading() {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
     }
 
     /// The status.

@@ -28,14 +28,9 @@ fn request(text: &str) -> ChatRequest {
 
 async fn ready(settings: &config::Classifier) -> Classifier {
     let classifier = Classifier::start(settings, &models());
-    for _ in 0..6_000 {
-        if classifier.is_ready() {
-            return classifier;
-        }
-        assert!(classifier.is_loading(), "{:?}", classifier.status());
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("not ready within a minute");
+    tokio::time::timeout(Duration::from_secs(60), classifier.settled()).await.unwrap();
+    assert!(classifier.is_ready(), "{:?}", classifier.status());
+    classifier
 }
 
 /// One for the tests that leave it as it was.
@@ -68,11 +63,8 @@ async fn a_question_is_read_alike_whatever_is_sent_along() {
     along.messages.insert(2, Message::text(Role::Assistant, "fn reverse(list: List) -> List { list.rev() }"));
     along.tools = ["search_web", "read_file", "run_tests"]
         .map(|name| Tool {
-            name: name.into(),
             description: Some("Runs the tests of the workspace".into()),
-            parameters: serde_json::json!({"type": "object", "properties": {"path": {"type": "string"}}}),
-            strict: None,
-            cache_control: None,
+            ..Tool::new(name, serde_json::json!({"type": "object", "properties": {"path": {"type": "string"}}}))
         })
         .to_vec();
     let reading = classifier.read(&along, PATIENT).await.unwrap();
@@ -289,12 +281,7 @@ async fn a_classifier_that_is_off_or_broken_says_so() {
     assert_eq!((off.status().state, off.prior("known").quality), ("disabled", 0.8));
     let broken =
         Classifier::start(&config::Classifier { model: "/nowhere/model.gguf".into(), ..settings() }, &models());
-    for _ in 0..500 {
-        if !broken.is_loading() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    tokio::time::timeout(Duration::from_secs(5), broken.settled()).await.unwrap();
     let Err(Missed::Failed(reason)) = broken.read(&request("a"), PATIENT).await else { panic!("it should fail") };
     assert!(reason.contains("/nowhere/model.gguf"), "{reason}");
     assert_eq!(broken.status().state, "failed");

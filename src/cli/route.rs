@@ -55,10 +55,7 @@ pub(super) fn run(args: RouteArgs) -> anyhow::Result<ExitCode> {
     let asked = gateway.asked_dry(&request, &headers, None);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let plan = runtime.block_on(async {
-        let deadline = tokio::time::Instant::now() + LOAD_TIMEOUT;
-        while gateway.classifier.is_loading() && tokio::time::Instant::now() < deadline {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        drop(tokio::time::timeout(LOAD_TIMEOUT, gateway.classifier.settled()).await);
         let plan = gateway.plan(&live, asked).await;
         gateway.classifier.stop(Duration::from_secs(1)).await;
         plan

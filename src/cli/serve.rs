@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
@@ -92,9 +91,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
 
 /// Waits until the start is over, the classifier's too.
 async fn give_back_start_pages(gateway: Arc<Gateway>) {
-    while gateway.classifier.is_loading() {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    gateway.classifier.settled().await;
     start_pages::give_back();
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::tests::{decode_in, gist, meta, target};
+use super::tests::{decode_in, gist, meta, reencode, target};
 use super::*;
 use crate::config::MaxTokensField;
 use crate::protocol::{ErrorKind, StreamEvent, ToolCallDelta};
@@ -21,11 +21,7 @@ fn piece(index: usize, id: &str, name: &str, arguments: Value) -> Value {
 
 /// The calls that an Anthropic client gets of a stream: name and input of each block.
 fn blocks(stream: &[u8]) -> Vec<(String, Value)> {
-    let meta = AnswerMeta { id: "m".into(), model: "m".into(), created: 0, native: None, echo: Default::default() };
-    let mut encoder = StreamEncoder::new(Dialect::Anthropic, meta, true);
-    let mut out = bytes::BytesMut::new();
-    decode_in(Dialect::OpenAi, &[stream]).iter().for_each(|event| encoder.encode(event, &mut out));
-    let text = String::from_utf8(out.to_vec()).unwrap();
+    let text = String::from_utf8(reencode(Dialect::Anthropic, &decode_in(Dialect::OpenAi, &[stream]))).unwrap();
     let mut found: Vec<(String, String)> = Vec::new();
     for data in text.lines().filter_map(|line| line.strip_prefix("data: ")) {
         let event: Value = serde_json::from_str(data).unwrap();
@@ -104,10 +100,9 @@ fn calls_without_a_word_of_why_it_ended_are_to_be_made() {
 
 #[test]
 fn who_refuses_says_so_to_an_anthropic_client() {
-    let meta = AnswerMeta { id: "m".into(), model: "m".into(), created: 0, native: None, echo: Default::default() };
     let whole = json!({ "choices": [{ "message": { "content": null, "refusal": "No." }, "finish_reason": "stop" }] });
     let answer = decode_response(Dialect::OpenAi, whole.to_string().as_bytes()).unwrap();
-    let told: Value = serde_json::from_slice(&encode_response(Dialect::Anthropic, &answer, &meta)).unwrap();
+    let told: Value = serde_json::from_slice(&encode_response(Dialect::Anthropic, &answer, &meta())).unwrap();
     assert_eq!((&told["stop_reason"], &told["content"][0]["text"]), (&json!("refusal"), &json!("No.")));
     let stream = sse(&[
         json!({ "choices": [{ "delta": { "refusal": "No." } }] }),
@@ -124,7 +119,7 @@ fn who_refuses_says_so_to_an_anthropic_client() {
 fn a_call_has_the_arguments_that_came_in_pieces_or_those_it_began_with() {
     let event = |kind: &str, more: Value| {
         let mut event = json!({ "type": kind, "index": 1 });
-        event.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        json::extend(&mut event, more);
         format!("event: {kind}\ndata: {event}\n\n")
     };
     let stream = |input: Value, piece: &str, is_closed: bool| {
@@ -219,8 +214,6 @@ fn an_empty_error_beside_an_answer_is_none() {
         let choice = json!({ "message": { "role": "assistant", "content": "word" }, "finish_reason": "stop" });
         let openai = json!({ "choices": [choice], "error": error }).to_string();
         assert_eq!(decode_response(Dialect::OpenAi, openai.as_bytes()).unwrap().parts, [Part::text("word")]);
-        let vectors = json!({ "data": [{ "embedding": [0.5] }], "error": error }).to_string();
-        assert!(check_embeddings(vectors.as_bytes()).is_ok(), "{error}");
     }
     for error in [json!(true), json!(500), json!("busy"), json!(["busy"]), json!({ "message": "busy" })] {
         let ollama = json!({ "message": { "content": "word" }, "done": true, "error": error }).to_string();

@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 use serde_json::{Value, json};
 
-use super::tests::{decode_in, meta, target};
+use super::tests::{answer, decode_in, meta, reencode, target};
 use super::*;
 use crate::config::Quirks;
 use crate::protocol::{StreamEvent, ToolCallDelta};
@@ -127,14 +127,7 @@ fn a_client_of_messages_gets_the_same_arguments_in_a_stream_as_whole() {
         ("none", r#"{"arguments":"none"}"#),
     ] {
         let call = Part::ToolCall { id: "a".into(), name: "f".into(), arguments: arguments.into() };
-        let whole = ChatResponse {
-            id: "v".into(),
-            model: "v".into(),
-            parts: vec![call],
-            finish_reason: FinishReason::ToolCalls,
-            stop_sequence: None,
-            usage: None,
-        };
+        let whole = answer(vec![call], FinishReason::ToolCalls);
         let whole: Value = serde_json::from_slice(&encode_response(Dialect::Anthropic, &whole, &meta())).unwrap();
         // In pieces of every length.
         for length in 1..=arguments.len() {
@@ -147,8 +140,7 @@ fn a_client_of_messages_gets_the_same_arguments_in_a_stream_as_whole() {
             events.extend(pieces.map(|arguments| piece(0, false, arguments)));
             events.push(piece(1, true, r#"{"b": 2}"#));
             events.push(StreamEvent::Finish { reason: FinishReason::ToolCalls, stop_sequence: None });
-            let (mut encoder, mut out) = (StreamEncoder::new(Dialect::Anthropic, meta(), true), BytesMut::new());
-            events.iter().for_each(|event| encoder.encode(event, &mut out));
+            let out = reencode(Dialect::Anthropic, &events);
             let mut streamed = [String::new(), String::new()];
             for data in std::str::from_utf8(&out).unwrap().lines().filter_map(|line| line.strip_prefix("data: ")) {
                 let event: Value = serde_json::from_str(data).unwrap();
@@ -197,8 +189,7 @@ fn told(message: &Value) -> [Vec<(String, String)>; 2] {
     let mut stream: String =
         pieces.iter().map(|delta| format!("data: {}\n\n", json!({ "choices": [{ "delta": delta }] }))).collect();
     stream.push_str("data: [DONE]\n\n");
-    let (mut encoder, mut out) = (StreamEncoder::new(Dialect::Anthropic, meta(), true), BytesMut::new());
-    decode_in(Dialect::OpenAi, &[stream.as_bytes()]).iter().for_each(|event| encoder.encode(event, &mut out));
+    let out = reencode(Dialect::Anthropic, &decode_in(Dialect::OpenAi, &[stream.as_bytes()]));
     let mut streamed: Vec<(String, String)> = Vec::new();
     for data in std::str::from_utf8(&out).unwrap().lines().filter_map(|line| line.strip_prefix("data: ")) {
         let event: Value = serde_json::from_str(data).unwrap();
@@ -327,8 +318,7 @@ fn a_call_without_arguments_has_an_object_in_every_stream() {
     };
     let ended = events("tool_calls");
     assert_eq!((arguments(&ended, 0).as_str(), arguments(&ended, 1).as_str()), ("{}", "{\"x\": 1}"));
-    let (mut encoder, mut out) = (StreamEncoder::new(Dialect::Native, meta(), true), BytesMut::new());
-    ended.iter().for_each(|event| encoder.encode(event, &mut out));
+    let out = reencode(Dialect::Native, &ended);
     assert!(std::str::from_utf8(&out).unwrap().contains(r#""arguments":"{}""#), "{out:?}");
     // Of a call that was cut off nobody knows what was to come.
     assert_eq!(arguments(&events("length"), 0), "");

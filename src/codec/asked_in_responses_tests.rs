@@ -36,7 +36,7 @@ fn function() -> Value {
 
 fn with(more: Value) -> ChatRequest {
     let mut body = json!({ "model": "x", "messages": [{ "role": "user", "content": "q" }], "tools": function() });
-    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    json::extend(&mut body, more);
     openai(body)
 }
 
@@ -100,7 +100,7 @@ fn who_does_not_think_beside_tools_is_asked_in_responses_where_it_has_some() {
 fn turns_with(user: Value, assistant: Value) -> Value {
     let part = |more: Value| {
         let mut part = json!({ "type": "text", "text": "x" });
-        part.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        json::extend(&mut part, more);
         json!([part])
     };
     json!({ "messages": [

@@ -14,9 +14,13 @@ pub fn may_be_translated(error: &ApiError, request: &ChatRequest) -> bool {
         && (!is_told || hides_thoughts(error) || may_refuse_thoughts(Dialect::Responses, error) && brings_thoughts())
 }
 
-/// Whether a request that Responses refuses with this error may be taken in Chat Completions.
+/// Whether a request that Responses refuses with this error may be taken in Chat Completions: by an organisation that
+/// may not see thoughts before it is verified, a key that is limited to other endpoints, a server without this one, or
+/// since a thought was sealed for somebody else. What a vendor's filter refuses is a [`ErrorKind::ContentFilter`] and
+/// goes nowhere: vendors count how often they are sent it.
 pub fn may_be_taken_in_chat(error: &ApiError) -> bool {
-    openai_responses::backend::may_be_taken_in_chat(error)
+    let kinds = [ErrorKind::InvalidRequest, ErrorKind::NotFound, ErrorKind::Authentication, ErrorKind::Permission];
+    kinds.contains(&error.kind)
 }
 
 /// Whether an error says that there is no Responses where it was asked for, or not for that model.

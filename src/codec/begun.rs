@@ -28,11 +28,7 @@ impl Begun {
             return None;
         }
         let begun = &request.messages[request.last_turn()?];
-        let texts = begun.parts.iter().filter_map(|part| match part {
-            Part::Text { text, .. } => Some(text.as_str()),
-            _ => None,
-        });
-        let text: String = texts.collect();
+        let text: String = begun.parts.iter().filter_map(Part::as_text).collect();
         (text.len() <= MAX_BYTES).then_some(Self { text, repeated: 0, is_over: false })
     }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::tests::{encoded, target};
+use super::tests::{encoded, meta, target};
 use super::*;
 use crate::protocol::Price;
 
@@ -108,7 +108,7 @@ fn each_step_of_a_tool_loop_begins_with_what_the_one_before_had_kept() {
 fn only_what_another_call_is_likely_to_read_is_marked() {
     let with = |more: Value| {
         let mut body = json!({ "model": "m", "messages": [{ "role": "user", "content": "x" }], "tools": tools() });
-        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        json::extend(&mut body, more);
         sent_by_openai(body)
     };
     let both = ["/messages/0/content/0", "/tools/1"];
@@ -185,9 +185,8 @@ fn clients_are_told_what_was_read_and_written() {
         "usage": { "input_tokens": 3, "cache_read_input_tokens": 9698, "cache_creation_input_tokens": 133, "output_tokens": 1 },
     });
     let answer = decode_response(Dialect::Anthropic, answer.to_string().as_bytes()).unwrap();
-    let meta = AnswerMeta { id: "i".into(), model: "m".into(), created: 7, native: None, echo: Map::new() };
     let told = |client| {
-        let told: Value = serde_json::from_slice(&encode_response(client, &answer, &meta)).unwrap();
+        let told: Value = serde_json::from_slice(&encode_response(client, &answer, &meta())).unwrap();
         told["usage"].clone()
     };
     let (chat, responses) = (told(Dialect::OpenAi), told(Dialect::Responses));

@@ -1,4 +1,4 @@
-//! Vectors as base64, for clients that asked for base64 and servers that write lists of numbers all the same.
+//! Answers of embeddings. They pass through, but for lists of numbers where base64 was asked for.
 //!
 //! OpenAI's own clients for Node and .NET always ask for base64 and read any answer as such: of a list they make a
 //! shorter vector of other numbers, without an error. Ollama before November 2025, LiteLLM and other look-alikes ignore
@@ -8,10 +8,29 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::{json, splice, without_bom};
-use crate::protocol::MAX_PLAUSIBLE_TOKENS;
+use super::{errors, json, splice, unreadable, without_bom};
+use crate::protocol::{ApiError, MAX_PLAUSIBLE_TOKENS};
+
+/// Checks that a body is an answer of embeddings; it is passed on as it is.
+///
+/// # Errors
+///
+/// `Upstream` and false where it is none; the error that it reports, and true, where one came with a status of 200.
+pub fn check_embeddings(body: &[u8]) -> Result<(), (ApiError, bool)> {
+    let body = without_bom(body);
+    match serde_json::from_slice(body) {
+        Ok(Shape { error, data: Some(_) }) if error.as_ref().is_none_or(errors::is_empty) => Ok(()),
+        _ => {
+            let said: Value = serde_json::from_slice(body).unwrap_or_default();
+            let error = errors::holds_error(&said).then(|| errors::in_band(&said)).flatten();
+            Err(error.map_or_else(|| (unreadable(), false), |error| (error, true)))
+        }
+    }
+}
 
 /// A vector in OpenAI's base64: 32-bit floats, little endian.
 fn vector_in_base64(vector: &[f32]) -> String {
@@ -40,6 +59,13 @@ pub fn embedded_tokens(answer: &[u8]) -> Option<u64> {
     let Counted { usage } = serde_json::from_slice(without_bom(answer)).ok()?;
     let counts = [usage.prompt_tokens, usage.total_tokens];
     counts.into_iter().flatten().find(|tokens| (1..=MAX_PLAUSIBLE_TOKENS).contains(tokens))
+}
+
+/// What tells an answer from an error.
+#[derive(Deserialize)]
+struct Shape {
+    error: Option<Value>,
+    data: Option<Vec<IgnoredAny>>,
 }
 
 /// The part of an answer that holds the token count.

@@ -26,8 +26,7 @@ pub(super) fn tool(request: &ChatRequest) -> Option<&Tool> {
 /// The schema of a tool's arguments; any object where the tool has none.
 pub(super) fn schema(tool: &Tool) -> Value {
     match &tool.parameters {
-        Value::Object(fields) if fields.is_empty() => json!({ "type": "object" }),
-        Value::Object(_) => tool.parameters.clone(),
+        Value::Object(fields) if !fields.is_empty() => tool.parameters.clone(),
         _ => json!({ "type": "object" }),
     }
 }
@@ -185,7 +184,7 @@ impl ForcedCall {
             }
             Part::RedactedThinking { .. } => false,
             _ => {
-                self.called |= matches!(part, Part::ToolCall { .. });
+                self.called |= part.is_call();
                 true
             }
         });

@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
+use super::tests::{answer, meta};
 use super::*;
 use crate::config::{Quirks, Refusal};
 use crate::protocol::{Role, StreamEvent};
 
 fn body(more: Value) -> Value {
     let mut body = json!({ "model": "m", "input": "Hello" });
-    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    json::extend(&mut body, more);
     body
 }
 
@@ -327,16 +328,8 @@ fn only_an_unverified_organisation_is_taken_for_one() {
 #[test]
 fn a_thought_of_openais_that_was_translated_before_is_unwrapped() {
     let thought = Part::Thinking { text: "t".into(), signature: Some("openai:gAAAA".into()) };
-    let answer = ChatResponse {
-        id: "r".into(),
-        model: "m".into(),
-        parts: vec![thought, Part::text("a")],
-        finish_reason: FinishReason::Stop,
-        stop_sequence: None,
-        usage: None,
-    };
-    let meta = AnswerMeta { id: "r".into(), model: "m".into(), created: 0, native: None, echo: Map::new() };
-    let told: Value = serde_json::from_slice(&encode_response(Dialect::Responses, &answer, &meta)).unwrap();
+    let answer = answer(vec![thought, Part::text("a")], FinishReason::Stop);
+    let told: Value = serde_json::from_slice(&encode_response(Dialect::Responses, &answer, &meta())).unwrap();
     let mut input = vec![json!({ "role": "user", "content": "q" })];
     input.extend(told["output"].as_array().unwrap().clone());
     input.push(json!({ "role": "user", "content": "Go on." }));
@@ -370,8 +363,7 @@ fn a_call_of_such_a_tool_is_an_answer() {
     assert_eq!(said, 1, "{events:?}");
     // Where it is translated after all, it is left out: no dialect takes it for a part of its own.
     for client in [Dialect::OpenAi, Dialect::Anthropic, Dialect::Responses, Dialect::Native] {
-        let meta = AnswerMeta { id: "r".into(), model: "m".into(), created: 0, native: None, echo: Map::new() };
-        let told = encode_response(client, &read, &meta);
+        let told = encode_response(client, &read, &meta());
         let told: Value = serde_json::from_slice(&told).unwrap();
         assert!(!told.to_string().contains("computer_call") && told["content"][0].is_null(), "{told}");
     }

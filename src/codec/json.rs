@@ -3,7 +3,7 @@
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
-use crate::protocol::{ApiError, Dialect, Sampling};
+use crate::protocol::{ApiError, Dialect};
 
 /// Reads a token count in whatever form vendors write it: look-alikes have floats (12.0), text ("12"), negative numbers
 /// (which count as 0) and null. An answer that is good and paid for must not fail for that. `None` = it is no number.
@@ -25,19 +25,6 @@ pub(super) fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String,
         Value::Number(number) => number.to_string(),
         _ => String::new(),
     })
-}
-
-/// Writes the sampling parameters that OpenAI and Ollama have under the same names.
-pub(super) fn put_sampling(sampling: &Sampling, into: &mut Map<String, Value>) {
-    let put = [
-        ("temperature", sampling.temperature.map(Value::from)),
-        ("top_p", sampling.top_p.map(Value::from)),
-        ("seed", sampling.seed.map(Value::from)),
-        ("frequency_penalty", sampling.frequency_penalty.map(Value::from)),
-        ("presence_penalty", sampling.presence_penalty.map(Value::from)),
-        ("stop", (!sampling.stop.is_empty()).then(|| Value::from(&*sampling.stop))),
-    ];
-    into.extend(put.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
 }
 
 /// A JSON object that is taken apart; the fields left in the end are the unknown ones.

@@ -4,7 +4,7 @@
 use bytes::BytesMut;
 use serde_json::{Value, json};
 
-use super::tests::{encoded, meta};
+use super::tests::{answer, encoded, meta};
 use super::*;
 use crate::protocol::{FinishReason, Message, Part, Role, StreamEvent, ToolCallDelta};
 
@@ -53,14 +53,7 @@ fn many_calls_are_told_of_many_functions_in_namespaces() {
         AnswerMeta { echo: echo(Dialect::Responses, json!({ "tools": tools }).to_string().as_bytes()), ..meta() };
     let name = |at: usize| format!("n__f_{}", many - 1 - at);
     let call = |at: usize| Part::ToolCall { id: at.to_string(), name: name(at), arguments: "{}".into() };
-    let whole = ChatResponse {
-        id: "v".into(),
-        model: "v".into(),
-        parts: (0..many).map(call).collect(),
-        finish_reason: FinishReason::ToolCalls,
-        stop_sequence: None,
-        usage: None,
-    };
+    let whole = answer((0..many).map(call).collect(), FinishReason::ToolCalls);
     let whole: Value = serde_json::from_slice(&encode_response(Dialect::Responses, &whole, &meta)).unwrap();
     assert_eq!(whole["output"][many - 1]["name"], "f_0");
     let (mut encoder, mut out) = (StreamEncoder::new(Dialect::Responses, meta, true), BytesMut::new());

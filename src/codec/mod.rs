@@ -41,11 +41,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Deserialize;
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::config::Quirks;
-use crate::config::Refusal;
+use crate::config::{Quirks, Refusal};
 use crate::protocol::{
     ApiError, CacheWish, ChatRequest, ChatResponse, Dialect, ErrorKind, FinishReason, Part, Reasoning, Usage,
 };
@@ -56,7 +55,7 @@ pub use asked_otherwise::{
 };
 pub use begun::Begun;
 pub use characters::whole_escapes;
-pub use embeddings::{embedded_tokens, embeddings_in_base64};
+pub use embeddings::{check_embeddings, embedded_tokens, embeddings_in_base64};
 pub use forced::{ForcedCall, Forcing};
 pub(crate) use lines::BYTE_ORDER_MARK;
 pub use native::NO_OLLAMA;
@@ -464,28 +463,6 @@ pub fn opaque_response(dialect: Dialect, body: &[u8]) -> Option<ChatResponse> {
 /// Whether a choice of OpenAI's dialect is of an answer that its vendor broke off.
 fn is_broken_off(choice: &Value) -> bool {
     openai_chat::broken_off(choice["finish_reason"].as_str(), choice.get("error")).is_some()
-}
-
-/// Checks that a body is an answer of embeddings; it is passed on as it is.
-///
-/// # Errors
-///
-/// `Upstream` and false where it is none; the error that it reports, and true, where one came with a status of 200.
-pub fn check_embeddings(body: &[u8]) -> Result<(), (ApiError, bool)> {
-    #[derive(Deserialize)]
-    struct Wire {
-        error: Option<Value>,
-        data: Option<Vec<IgnoredAny>>,
-    }
-    let body = without_bom(body);
-    match serde_json::from_slice(body) {
-        Ok(Wire { error, data: Some(_) }) if error.as_ref().is_none_or(errors::is_empty) => Ok(()),
-        _ => {
-            let said: Value = serde_json::from_slice(body).unwrap_or_default();
-            let error = errors::holds_error(&said).then(|| errors::in_band(&said)).flatten();
-            Err(error.map_or_else(|| (unreadable(), false), |error| (error, true)))
-        }
-    }
 }
 
 /// Gives ids to the tool calls of an answer whose server gave them none. An id may not come twice in a conversation, so

@@ -1,17 +1,16 @@
 //! What only one dialect knows, or is newer than this gateway: it goes to backends of that dialect, and nowhere else.
 
-use bytes::BytesMut;
 use serde_json::{Value, json};
 
-use super::tests::{OPENAI_STREAM, decode_in, encoded, gist, meta, openai};
+use super::tests::{OPENAI_STREAM, answer, decode_in, encoded, gist, meta, openai, reencode};
 use super::*;
-use crate::protocol::{ChatResponse, ErrorKind, FinishReason, Part, StreamEvent, ToolCallDelta};
+use crate::protocol::{ErrorKind, FinishReason, Part, StreamEvent, ToolCallDelta};
 
 #[test]
 fn what_only_openai_knows_goes_to_openai_and_nowhere_else() {
     let with = |fields: Value| {
         let mut body = json!({ "messages": [{ "role": "user", "content": "x" }] });
-        body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        json::extend(&mut body, fields);
         openai(body)
     };
     let call = json!({ "id": "a", "type": "custom", "custom": { "name": "sh", "input": "ls" } });
@@ -27,10 +26,10 @@ fn what_only_openai_knows_goes_to_openai_and_nowhere_else() {
         assert_eq!(obstacle(Dialect::OpenAi, Dialect::OpenAi, &request), None);
         assert_eq!(obstacle(Dialect::OpenAi, Dialect::Anthropic, &request).as_deref(), Some(obstacle_to_others));
         assert_eq!(obstacle(Dialect::OpenAi, Dialect::Ollama, &request).as_deref(), Some(obstacle_to_others));
-        let native = json!({ "messages": [{ "role": "user", "content": "x" }], "tool_choice": { "type": "new" } });
-        let refused = decode_request(Dialect::Native, native.to_string().as_bytes()).unwrap_err();
-        assert_eq!(refused.param.as_deref(), Some("tool_choice"), "nobody else reads our dialect");
     }
+    let native = json!({ "messages": [{ "role": "user", "content": "x" }], "tool_choice": { "type": "new" } });
+    let refused = decode_request(Dialect::Native, native.to_string().as_bytes()).unwrap_err();
+    assert_eq!(refused.param.as_deref(), Some("tool_choice"), "nobody else reads our dialect");
     let tools = with(json!({ "tools": [
         { "type": "function", "function": { "name": "f" } }, { "type": "custom", "custom": { "name": "sh" } },
     ] }));
@@ -165,19 +164,14 @@ fn our_own_dialect_is_strict_inside_too() {
         let refused = decode_request(Dialect::Native, body.to_string().as_bytes()).unwrap_err();
         assert_eq!(refused.param.as_deref(), Some(field));
     }
-    let answer = ChatResponse {
-        id: String::new(),
-        model: "m".into(),
-        parts: vec![
+    let answer = answer(
+        vec![
             Part::Thinking { text: "hm".into(), signature: None },
             Part::ToolCall { id: "a".into(), name: "f".into(), arguments: "{}".into() },
         ],
-        finish_reason: FinishReason::ToolCalls,
-        stop_sequence: None,
-        usage: None,
-    };
-    let meta = AnswerMeta { id: "id".into(), model: "m".into(), created: 7, native: None, echo: Default::default() };
-    let said: Value = serde_json::from_slice(&encode_response(Dialect::Native, &answer, &meta)).unwrap();
+        FinishReason::ToolCalls,
+    );
+    let said: Value = serde_json::from_slice(&encode_response(Dialect::Native, &answer, &meta())).unwrap();
     let body = json!({ "messages": [said["message"]] });
     assert!(decode_request(Dialect::Native, body.to_string().as_bytes()).is_ok(), "what it says itself goes back");
     let result = json!({ "role": "tool", "tool_call_id": "a", "name": "f", "content": "1" });
@@ -469,25 +463,14 @@ fn thoughts_told(dialect: Dialect, streamed: bool) -> Vec<Value> {
     let signed = Part::Thinking { text: texts[1].clone(), signature: Some("c2ln".into()) };
     let unsigned = Part::Thinking { text: texts[0].clone(), signature: None };
     if !streamed {
-        let response = ChatResponse {
-            id: String::new(),
-            model: String::new(),
-            parts: vec![unsigned, Part::text("a"), signed],
-            finish_reason: FinishReason::Stop,
-            stop_sequence: None,
-            usage: None,
-        };
+        let response = answer(vec![unsigned, Part::text("a"), signed], FinishReason::Stop);
         let body = encode_response(dialect, &response, &meta());
         return serde_json::from_slice::<Value>(&body).unwrap()["content"].as_array().unwrap().clone();
     }
     let [first, second] = texts.map(StreamEvent::Thinking);
-    let mut encoder = StreamEncoder::new(dialect, meta(), true);
-    let mut out = BytesMut::new();
     let finish = StreamEvent::Finish { reason: FinishReason::Stop, stop_sequence: None };
     let sign = StreamEvent::ThinkingSignature("c2ln".into());
-    for event in [first, StreamEvent::Text("a".into()), second, sign, finish] {
-        encoder.encode(&event, &mut out);
-    }
+    let out = reencode(dialect, &[first, StreamEvent::Text("a".into()), second, sign, finish]);
     let mut blocks: Vec<Value> = Vec::new();
     for data in std::str::from_utf8(&out).unwrap().lines().filter_map(|line| line.strip_prefix("data: ")) {
         let event: Value = serde_json::from_str(data).unwrap();

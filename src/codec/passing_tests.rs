@@ -1,6 +1,7 @@
 //! Where client and backend speak the same dialect: the body passes through, but for what the backend would refuse.
 
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
 use serde_json::{Value, json};
 
@@ -91,29 +92,17 @@ fn what_is_said_of_tools_where_there_are_none_goes_to_no_vendor() {
 }
 
 /// A look-alike that knows little.
-const MODEST: Quirks = Quirks {
+static MODEST: LazyLock<Quirks> = LazyLock::new(|| Quirks {
     max_tokens_field: Some(MaxTokensField::MaxTokens),
-    reasoning_content: false,
-    thought_signatures: false,
     developer_role: Some(false),
-    null_content: true,
     stream_usage: false,
     json_schema: false,
     parallel_tool_calls: false,
     reasoning_effort: false,
-    thinking: false,
     files: false,
-    responses: false,
-    prefill: false,
-    repeats_prefill: false,
-    longest_call_id: None,
-    most_tools: None,
-    most_stops: None,
-    extra_fields: true,
     cache_markers: false,
-    leave_out: BTreeSet::new(),
-    cannot: BTreeSet::new(),
-};
+    ..Quirks::default()
+});
 
 #[test]
 fn what_a_look_alike_does_not_know_is_changed_and_the_rest_is_kept() {
@@ -159,7 +148,7 @@ fn who_thinks_by_itself_is_told_not_to_where_it_must_call() {
     let tools = json!([{ "type": "function", "function": { "name": "f" } }]);
     let asked = |more: Value| {
         let mut body = json!({ "model": "m", "tools": tools, "messages": [{ "role": "user", "content": "x" }] });
-        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        json::extend(&mut body, more);
         passed(&deepseek, body)
     };
     for choice in [json!("required"), json!({ "type": "function", "function": { "name": "f" } })] {
@@ -411,13 +400,13 @@ fn what_is_written_for_other_vendors_does_not_go_to_one_that_refuses_it() {
     let schema = json!({ "type": "object", "properties": { "cache_control": { "type": "string" } } });
     let call = |extra: Value| {
         let mut call = json!({ "id": "a", "type": "function", "function": { "name": "f", "arguments": "{}" } });
-        call.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        json::extend(&mut call, extra);
         call
     };
     let body = |extended: bool| {
         let with = |mut object: Value, extra: Value| {
             if extended {
-                object.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+                json::extend(&mut object, extra);
             }
             object
         };
@@ -528,7 +517,7 @@ fn what_a_model_refuses_is_left_out_or_said_in_another_way() {
     let claude = Target { refuses: &claude, ..target(Dialect::Anthropic, &quirks) };
     let ask = |more: Value| {
         let mut body = json!({ "model": "m", "max_tokens": 9000, "messages": [{ "role": "user", "content": "x" }] });
-        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        json::extend(&mut body, more);
         body
     };
     let (body, dropped) = passed(&claude, ask(json!({ "temperature": 0, "thinking": { "type": "disabled" } })));
@@ -621,7 +610,7 @@ fn an_old_claude_is_told_to_think_in_no_word_that_it_refuses() {
     let plain = Target { reasoning: false, ..target(Dialect::Anthropic, &quirks) };
     let ask = |more: &Value| {
         let mut body = json!({ "model": "m", "max_tokens": 9000, "messages": [{ "role": "user", "content": "x" }] });
-        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        json::extend(&mut body, more.clone());
         body
     };
     let budget = json!({ "type": "enabled", "budget_tokens": 2000 });

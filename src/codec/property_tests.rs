@@ -79,13 +79,8 @@ pub(super) fn request() -> impl Strategy<Value = ChatRequest> {
         1..9000_u32,
     )
         .prop_map(|(messages, tool_choice, temperature, stop, schema, max_tokens)| {
-            let tool = Tool {
-                name: "f".into(),
-                description: Some("does f".into()),
-                parameters: json!({ "type": "object", "properties": { "n": { "type": "integer" } } }),
-                strict: None,
-                cache_control: None,
-            };
+            let parameters = json!({ "type": "object", "properties": { "n": { "type": "integer" } } });
+            let tool = Tool { description: Some("does f".into()), ..Tool::new("f", parameters) };
             let mut request = ChatRequest {
                 model: "auto".into(),
                 messages,
@@ -113,7 +108,7 @@ fn with_joined_texts(request: &ChatRequest) -> ChatRequest {
     let mut request = request.clone();
     for message in &mut request.messages {
         let is_text = |part: &Part| matches!(part, Part::Text { .. });
-        let is_call = |part: &Part| matches!(part, Part::ToolCall { .. });
+        let is_call = Part::is_call;
         let texts = message.parts.iter().filter(|part| is_text(part)).count();
         if texts > 1 && message.parts.iter().all(|part| is_text(part) || is_call(part)) {
             let text = Part::text(message.plain_text());
@@ -157,8 +152,8 @@ proptest! {
     ], 1..4), input in 0..1000_u64, cached in 0..1000_u64, output in 0..1000_u64) {
         // OpenAI says all its text before its calls, as one.
         let mut parts = parts;
-        parts.sort_by_key(|part| matches!(part, Part::ToolCall { .. }));
-        let text: String = parts.iter().filter_map(|part| match part { Part::Text { text, .. } => Some(text.as_str()), _ => None }).collect();
+        parts.sort_by_key(Part::is_call);
+        let text: String = parts.iter().filter_map(Part::as_text).collect();
         parts.retain(|part| !matches!(part, Part::Text { .. }));
         if !text.is_empty() { parts.insert(0, Part::text(text)); }
         parts.iter_mut().enumerate().for_each(|(at, part)| if let Part::ToolCall { id, .. } = part { id.push_str(&at.to_string()) });

@@ -11,7 +11,7 @@ use crate::protocol::Compaction;
 /// A question with further fields.
 fn ask(more: Value) -> Value {
     let mut body = json!({ "model": "m", "messages": [{ "role": "user", "content": "x" }] });
-    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    json::extend(&mut body, more);
     body
 }
 

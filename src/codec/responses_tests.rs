@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::property_tests::{conversation, text};
 use super::responses_stream_tests::{heard, heard_by, listened, parts};
-use super::tests::{encoded, meta};
+use super::tests::{answer, encoded, meta};
 use super::*;
 use crate::protocol::{
     ErrorKind, FinishReason, ImageSource, Message, Part, ResponseFormat, Role, StreamEvent, ToolCallDelta,
@@ -20,21 +20,14 @@ fn read(body: Value) -> Result<ChatRequest, ApiError> {
 
 fn with(more: Value) -> Result<ChatRequest, ApiError> {
     let mut body = json!({ "model": "x", "input": "q" });
-    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    json::extend(&mut body, more);
     read(body)
 }
 
 /// An answer of these parts, on the wire.
 pub(super) fn told(parts: Vec<Part>, finish_reason: FinishReason) -> Value {
     let usage = Usage { input_tokens: 7, cache_read_tokens: 3, output_tokens: 5, ..Usage::default() };
-    let response = ChatResponse {
-        id: "v".into(),
-        model: "v".into(),
-        parts,
-        finish_reason,
-        stop_sequence: None,
-        usage: Some(usage),
-    };
+    let response = ChatResponse { usage: Some(usage), ..answer(parts, finish_reason) };
     serde_json::from_slice(&encode_response(Dialect::Responses, &response, &meta())).unwrap()
 }
 
@@ -341,7 +334,7 @@ fn a_function_in_a_namespace_is_called_where_it_stands() {
     assert_eq!(encoded(Dialect::OpenAi, &request).1, ["tools[0].description"]);
     let function = |fields: Value| {
         let mut choice = json!({ "type": "function", "name": "spawn" });
-        choice.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        json::extend(&mut choice, fields);
         choice
     };
     let chosen = Some(ToolChoice::Named("agents__spawn".into()));
@@ -357,14 +350,7 @@ fn a_function_in_a_namespace_is_called_where_it_stands() {
     let delta = ToolCallDelta { index: 0, start, arguments: "{}".into() };
     let finish = StreamEvent::Finish { reason: FinishReason::ToolCalls, stop_sequence: None };
     let streamed = listened(&heard_by(meta.clone(), &[StreamEvent::ToolCall(delta), finish]));
-    let whole = ChatResponse {
-        id: "v".into(),
-        model: "v".into(),
-        parts: vec![called],
-        finish_reason: FinishReason::ToolCalls,
-        stop_sequence: None,
-        usage: None,
-    };
+    let whole = answer(vec![called], FinishReason::ToolCalls);
     let whole: Value = serde_json::from_slice(&encode_response(Dialect::Responses, &whole, &meta)).unwrap();
     for answer in [streamed, whole] {
         let item = &answer["output"][0];
@@ -434,14 +420,7 @@ fn a_custom_tool_takes_a_text_wherever_it_is_offered() {
             assert_eq!(of("custom_tool_call_input.delta")["delta"], input);
         }
         assert_eq!(of("custom_tool_call_input.done")["input"], input);
-        let whole = ChatResponse {
-            id: "v".into(),
-            model: "v".into(),
-            parts: vec![called(name, arguments)],
-            finish_reason: FinishReason::ToolCalls,
-            stop_sequence: None,
-            usage: None,
-        };
+        let whole = answer(vec![called(name, arguments)], FinishReason::ToolCalls);
         let whole: Value = serde_json::from_slice(&encode_response(Dialect::Responses, &whole, &meta)).unwrap();
         assert_eq!(whole["output"], of("completed")["response"]["output"]);
         let item = &whole["output"][0];
@@ -485,14 +464,7 @@ fn a_name_that_grows_too_long_or_strange_in_a_namespace_is_another_one_and_found
     assert!(names.len() == 3 && names.iter().all(fits), "{names:?}");
     let echo = echo(Dialect::Responses, json!({ "tools": tools }).to_string().as_bytes());
     let called = |name: &str| Part::ToolCall { id: "c".into(), name: name.into(), arguments: "{}".into() };
-    let response = ChatResponse {
-        id: "v".into(),
-        model: "v".into(),
-        parts: request.tools.iter().map(|tool| called(&tool.name)).collect(),
-        finish_reason: FinishReason::ToolCalls,
-        stop_sequence: None,
-        usage: None,
-    };
+    let response = answer(request.tools.iter().map(|tool| called(&tool.name)).collect(), FinishReason::ToolCalls);
     let answer = encode_response(Dialect::Responses, &response, &AnswerMeta { echo, ..meta() });
     let answer: Value = serde_json::from_slice(&answer).unwrap();
     let places: Vec<_> =

@@ -336,17 +336,6 @@ impl DecoderState {
     }
 }
 
-impl DialectEncoder {
-    fn encode(&mut self, event: &StreamEvent, out: &mut BytesMut) {
-        match self {
-            Self::OpenAi(encoder) => encoder.encode(event, out),
-            Self::Responses(encoder) => encoder.encode(event, out),
-            Self::Anthropic(encoder) => encoder.encode(event, out),
-            Self::Native(encoder) => encoder.encode(event, out),
-        }
-    }
-}
-
 /// Encodes a stream for a client.
 #[derive(Debug)]
 pub struct StreamEncoder {
@@ -361,6 +350,17 @@ enum DialectEncoder {
     Responses(openai_responses::stream::Encoder),
     Anthropic(anthropic_messages::stream::Encoder),
     Native(native::stream::Encoder),
+}
+
+impl DialectEncoder {
+    fn encode(&mut self, event: &StreamEvent, out: &mut BytesMut) {
+        match self {
+            Self::OpenAi(encoder) => encoder.encode(event, out),
+            Self::Responses(encoder) => encoder.encode(event, out),
+            Self::Anthropic(encoder) => encoder.encode(event, out),
+            Self::Native(encoder) => encoder.encode(event, out),
+        }
+    }
 }
 
 impl StreamEncoder {

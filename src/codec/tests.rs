@@ -15,6 +15,11 @@ pub(super) fn meta() -> AnswerMeta {
     AnswerMeta { id: "id-1".into(), model: "listed".into(), created: 7, native: None, echo: Default::default() }
 }
 
+/// An answer that its vendor has not counted.
+pub(super) fn answer(parts: Vec<Part>, finish_reason: FinishReason) -> ChatResponse {
+    ChatResponse { id: "v".into(), model: "v".into(), parts, finish_reason, stop_sequence: None, usage: None }
+}
+
 pub(super) fn encoded(dialect: Dialect, request: &ChatRequest) -> (Value, Vec<String>) {
     let quirks = Quirks::default();
     let encoded = encode_request(&target(dialect, &quirks), request).unwrap();
@@ -54,7 +59,7 @@ fn what_ollama_cannot_carry_is_told_before_and_refused_after() {
     let tool = json!({ "type": "function", "function": { "name": "f", "parameters": { "type": "object" } } });
     let with = |more: Value| {
         let mut body = json!({ "model": "x", "messages": [{ "role": "user", "content": "q" }], "tools": [tool] });
-        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        json::extend(&mut body, more);
         openai(body)
     };
     let picture = json!({ "messages": [{ "role": "user", "content": [{ "type": "image_url", "image_url": { "url": "https://x/y.png" } }] }] });
@@ -259,7 +264,7 @@ fn anthropic_is_not_asked_for_what_does_not_go_together() {
     let tool = json!({ "type": "function", "function": { "name": "f", "parameters": { "type": "object" } } });
     let sent = |fields: Value| {
         let mut body = json!({ "messages": [{ "role": "user", "content": "x" }], "tools": [tool] });
-        body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        json::extend(&mut body, fields);
         encoded(Dialect::Anthropic, &openai(body))
     };
     let (body, dropped) = sent(json!({ "temperature": 0.2, "top_p": 0.9 }));
@@ -327,7 +332,7 @@ fn ollama_is_told_to_keep_a_long_prompt_in_mind() {
 fn what_changes_the_meaning_is_refused_by_name() {
     let refused = |fields: Value| {
         let mut body = json!({ "messages": [{ "role": "user", "content": "x" }] });
-        body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        json::extend(&mut body, fields);
         let quirks = Quirks::default();
         encode_request(&target(Dialect::Anthropic, &quirks), &openai(body)).unwrap_err().param
     };

@@ -1,10 +1,9 @@
 //! Servers that speak Responses in their own way, and answers that other dialects have no room for.
 
-use bytes::BytesMut;
 use serde_json::{Value, json};
 
 use super::asked_in_responses_tests::{completed, message, read, stream};
-use super::tests::{gist, meta};
+use super::tests::{gist, meta, reencode};
 use super::*;
 use crate::protocol::{StreamEvent, ToolCallDelta};
 
@@ -235,10 +234,7 @@ fn a_server_without_responses_says_so_in_many_ways() {
 }
 
 fn encoded(dialect: Dialect, events: &[StreamEvent]) -> String {
-    let mut encoder = StreamEncoder::new(dialect, meta(), true);
-    let mut out = BytesMut::new();
-    events.iter().for_each(|event| encoder.encode(event, &mut out));
-    String::from_utf8(out.to_vec()).unwrap()
+    String::from_utf8(reencode(dialect, events)).unwrap()
 }
 
 #[test]

@@ -420,9 +420,8 @@ impl<'a> Attempt<'a> {
                 if !too_slow {
                     report.clear_charge();
                 }
-                let error = deadlines.describe(error);
-                let message = format!("{}: {}", deployment.name, error.message);
-                return Err(Failed { too_slow, ..ApiError { message, ..error }.into() });
+                let error = deadlines.describe(error).told_by(&deployment.name);
+                return Err(Failed { too_slow, ..error.into() });
             }
         };
         if !answer.is_success() {

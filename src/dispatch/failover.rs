@@ -462,7 +462,7 @@ fn unready(model: &Model) -> ApiError {
         }
     };
     let kind = available_in.map_or(ErrorKind::Unavailable, |(_, refused)| refused.kind());
-    let mut error = ApiError::new(kind, format!("{}: {why}", model.name));
+    let mut error = ApiError::new(kind, why).told_by(&model.name);
     error.retry_after = available_in.map(|(wait, _)| wait);
     error
 }

@@ -90,13 +90,9 @@ fn whole_answer(
 
 /// The text of an answer that had to be JSON and called no tool.
 fn json_text(job: &Job, parts: &[Part]) -> Option<String> {
-    let calls = parts.iter().any(|part| matches!(part, Part::ToolCall { .. }));
+    let calls = parts.iter().any(Part::is_call);
     if job.request.response_format.is_none() || calls {
         return None;
     }
-    let text = parts.iter().filter_map(|part| match part {
-        Part::Text { text, .. } => Some(text.as_str()),
-        _ => None,
-    });
-    Some(text.collect())
+    Some(parts.iter().filter_map(Part::as_text).collect())
 }

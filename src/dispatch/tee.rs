@@ -200,7 +200,7 @@ impl Tee {
             Err(CallError::Timeout) if sign < due => return Input::Silence,
             Err(_) if self.decoder.is_at_end() || is_broken_off => self.decoder.finish(&mut events),
             Err(error) => {
-                let error = error.attributed_to(&self.permit.deployment().name);
+                let error = ApiError::from(error).told_by(&self.permit.deployment().name);
                 events.push(StreamEvent::Error(error));
             }
         }
@@ -284,7 +284,8 @@ impl Tee {
             report.end(OutcomeStatus::Ok);
         }
         if self.keeps_too_much() {
-            let error = CallError::TooLarge(self.deadlines.limit).attributed_to(&self.permit.deployment().name);
+            let error = ApiError::from(CallError::TooLarge(self.deadlines.limit));
+            let error = error.told_by(&self.permit.deployment().name);
             self.break_off(&error, out);
         }
     }

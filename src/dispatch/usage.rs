@@ -30,18 +30,8 @@ pub(super) fn of_whole(response: &ChatResponse, prompt_tokens: u32) -> Usage {
     let mut counted = Usage::default();
     // Absorbed, as a stream's usage is: counts that cannot be true are left out.
     counted.absorb(&response.usage.unwrap_or_default());
-    let uncounted = if counted.output_tokens > 0 { 0 } else { response.parts.iter().map(bytes).sum() };
-    estimated(counted, prompt_tokens, uncounted)
-}
-
-fn bytes(part: &Part) -> u64 {
-    let length = match part {
-        Part::Text { text, .. } | Part::Thinking { text, .. } | Part::Refusal { text } => text.len(),
-        Part::RedactedThinking { data } => data.len(),
-        Part::ToolCall { name, arguments, .. } => name.len() + arguments.len(),
-        Part::Image { .. } | Part::ToolResult { .. } | Part::Foreign { .. } => 0,
-    };
-    length as u64
+    let uncounted = if counted.output_tokens > 0 { 0 } else { response.parts.iter().map(Part::answer_bytes).sum() };
+    estimated(counted, prompt_tokens, uncounted as u64)
 }
 
 #[cfg(test)]

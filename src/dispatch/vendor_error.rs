@@ -13,8 +13,7 @@ pub fn attributed_to(mut error: ApiError, who: &str, secrets: &Secrets) -> ApiEr
         ErrorKind::Permission => error.message = "it does not permit us this call".into(),
         _ => {}
     }
-    error.message = format!("{who}: {}", error.message);
-    error
+    error.told_by(who)
 }
 
 /// Whether the vendor would answer the same a moment later: it refuses our key, or does not know the model. A quota

@@ -1,5 +1,6 @@
 //! The canonical error: a kind, a message, and what the dialects can add to it.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -46,7 +47,8 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
-    /// Whether the request itself is at fault, so that neither another model nor another try is worthwhile.
+    /// Whether the request itself is at fault, so that neither another model nor another try is worthwhile, unless the
+    /// error is [`ApiError::by_model`].
     pub fn is_requests_fault(self) -> bool {
         matches!(self, Self::InvalidRequest | Self::ContentFilter)
     }
@@ -129,6 +131,12 @@ impl ApiError {
     /// Names the field at fault.
     pub fn at(mut self, param: impl Into<String>) -> Self {
         self.param = Some(param.into());
+        self
+    }
+
+    /// Says whose error it is; `who` is a deployment's name, or a model's.
+    pub fn told_by(mut self, who: impl Display) -> Self {
+        self.message = format!("{who}: {}", self.message);
         self
     }
 

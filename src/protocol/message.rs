@@ -162,13 +162,11 @@ impl Part {
 
     /// A text part's words without leading reminders; `None` where nothing is left, or where the part is no text.
     fn words(&self) -> Option<&str> {
-        match self {
-            Self::Text { text, .. } if text.trim_start().starts_with(REMINDER) => {
-                Some(without_reminders(text)).filter(|said| !said.is_empty())
-            }
-            Self::Text { text, .. } => Some(text),
-            _ => None,
+        let text = self.as_text()?;
+        if !text.trim_start().starts_with(REMINDER) {
+            return Some(text);
         }
+        Some(without_reminders(text)).filter(|said| !said.is_empty())
     }
 
     /// Whether a client has something to read or to do: text or a refusal that is not blank, a tool call, or what only
@@ -181,18 +179,38 @@ impl Part {
         }
     }
 
+    /// Bytes of an answer that the part carries, as [`StreamEvent::answer_bytes`](super::StreamEvent::answer_bytes) counts
+    /// them of a stream's events.
+    pub fn answer_bytes(&self) -> usize {
+        match self {
+            Self::Text { text, .. } | Self::Thinking { text, .. } | Self::Refusal { text } => text.len(),
+            Self::RedactedThinking { data } => data.len(),
+            Self::ToolCall { name, arguments, .. } => name.len() + arguments.len(),
+            Self::Image { .. } | Self::ToolResult { .. } | Self::Foreign { .. } => 0,
+        }
+    }
+
     /// The texts among `parts`, in order, joined by newlines; everything else is left out.
     pub fn plain_text(parts: &[Self]) -> String {
-        let texts = parts.iter().filter_map(|part| match part {
-            Self::Text { text, .. } => Some(text.as_str()),
-            _ => None,
-        });
-        texts.collect::<Vec<_>>().join("\n")
+        parts.iter().filter_map(Self::as_text).collect::<Vec<_>>().join("\n")
     }
 
     /// A text part without a cache marker.
     pub fn text(text: impl Into<String>) -> Self {
         Self::Text { text: text.into(), cache_control: None, breakpoint: None }
+    }
+
+    /// The text of a text part.
+    pub fn as_text(&self) -> Option<&str> {
+        match self {
+            Self::Text { text, .. } => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Whether the assistant calls a tool.
+    pub fn is_call(&self) -> bool {
+        matches!(self, Self::ToolCall { .. })
     }
 
     /// Whether this is what a tool gave back.
@@ -242,6 +260,16 @@ pub enum ImageSource {
         /// Base64 text.
         data: String,
     },
+}
+
+impl ImageSource {
+    /// Where to fetch the image, or its bytes in a `data:` URL, as OpenAI's dialects have them.
+    pub fn url(&self) -> String {
+        match self {
+            Self::Url(url) => url.clone(),
+            Self::Base64 { media_type, data } => format!("data:{media_type};base64,{data}"),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -40,6 +40,11 @@ pub enum FinishReason {
 }
 
 impl FinishReason {
+    /// The reason of an answer whose vendor told none.
+    pub fn unsaid(any_call: bool) -> Self {
+        if any_call { Self::ToolCalls } else { Self::Other }
+    }
+
     /// The reason's name in the decision log and in the native API.
     pub fn as_str(self) -> &'static str {
         match self {

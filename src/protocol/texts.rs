@@ -343,13 +343,7 @@ mod tests {
     fn what_is_sent_beside_the_messages_is_looked_at() {
         let schema = json!({ "type": "object", "properties": { "confidential": { "type": "string" } } });
         let tool = |name: &str, description: Option<&str>, parameters: Value| ChatRequest {
-            tools: vec![Tool {
-                name: name.into(),
-                description: description.map(str::to_owned),
-                parameters,
-                strict: None,
-                cache_control: None,
-            }],
+            tools: vec![Tool { description: description.map(str::to_owned), ..Tool::new(name, parameters) }],
             ..ChatRequest::default()
         };
         let field = |name: &str, value: Value| ChatRequest {
@@ -490,8 +484,7 @@ mod tests {
             "tools": [{ "name": "f", "input_schema": schema }],
         });
         let body = body.to_string();
-        let tool =
-            Tool { name: "f".into(), description: None, parameters: schema, strict: None, cache_control: None };
+        let tool = Tool::new("f", schema);
         let messages = vec![Message::text(Role::User, "hi")];
         let request = ChatRequest { model: "auto".into(), messages, tools: vec![tool], ..ChatRequest::default() };
         let mut texts: Vec<_> = request.texts(Some(body.as_bytes())).into_iter().collect();

@@ -18,6 +18,13 @@ pub struct Tool {
     pub cache_control: Option<Value>,
 }
 
+impl Tool {
+    /// A function of which no more is said than how to call it.
+    pub fn new(name: impl Into<String>, parameters: Value) -> Self {
+        Self { name: name.into(), description: None, parameters, strict: None, cache_control: None }
+    }
+}
+
 /// Whether the model must call a tool, and which.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ToolChoice {

@@ -314,14 +314,7 @@ fn what_is_marked_for_claude_is_priced_as_written_to_its_cache() {
     let (_, price, it) = claude(&world, &long, Some(("dear", 10_000)));
     is(price, tokens * 2.0);
     assert_eq!((it.cacheable_usd, it.switching_usd), (Some(0.019), 0.0), "nothing of a chat is written");
-    let tool = Tool {
-        name: "f".into(),
-        description: None,
-        parameters: serde_json::json!({}),
-        strict: None,
-        cache_control: None,
-    };
-    long.tools.push(tool);
+    long.tools.push(Tool::new("f", serde_json::json!({})));
     let (tokens, price, _) = claude(&world, &long, None);
     is(price, tokens * 2.5);
     let (_, price, it) = claude(&world, &long, Some(("claude", 10_000)));

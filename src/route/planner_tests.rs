@@ -153,14 +153,8 @@ deployments = [{ provider = 'home' }, { provider = 'open' }]
 ";
 
 fn must_call(model: &str) -> ChatRequest {
-    let tool = |name: &str| Tool {
-        name: name.into(),
-        description: None,
-        parameters: serde_json::json!({}),
-        strict: None,
-        cache_control: None,
-    };
-    ChatRequest { tools: vec![tool("f"), tool("g")], tool_choice: Some(ToolChoice::Required), ..request(model) }
+    let tools = ["f", "g"].map(|name| Tool::new(name, serde_json::json!({}))).to_vec();
+    ChatRequest { tools, tool_choice: Some(ToolChoice::Required), ..request(model) }
 }
 
 #[test]

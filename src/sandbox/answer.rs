@@ -33,6 +33,36 @@ pub(super) struct Query {
     pub(super) mean_tokens: u64,
 }
 
+impl Query {
+    /// Reads a user's turn: what is asked in it is to be answered, and no longer what tools said before.
+    pub(super) fn hear(&mut self, content: &Value) {
+        if let Some(question) = asked(content, self.tool_result.is_some()) {
+            self.question = question;
+            self.tool_result = None;
+            self.called.clear();
+        }
+    }
+
+    /// Reads OpenAI's `tool_choice`, which has the tool's `name` in a place of its own in each format.
+    pub(super) fn choose(&mut self, choice: &Value, name: &Value) {
+        match choice {
+            Value::String(choice) if choice == "required" => self.must_call = Some(None),
+            Value::String(choice) if choice == "none" => self.no_call = true,
+            Value::Object(_) => self.must_call = Some(name.as_str().map(str::to_owned)),
+            _ => {}
+        }
+    }
+
+    /// Reads OpenAI's `format` of an answer, likewise; the prompt has been read.
+    pub(super) fn shape(&mut self, format: &Value, schema: &Value) {
+        self.json = match format["type"].as_str() {
+            Some("json_object") => Some(schema_in(&self.prompt)),
+            Some("json_schema") => Some(schema.clone()),
+            _ => None,
+        };
+    }
+}
+
 /// Why an answer ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum End {
@@ -85,6 +115,17 @@ pub(super) fn asked(content: &Value, after_results: bool) -> Option<String> {
     }
     let turn = Message { role: Role::User, parts, name: None };
     (!after_results || turn.is_question()).then(|| turn.question_text())
+}
+
+/// The texts of an array.
+pub(super) fn strings(value: &Value) -> Vec<String> {
+    value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+/// A text in two, as what comes in pieces is streamed.
+pub(super) fn halves(text: &str) -> [&str; 2] {
+    let middle = (0..=text.len() / 2).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    text.split_at(middle).into()
 }
 
 /// Estimated tokens of a text, at four characters each.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::answer::{Answer, End, Query, asked, schema_in, tokens};
+use super::answer::{Answer, End, Query, asked, halves, schema_in, strings, tokens};
 use super::dice::Dice;
 use super::frames::Frames;
 use super::vendor::Vendor;
@@ -234,13 +234,7 @@ fn query(model: &str, messages: &[Value], body: &Value) -> Query {
         _ => {}
     }
     query.thinks = matches!(body["thinking"]["type"].as_str(), Some("enabled" | "adaptive"));
-    query.stop = body["stop_sequences"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-        .map(str::to_owned)
-        .collect();
+    query.stop = strings(&body["stop_sequences"]);
     query
 }
 
@@ -314,9 +308,8 @@ fn stream(id: &str, model: &str, answer: &Answer) -> Vec<String> {
     }
     if let Some((id, name, input)) = &answer.call {
         let input = input.to_string();
-        let middle = (0..=input.len() / 2).rev().find(|at| input.is_char_boundary(*at)).unwrap_or(0);
-        let parts = [&input[..middle], &input[middle..]];
-        let deltas = parts.iter().map(|part| json!({ "type": "input_json_delta", "partial_json": part })).collect();
+        let deltas =
+            halves(&input).iter().map(|part| json!({ "type": "input_json_delta", "partial_json": part })).collect();
         block(json!({ "type": "tool_use", "id": id, "name": name, "input": {} }), deltas);
     }
     let (reason, sequence) = stop(answer);

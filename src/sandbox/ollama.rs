@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::answer::{Answer, End, Query, asked, schema_in};
+use super::answer::{Answer, End, Query, schema_in, strings};
 use super::frames::Frames;
 use super::vendor::Vendor;
 
@@ -37,13 +37,7 @@ fn query(model: &str, messages: &[Value], body: &Value) -> Query {
         query.prompt.push_str(&text);
         query.prompt.push('\n');
         match message["role"].as_str() {
-            Some("user") => {
-                if let Some(question) = asked(&message["content"], query.tool_result.is_some()) {
-                    query.question = question;
-                    query.tool_result = None;
-                    query.called.clear();
-                }
-            }
+            Some("user") => query.hear(&message["content"]),
             Some("tool") => query.tool_result = Some(text),
             _ => {}
         }
@@ -62,8 +56,7 @@ fn query(model: &str, messages: &[Value], body: &Value) -> Query {
     query.thinks = body["think"] == true;
     let options = &body["options"];
     query.max_tokens = options["num_predict"].as_u64();
-    query.stop =
-        options["stop"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
+    query.stop = strings(&options["stop"]);
     query
 }
 

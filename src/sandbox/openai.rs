@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::answer::{Answer, End, Query, asked, schema_in};
+use super::answer::{Answer, End, Query, halves, strings};
 use super::dice::Dice;
 use super::frames::Frames;
 use super::vendor::Vendor;
@@ -122,13 +122,7 @@ fn query(vendor: Vendor, model: &str, messages: &[Value], body: &Value) -> Query
         query.prompt.push_str(&text);
         query.prompt.push('\n');
         match message["role"].as_str() {
-            Some("user") => {
-                if let Some(question) = asked(&message["content"], query.tool_result.is_some()) {
-                    query.question = question;
-                    query.tool_result = None;
-                    query.called.clear();
-                }
-            }
+            Some("user") => query.hear(&message["content"]),
             Some("tool") => query.tool_result = Some(text),
             _ => {
                 let calls = message["tool_calls"].as_array().into_iter().flatten();
@@ -136,30 +130,20 @@ fn query(vendor: Vendor, model: &str, messages: &[Value], body: &Value) -> Query
             }
         }
     }
-    query.json = match body["response_format"]["type"].as_str() {
-        Some("json_object") => Some(schema_in(&query.prompt)),
-        Some("json_schema") => Some(body["response_format"]["json_schema"]["schema"].clone()),
-        _ => None,
-    };
+    let format = &body["response_format"];
+    query.shape(format, &format["json_schema"]["schema"]);
     for tool in body["tools"].as_array().into_iter().flatten() {
         let function = &tool["function"];
         let name = function["name"].as_str().unwrap_or_default().to_owned();
         query.prompt.push_str(&function.to_string());
         query.tools.push((name, function["parameters"].clone()));
     }
-    match &body["tool_choice"] {
-        Value::String(choice) if choice == "required" => query.must_call = Some(None),
-        Value::String(choice) if choice == "none" => query.no_call = true,
-        Value::Object(choice) => {
-            query.must_call = Some(choice["function"]["name"].as_str().map(str::to_owned));
-        }
-        _ => {}
-    }
+    let choice = &body["tool_choice"];
+    query.choose(choice, &choice["function"]["name"]);
     query.max_tokens = body["max_completion_tokens"].as_u64().or(body["max_tokens"].as_u64());
     query.stop = match &body["stop"] {
         Value::String(stop) => vec![stop.clone()],
-        Value::Array(stops) => stops.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
-        _ => Vec::new(),
+        stops => strings(stops),
     };
     query.thinks = vendor == Vendor::DeepSeek && model.contains("reasoner");
     query
@@ -225,8 +209,7 @@ fn stream(id: &str, model: &str, answer: &Answer, with_usage: bool) -> Vec<Strin
             json!({ "index": 0, "id": id, "type": "function", "function": { "name": name, "arguments": "" } });
         pieces.push(delta(json!({ "tool_calls": [start] })));
         let arguments = arguments.to_string();
-        let middle = (0..=arguments.len() / 2).rev().find(|at| arguments.is_char_boundary(*at)).unwrap_or(0);
-        for part in [&arguments[..middle], &arguments[middle..]] {
+        for part in halves(&arguments) {
             pieces.push(delta(json!({ "tool_calls": [{ "index": 0, "function": { "arguments": part } }] })));
         }
     }

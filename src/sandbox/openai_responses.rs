@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::{Value, json};
 
-use super::answer::{Answer, End, Query, asked, schema_in, tokens};
+use super::answer::{Answer, End, Query, halves, tokens};
 use super::dice::Dice;
 use super::frames::Frames;
 use super::vendor::Vendor;
@@ -157,34 +157,20 @@ fn query(model: &str, items: &[Value], body: &Value) -> Query {
         query.prompt.push_str(&text);
         query.prompt.push('\n');
         match (item["type"].as_str().unwrap_or("message"), item["role"].as_str()) {
-            ("message", Some("user")) => {
-                if let Some(question) = asked(said, query.tool_result.is_some()) {
-                    query.question = question;
-                    query.tool_result = None;
-                    query.called.clear();
-                }
-            }
+            ("message", Some("user")) => query.hear(said),
             _ if is_any(RESULTS) => query.tool_result = Some(text),
             _ if is_any(CALLS) => query.called.extend(item["name"].as_str().map(str::to_owned)),
             _ => {}
         }
     }
     let format = &body["text"]["format"];
-    query.json = match format["type"].as_str() {
-        Some("json_object") => Some(schema_in(&query.prompt)),
-        Some("json_schema") => Some(format["schema"].clone()),
-        _ => None,
-    };
+    query.shape(format, &format["schema"]);
     for tool in offered(items, body) {
         query.prompt.push_str(&format!("{} {}", tool.name, tool.parameters));
         query.tools.push((tool.name.to_owned(), tool.parameters));
     }
-    match &body["tool_choice"] {
-        Value::String(choice) if choice == "required" => query.must_call = Some(None),
-        Value::String(choice) if choice == "none" => query.no_call = true,
-        Value::Object(choice) => query.must_call = Some(choice["name"].as_str().map(str::to_owned)),
-        _ => {}
-    }
+    let choice = &body["tool_choice"];
+    query.choose(choice, &choice["name"]);
     query.max_tokens = body["max_output_tokens"].as_u64();
     query.thinks = !model.starts_with("gpt-4") && body["reasoning"]["effort"] != "none";
     query
@@ -336,8 +322,7 @@ impl Events {
                     false => ("input", "response.custom_tool_call_input"),
                 };
                 let said = item[field].as_str().unwrap_or_default();
-                let half = (0..=said.len() / 2).rev().find(|at| said.is_char_boundary(*at)).unwrap_or(0);
-                for delta in [&said[..half], &said[half..]] {
+                for delta in halves(said) {
                     self.push(&format!("{told}.delta"), place("delta", json!(delta)));
                 }
                 self.push(&format!("{told}.done"), place(field, json!(said)));

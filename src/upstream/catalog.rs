@@ -306,15 +306,8 @@ mod tests {
 
     #[test]
     fn a_call_is_forced_as_those_that_are_asked_can() {
-        let tool = |name: &str| Tool {
-            name: name.into(),
-            description: None,
-            parameters: serde_json::json!({}),
-            strict: None,
-            cache_control: None,
-        };
         let ask = |tools: &[&str]| ChatRequest {
-            tools: tools.iter().map(|name| tool(name)).collect(),
+            tools: tools.iter().map(|name| Tool::new(*name, serde_json::json!({}))).collect(),
             tool_choice: Some(ToolChoice::Required),
             ..ChatRequest::default()
         };

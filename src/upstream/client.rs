@@ -166,13 +166,6 @@ impl CallError {
         matches!(self, Self::NoDescriptor(_) | Self::NoRoom)
     }
 
-    /// The error as told to a client; `who` names the deployment.
-    pub fn attributed_to(self, who: &str) -> ApiError {
-        let mut error = ApiError::from(self);
-        error.message = format!("{who}: {}", error.message);
-        error
-    }
-
     /// The error of a call through the proxy.
     fn through_proxy(self) -> Self {
         match self {
@@ -499,7 +492,7 @@ mod tests {
             let call = Call { endpoint: Endpoint::Chat, body: Some("{}".into()), headers: HeaderMap::new() };
             let (client, provider) = (Client::new(&dispatch, 1).unwrap(), Provider::new("far", &settings));
             let sent = client.send(&provider, call, Instant::now() + Duration::from_secs(20)).await;
-            sent.unwrap_err().attributed_to("far").message
+            sent.unwrap_err().to_string()
         }
         let answering = |head: &'static str| async move {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -514,10 +507,10 @@ mod tests {
             address
         };
         let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-        let nobody = "far: not reached: nothing listens at the proxy's address (dispatch.proxy)";
+        let nobody = "not reached: nothing listens at the proxy's address (dispatch.proxy)";
         assert_eq!(told(closed, "https://vendor.invalid/v1").await, nobody);
         assert_eq!(told(closed, "http://vendor.invalid/v1").await, nobody);
-        let own = "far: no connection: nothing listens at its address";
+        let own = "no connection: nothing listens at its address";
         assert_eq!(told(closed, &format!("http://{closed}/v1")).await, own, "which is called without the proxy");
         for (head, why) in [
             ("HTTP/1.1 407 No\r\n\r\n", "the proxy asks for a user and a password, or for others"),
@@ -525,12 +518,12 @@ mod tests {
             ("", "no connection to the proxy"),
         ] {
             let proxy = answering(head).await;
-            let wanted = format!("far: not reached: {why} (dispatch.proxy)");
+            let wanted = format!("not reached: {why} (dispatch.proxy)");
             assert_eq!(told(proxy, "https://vendor.invalid/v1").await, wanted);
         }
         let through = answering("HTTP/1.1 200 OK\r\n\r\n").await;
         let vendors = told(through, "https://vendor.invalid/v1").await;
-        assert!(vendors.starts_with("far: ") && !vendors.contains("proxy"), "{vendors}");
+        assert!(!vendors.contains("proxy"), "{vendors}");
     }
 
     #[tokio::test]
@@ -575,7 +568,7 @@ mod tests {
         let call = Call { endpoint: Endpoint::Chat, body: Some("{}".into()), headers: HeaderMap::new() };
         let answer = client.send(&provider, call, deadline).await.unwrap();
         let lost = answer.whole(1 << 20, deadline).await.unwrap_err();
-        assert_eq!(lost.attributed_to("far").message, "far: connection lost");
+        assert_eq!(lost.to_string(), "connection lost");
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub struct Deployment {
 
 /// What calls to a deployment have shown about it.
 #[derive(Debug)]
-pub(super) struct Health {
+struct Health {
     in_flight: AtomicUsize,
     inner: Mutex<Inner>,
 }
@@ -430,7 +430,7 @@ impl Permit {
     }
 
     /// Time since the call was let through.
-    pub fn age(&self, now: Instant) -> Duration {
+    fn age(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.begun)
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context;
 use jiff::Timestamp;
@@ -97,10 +97,7 @@ impl Stage {
 
     /// Waits until the classifier is loaded.
     pub(super) async fn warm_up(&self) {
-        let begun = Instant::now();
-        while self.app.gateway.classifier.is_loading() && begun.elapsed() < LOAD_TIMEOUT {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        drop(tokio::time::timeout(LOAD_TIMEOUT, self.app.gateway.classifier.settled()).await);
     }
 
     /// A remark if many prompts could not be read in time.

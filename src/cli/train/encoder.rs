@@ -1,13 +1,13 @@
 //! `pointsman train encoder`: cuts the builtin encoder out of a base model by a recipe.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::Args;
 
 use crate::classifier::cut::{Recipe, cut};
-use crate::classifier::source::{Artifact, Manifest};
+use crate::classifier::source::Artifact;
 use crate::cli::read_toml;
 use crate::train::dataset::{Dataset, Limits, Split, read};
 
@@ -38,12 +38,8 @@ pub(super) fn run(args: &EncoderArgs) -> anyhow::Result<ExitCode> {
     let file = args.out.join("encoder.gguf");
     let done = cut(&args.base, &recipe, prompts(&data, &recipe), &file)?;
 
-    let models = args.out.parent().unwrap_or(Path::new("."));
-    let folder = args.out.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let manifest = models.join("manifest.toml");
-    let mut entries = Manifest::read(&manifest).with_context(|| manifest.display().to_string())?;
-    entries.put(Artifact {
-        file: format!("{folder}/encoder.gguf"),
+    let made = Artifact {
+        file: "encoder.gguf".into(),
         kind: "encoder".into(),
         sha256: done.sha256.clone(),
         bytes: done.bytes,
@@ -53,8 +49,8 @@ pub(super) fn run(args: &EncoderArgs) -> anyhow::Result<ExitCode> {
         layers: Some(done.layers),
         hidden: Some(done.hidden),
         tokens: Some(done.tokens),
-    });
-    entries.write(&manifest).with_context(|| manifest.display().to_string())?;
+    };
+    super::note(&args.out, [made])?;
     let (before, after) = done.counted;
     println!(
         "{}: {} layers, {} tokens, {} merges, {:.1} MB, sha256 {}\n\

@@ -9,7 +9,7 @@ use clap::Args;
 
 use crate::classifier::encoder::Pooling;
 use crate::classifier::head::OWN_TRAFFIC;
-use crate::classifier::source::{Artifact, Files, Manifest, NOT_STATED, Source};
+use crate::classifier::source::{Artifact, Files, NOT_STATED, Source};
 use crate::classifier::tune::Written;
 use crate::classifier::{Model, open};
 use crate::cli::evaluate::{PartArgs, print, print_compared};
@@ -232,35 +232,32 @@ fn note(
     trained: &Trained,
     tuned: Option<&Written>,
 ) -> anyhow::Result<()> {
-    let bytes = std::fs::read(&trained.file).with_context(|| trained.file.display().to_string())?;
-    let manifest = out.parent().unwrap_or(Path::new(".")).join("manifest.toml");
-    let mut entries = Manifest::read(&manifest).with_context(|| manifest.display().to_string())?;
-    let folder = out.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    if let Some(written) = tuned {
-        entries.put(Artifact {
-            file: format!("{folder}/encoder.gguf"),
-            kind: "encoder".into(),
-            sha256: written.sha256.clone(),
-            bytes: written.bytes,
-            license: written.license.clone().unwrap_or_else(|| NOT_STATED.into()),
-            base: format!("{}, fine-tuned on {}", args.model, trained.head.description().trained_on.join(", ")),
-            recipe: args.recipe.as_ref().map(|file| file.display().to_string()).unwrap_or_default(),
-            layers: Some(written.layers),
-            hidden: Some(written.hidden),
-            tokens: None,
-        });
-    }
-    entries.put(Artifact {
-        file: format!("{folder}/head.safetensors"),
-        kind: "head".into(),
-        sha256: crate::classifier::cut::file_sha256(&trained.file)?,
-        bytes: bytes.len() as u64,
-        license: recipe.license.clone().unwrap_or_else(|| NOT_STATED.into()),
-        base: format!("trained on {}", trained.head.description().trained_on.join(", ")),
-        recipe: args.recipe.as_ref().map(|file| file.display().to_string()).unwrap_or_default(),
-        layers: recipe.pooling.layers.last().copied(),
-        hidden: Some(trained.head.description().hidden),
+    let bytes = std::fs::metadata(&trained.file).with_context(|| trained.file.display().to_string())?.len();
+    let described = trained.head.description();
+    let made_by = args.recipe.as_ref().map(|file| file.display().to_string()).unwrap_or_default();
+    let encoder = tuned.map(|written| Artifact {
+        file: "encoder.gguf".into(),
+        kind: "encoder".into(),
+        sha256: written.sha256.clone(),
+        bytes: written.bytes,
+        license: written.license.clone().unwrap_or_else(|| NOT_STATED.into()),
+        base: format!("{}, fine-tuned on {}", args.model, described.trained_on.join(", ")),
+        recipe: made_by.clone(),
+        layers: Some(written.layers),
+        hidden: Some(written.hidden),
         tokens: None,
     });
-    entries.write(&manifest).with_context(|| manifest.display().to_string())
+    let head = Artifact {
+        file: "head.safetensors".into(),
+        kind: "head".into(),
+        sha256: crate::classifier::cut::file_sha256(&trained.file)?,
+        bytes,
+        license: recipe.license.clone().unwrap_or_else(|| NOT_STATED.into()),
+        base: format!("trained on {}", described.trained_on.join(", ")),
+        recipe: made_by,
+        layers: recipe.pooling.layers.last().copied(),
+        hidden: Some(described.hidden),
+        tokens: None,
+    };
+    super::note(out, encoder.into_iter().chain([head]))
 }

@@ -3,9 +3,13 @@
 mod encoder;
 mod head;
 
+use std::path::Path;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{Args, Subcommand};
+
+use crate::classifier::source::{Artifact, Manifest};
 
 /// The arguments.
 #[derive(Debug, Args)]
@@ -29,4 +33,16 @@ pub(super) fn run(args: TrainArgs) -> anyhow::Result<ExitCode> {
         Some(TrainCommand::Encoder(args)) => encoder::run(&args),
         None => head::run(&args.head),
     }
+}
+
+/// Notes files of the folder `out` in the manifest of the folder above it. Each is given by its name alone.
+fn note(out: &Path, made: impl IntoIterator<Item = Artifact>) -> anyhow::Result<()> {
+    let path = out.parent().unwrap_or(Path::new(".")).join("manifest.toml");
+    let told = || path.display().to_string();
+    let mut manifest = Manifest::read(&path).with_context(told)?;
+    let folder = out.file_name().unwrap_or_default().to_string_lossy();
+    for artifact in made {
+        manifest.put(Artifact { file: format!("{folder}/{}", artifact.file), ..artifact });
+    }
+    manifest.write(&path).with_context(told)
 }

@@ -102,7 +102,7 @@ mod tests {
         let messages = json!([{ "role": "system", "content": "Be kind." }, { "role": "user", "content": "Oslo?" }]);
         let mut body =
             json!({ "model": "m", "messages": messages, "tools": [tool("look")], "tool_choice": "required" });
-        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        super::super::super::json::extend(&mut body, more);
         decode_request(Dialect::OpenAi, body.to_string().as_bytes()).unwrap()
     }
 

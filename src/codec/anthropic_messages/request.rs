@@ -337,15 +337,7 @@ fn naming_called_tools(request: &ChatRequest) -> Cow<'_, ChatRequest> {
     if !request.tools.is_empty() || called.is_empty() {
         return Cow::Borrowed(request);
     }
-    let parameters = json!({ "type": "object" });
-    let named = |name: &String| Tool {
-        name: name.clone(),
-        description: None,
-        parameters: parameters.clone(),
-        strict: None,
-        cache_control: None,
-    };
-    let tools = called.into_iter().map(named).collect();
+    let tools = called.into_iter().map(|name| Tool::new(name, json!({ "type": "object" }))).collect();
     Cow::Owned(ChatRequest { tools, tool_choice: Some(ToolChoice::None), ..request.clone() })
 }
 

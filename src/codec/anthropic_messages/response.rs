@@ -31,8 +31,8 @@ struct Wire {
 pub(crate) fn decode(body: &[u8]) -> Result<ChatResponse, ApiError> {
     let wire: Wire = parse_answer(body)?;
     let parts = parts(&wire.content)?;
-    let any_call = parts.iter().any(|part| matches!(part, Part::ToolCall { .. }));
-    let unsaid = if any_call { FinishReason::ToolCalls } else { FinishReason::Other };
+    let any_call = parts.iter().any(Part::is_call);
+    let unsaid = FinishReason::unsaid(any_call);
     Ok(ChatResponse {
         id: wire.id,
         model: wire.model,

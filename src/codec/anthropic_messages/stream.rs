@@ -205,7 +205,7 @@ impl Decoder {
     pub(crate) fn end(&mut self, out: &mut Vec<StreamEvent>) {
         (0..self.given.len()).for_each(|call| self.complete(call, out));
         let any_call = !self.given.is_empty();
-        let unsaid = if any_call { FinishReason::ToolCalls } else { FinishReason::Other };
+        let unsaid = FinishReason::unsaid(any_call);
         let (reason, stop_sequence) = self.ending.take().unwrap_or((unsaid, None));
         let reason = fitted(reason, any_call);
         out.push(StreamEvent::Finish { reason, stop_sequence });

@@ -8,8 +8,8 @@ use std::collections::HashMap;
 use serde_json::{Map, Value, json};
 
 use super::super::anthropic_messages::blocks::input;
-use super::super::json::put_sampling;
 use super::super::openai_chat::messages::{encode_tools, result_text};
+use super::super::openai_chat::request::put_sampling;
 use super::super::{Encoded, Target};
 use super::super::{documents, forced, obstacles, raw};
 use crate::config::Refusal;

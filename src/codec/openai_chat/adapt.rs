@@ -11,8 +11,7 @@ use super::super::ids::hashed;
 use super::super::obstacles;
 use super::messages;
 use super::request::{EXCLUSION, ROUTERS_REASONING, effort_for, effort_text, excludes_thoughts, reasoning_of};
-use crate::config::MaxTokensField;
-use crate::config::Refusal;
+use crate::config::{MaxTokensField, Refusal};
 use crate::protocol::{ChatRequest, Effort, Message, Part, ResponseFormat, Role};
 
 /// Whether `target` takes the request as it is; most requests do. Looks only at the decoded form.
@@ -35,7 +34,7 @@ pub(crate) fn takes(target: &Target<'_>, request: &ChatRequest) -> bool {
         && (quirks.reasoning_content || !parts().any(thought))
         && !(wants_reasoning(target) && turns.iter().any(calls_without_reasoning))
         // Whether a call has its signature, the decoded form does not tell.
-        && !(quirks.thought_signatures && parts().any(|part| matches!(part, Part::ToolCall { .. })))
+        && !(quirks.thought_signatures && parts().any(Part::is_call))
         && takes_ids(target, request)
         && (quirks.extra_fields || !has_extras(request))
         && quirks.leave_out.iter().all(|field| is_surely_absent(field, request))
@@ -94,7 +93,7 @@ fn wants_reasoning(target: &Target<'_>) -> bool {
 fn calls_without_reasoning(turn: &Message) -> bool {
     let has = |wanted: fn(&Part) -> bool| turn.parts.iter().any(wanted);
     let thought = |part: &Part| matches!(part, Part::Thinking { text, .. } if !text.is_empty());
-    has(|part| matches!(part, Part::ToolCall { .. })) && !has(thought)
+    has(Part::is_call) && !has(thought)
 }
 
 fn call_id(part: &Part) -> Option<&str> {

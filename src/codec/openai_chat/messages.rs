@@ -314,11 +314,7 @@ fn encode_content(parts: &[Part], path: &str, marks: bool, dropped: &mut Vec<Str
         match part {
             Part::Text { text, .. } => out.push(marked(json!({ "type": "text", "text": text }), breakpoint)),
             Part::Image { source, detail, .. } => {
-                let url = match source {
-                    ImageSource::Url(url) => url.clone(),
-                    ImageSource::Base64 { media_type, data } => format!("data:{media_type};base64,{data}"),
-                };
-                let mut image = json!({ "url": url });
+                let mut image = json!({ "url": source.url() });
                 if let Some(detail) = detail {
                     image["detail"] = json!(detail);
                 }

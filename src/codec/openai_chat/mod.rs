@@ -10,6 +10,7 @@ pub(super) mod request;
 pub(super) mod response;
 pub(super) mod schemas;
 pub(super) mod stream;
+mod turn;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -104,15 +105,6 @@ pub(super) fn usage(usage: &Usage) -> Value {
         },
         "completion_tokens_details": { "reasoning_tokens": usage.reasoning_tokens },
     })
-}
-
-/// The text of a `content`: a string, or an array of parts, which some servers write.
-fn text_of(content: Value) -> String {
-    match content {
-        Value::String(text) => text,
-        Value::Array(parts) => parts.iter().filter_map(|part| part["text"].as_str()).collect(),
-        _ => String::new(),
-    }
 }
 
 /// A finish reason that says something: while the answer goes on, some servers write "" or "null".

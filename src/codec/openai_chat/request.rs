@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::documents::{self, Pdf};
 use super::super::ids::plain_user;
-use super::super::json::{Object, put_sampling, unknown_value};
+use super::super::json::{Object, unknown_value};
 use super::super::obstacles;
 use super::super::{Encoded, Target};
 use super::{adapt, messages, schemas};
@@ -121,6 +121,19 @@ pub(crate) fn sampling(fields: &mut Object) -> Result<Sampling, ApiError> {
         frequency_penalty: fields.number("frequency_penalty")?,
         presence_penalty: fields.number("presence_penalty")?,
     })
+}
+
+/// Writes the sampling parameters that OpenAI and Ollama have under the same names.
+pub(crate) fn put_sampling(sampling: &Sampling, into: &mut Map<String, Value>) {
+    let put = [
+        ("temperature", sampling.temperature.map(Value::from)),
+        ("top_p", sampling.top_p.map(Value::from)),
+        ("seed", sampling.seed.map(Value::from)),
+        ("frequency_penalty", sampling.frequency_penalty.map(Value::from)),
+        ("presence_penalty", sampling.presence_penalty.map(Value::from)),
+        ("stop", (!sampling.stop.is_empty()).then(|| Value::from(&*sampling.stop))),
+    ];
+    into.extend(put.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
 }
 
 /// Known types of `response_format`.

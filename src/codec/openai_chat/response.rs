@@ -5,7 +5,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::super::{AnswerMeta, errors, parse_answer, unreadable};
-use super::{WireUsage, broken_off, finish_of, finish_text, messages, real_reason, text_of, usage};
+use super::turn::Turn;
+use super::{WireUsage, broken_off, finish_of, finish_text, messages, real_reason, usage};
 use crate::protocol::{ApiError, ChatResponse, FinishReason, Part};
 
 #[derive(Deserialize)]
@@ -32,38 +33,6 @@ struct Choice {
     error: Option<Value>,
 }
 
-#[derive(Deserialize)]
-struct Turn {
-    #[serde(default)]
-    content: Option<Value>,
-    #[serde(default)]
-    refusal: Option<String>,
-    #[serde(default)]
-    reasoning_content: Option<String>,
-    #[serde(default)]
-    reasoning: Option<Value>,
-    #[serde(default)]
-    tool_calls: Option<Vec<Call>>,
-}
-
-#[derive(Deserialize)]
-struct Call {
-    #[serde(default, deserialize_with = "super::super::json::text")]
-    id: String,
-    #[serde(default)]
-    function: Option<Function>,
-    /// A call of a custom tool, which only requests that passed through can have.
-    #[serde(default)]
-    custom: Option<Function>,
-}
-
-#[derive(Deserialize)]
-struct Function {
-    name: String,
-    #[serde(default, alias = "input", deserialize_with = "super::super::raw::text")]
-    arguments: Option<String>,
-}
-
 /// Reads an answer.
 pub(crate) fn decode(body: &[u8]) -> Result<ChatResponse, ApiError> {
     let wire: Wire = parse_answer(body)?;
@@ -76,24 +45,20 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatResponse, ApiError> {
         return Err(error);
     }
     let choice = choice.ok_or_else(unreadable)?;
-    let turn = choice.message.ok_or_else(unreadable)?;
+    let mut turn = choice.message.ok_or_else(unreadable)?;
     let mut parts = Vec::new();
-    let reasoning =
-        turn.reasoning_content.or_else(|| turn.reasoning.and_then(|value| value.as_str().map(str::to_owned)));
-    if let Some(text) = reasoning.filter(|text| !text.is_empty()) {
-        parts.push(Part::Thinking { text, signature: None });
-    }
-    parts.extend(turn.content.map(text_of).filter(|text| !text.is_empty()).map(Part::text));
-    parts.extend(turn.refusal.filter(|text| !text.is_empty()).map(|text| Part::Refusal { text }));
-    for call in turn.tool_calls.unwrap_or_default() {
-        let Some(called) = call.function.or(call.custom) else { continue };
-        let arguments = called.arguments.unwrap_or_default();
-        parts.push(Part::ToolCall { id: call.id, name: called.name, arguments });
+    parts.extend(turn.thought().map(|text| Part::Thinking { text, signature: None }));
+    parts.extend(turn.text().map(Part::text));
+    parts.extend(turn.refusal().map(|text| Part::Refusal { text }));
+    for mut call in turn.calls() {
+        let Some(called) = call.function() else { continue };
+        let name = called.name.ok_or_else(unreadable)?;
+        parts.push(Part::ToolCall { id: call.id, name, arguments: called.arguments.unwrap_or_default() });
     }
     let any = |wanted: fn(&Part) -> bool| parts.iter().any(wanted);
-    let any_call = any(|part| matches!(part, Part::ToolCall { .. }));
+    let any_call = any(Part::is_call);
     let refuses = any(|part| matches!(part, Part::Refusal { .. }));
-    let unsaid = if any_call { FinishReason::ToolCalls } else { FinishReason::Other };
+    let unsaid = FinishReason::unsaid(any_call);
     let finish_reason =
         real_reason(choice.finish_reason).map_or(unsaid, |reason| finish_of(&reason, any_call, refuses));
     Ok(ChatResponse {
@@ -133,10 +98,7 @@ pub(crate) fn turn(response: &ChatResponse) -> Value {
         let found: Vec<&str> = response.parts.iter().filter_map(pick).collect();
         (!found.is_empty()).then(|| found.concat())
     };
-    let text = texts(|part| match part {
-        Part::Text { text, .. } => Some(text),
-        _ => None,
-    });
+    let text = texts(Part::as_text);
     let refusal = texts(|part| match part {
         Part::Refusal { text } => Some(text),
         _ => None,
@@ -173,8 +135,8 @@ mod tests {
     use crate::protocol::{Dialect, StreamEvent};
 
     #[test]
-    fn ids_of_look_alikes_may_be_numbers() {
-        let call = json!({ "index": 0, "id": 7, "function": { "name": "f", "arguments": "{}" } });
+    fn ids_of_look_alikes_may_be_numbers_and_their_numbers_texts() {
+        let call = json!({ "index": "0", "id": 7, "function": { "name": "f", "arguments": "{}" } });
         let turn = json!({ "role": "assistant", "content": null, "tool_calls": [call] });
         let whole = json!({ "id": 123, "choices": [{ "message": turn, "finish_reason": "tool_calls" }] });
         let whole = decode_response(Dialect::OpenAi, whole.to_string().as_bytes()).unwrap();

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use super::super::sequencer::Nesting;
 use super::super::{AnswerMeta, errors};
-use super::{WireUsage, broken_off, finish_of, finish_text, real_reason, text_of, usage};
+use super::turn::{Call, Turn};
+use super::{WireUsage, broken_off, finish_of, finish_text, real_reason, usage};
 use crate::protocol::{ApiError, FinishReason, StreamEvent, ToolCallDelta, Usage};
 
 #[derive(Deserialize)]
@@ -31,7 +32,7 @@ struct Choice {
     #[serde(default, deserialize_with = "super::super::json::count")]
     index: Option<u64>,
     #[serde(default)]
-    delta: Option<Delta>,
+    delta: Option<Turn>,
     /// What some servers write in a piece's place, or beside it: then it is all of the answer so far.
     #[serde(default)]
     message: Option<Box<RawValue>>,
@@ -45,45 +46,9 @@ struct Choice {
     error: Option<Value>,
 }
 
-#[derive(Default, Deserialize)]
-struct Delta {
-    #[serde(default)]
-    content: Option<Value>,
-    #[serde(default)]
-    refusal: Option<String>,
-    #[serde(default)]
-    reasoning_content: Option<String>,
-    #[serde(default)]
-    reasoning: Option<Value>,
-    #[serde(default)]
-    tool_calls: Option<Vec<Call>>,
-}
-
-#[derive(Deserialize)]
-struct Call {
-    #[serde(default)]
-    index: Option<usize>,
-    #[serde(default, deserialize_with = "super::super::json::text")]
-    id: String,
-    #[serde(default)]
-    function: Option<Function>,
-    /// A call of a custom tool.
-    #[serde(default)]
-    custom: Option<Function>,
-}
-
-#[derive(Deserialize)]
-struct Function {
-    #[serde(default)]
-    name: Option<String>,
-    /// JSON text or a piece of it; some look-alikes write the object itself.
-    #[serde(default, alias = "input", deserialize_with = "super::super::raw::text")]
-    arguments: Option<String>,
-}
-
 /// A call of the answer.
 #[derive(Debug, Default)]
-struct Begun {
+struct HeardCall {
     id: String,
     /// Whether its start went out: it waits for the call's name, or its arguments.
     is_told: bool,
@@ -121,9 +86,9 @@ pub(crate) struct Decoder {
     /// Whether it told an error in a chunk of its own.
     tells_error: bool,
     /// All calls, in order.
-    calls: Vec<Begun>,
+    calls: Vec<HeardCall>,
     /// The newest call of each index on the wire, as an index into `calls`.
-    newest: BTreeMap<usize, usize>,
+    newest: BTreeMap<u64, usize>,
     /// The newest call of each id, likewise.
     by_id: BTreeMap<String, usize>,
     /// Whether the model refuses to answer.
@@ -186,29 +151,28 @@ impl Decoder {
         Ok(())
     }
 
-    fn delta(&mut self, delta: Delta, out: &mut Vec<StreamEvent>) {
-        let filled = |text: Option<String>| text.filter(|text| !text.is_empty());
-        let reasoning = delta.reasoning.and_then(|value| value.as_str().map(str::to_owned));
-        out.extend(filled(delta.reasoning_content.or(reasoning)).map(StreamEvent::Thinking));
-        out.extend(filled(delta.content.map(text_of)).map(StreamEvent::Text));
-        let refusal = filled(delta.refusal);
+    fn delta(&mut self, mut delta: Turn, out: &mut Vec<StreamEvent>) {
+        out.extend(delta.thought().map(StreamEvent::Thinking));
+        out.extend(delta.text().map(StreamEvent::Text));
+        let refusal = delta.refusal();
         self.refuses |= refusal.is_some();
         out.extend(refusal.map(StreamEvent::Refusal));
-        for call in delta.tool_calls.unwrap_or_default() {
+        for call in delta.calls() {
             self.call(call, out);
         }
     }
 
-    fn call(&mut self, call: Call, out: &mut Vec<StreamEvent>) {
-        let function = call.function.or(call.custom).unwrap_or(Function { name: None, arguments: None });
+    fn call(&mut self, mut call: Call, out: &mut Vec<StreamEvent>) {
+        let function = call.function().unwrap_or_default();
         let arguments = function.arguments.unwrap_or_default();
         let (id, name) = (call.id, function.name.unwrap_or_default());
         // Some look-alikes leave the index out; then a name begins a new call.
         let begins = !name.is_empty();
-        let wire = call.index.unwrap_or(if begins { self.calls.len() } else { self.calls.len().saturating_sub(1) });
+        let next = self.calls.len() as u64;
+        let wire = call.index.unwrap_or(if begins { next } else { next.saturating_sub(1) });
         // Others give all calls the same index; then a name with a new id begins a new call, or with an object behind one
         // that is whole.
-        let another = |known: &Begun| {
+        let another = |known: &HeardCall| {
             let is_new = !id.is_empty() && !known.id.is_empty() && known.id != id;
             begins && (is_new || known.is_whole && arguments.trim_start().starts_with('{'))
         };
@@ -224,7 +188,7 @@ impl Decoder {
         let index = known.unwrap_or(self.calls.len());
         if known.is_none() {
             self.newest.insert(wire, index);
-            self.calls.push(Begun::default());
+            self.calls.push(HeardCall::default());
         }
         let call = &mut self.calls[index];
         if !call.is_told && call.id.is_empty() && !id.is_empty() {
@@ -277,7 +241,7 @@ impl Decoder {
             return;
         }
         let any_call = !self.calls.is_empty();
-        let unsaid = if any_call { FinishReason::ToolCalls } else { FinishReason::Other };
+        let unsaid = FinishReason::unsaid(any_call);
         let reason = self.finish.take().map_or(unsaid, |reason| finish_of(&reason, any_call, self.refuses));
         for (index, call) in self.calls.iter_mut().enumerate() {
             let start = (!call.is_told).then(|| (std::mem::take(&mut call.id), String::new()));

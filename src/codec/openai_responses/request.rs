@@ -34,7 +34,7 @@ const RENAMED: [(&str, &str); 5] = [
 ];
 
 /// Fields that may be lost: they say how an answer is kept, billed or delivered, and ask for no other answer.
-pub(super) const HARMLESS: [&str; 12] = [
+pub(super) const LOST: [&str; 12] = [
     "access_programs",
     "background_options",
     "client_metadata",
@@ -152,7 +152,7 @@ fn turns(fields: &mut Object, leftovers: &mut Map<String, Value>) -> Result<Turn
     Ok(turns)
 }
 
-/// Moves [`HARMLESS`] fields to `leftovers` unless they ask only for what is done anyway.
+/// Moves [`LOST`] fields to `leftovers` unless they ask only for what is done anyway.
 fn lose(fields: &mut Object, leftovers: &mut Map<String, Value>) {
     let sealed = |wish: &Value| wish == SEALED_THOUGHTS;
     let is_done = |key: &str, value: &Value| match key {
@@ -162,7 +162,7 @@ fn lose(fields: &mut Object, leftovers: &mut Map<String, Value>) {
         "include" => value.as_array().is_some_and(|wishes| wishes.iter().all(sealed)),
         _ => false,
     };
-    for key in HARMLESS {
+    for key in LOST {
         if let Some(value) = fields.take(key).filter(|value| !is_empty(value) && !is_done(key, value)) {
             leftovers.insert(key.into(), value);
         }

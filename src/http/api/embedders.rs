@@ -232,11 +232,11 @@ impl Embedders {
                 () = &mut deserted => Err(Failed::deserted(&provider)),
             };
             if let Some(mut permit) = permit {
-                let now = Instant::now();
-                let good = CallVerdict::Good(permit.age(now));
-                let verdict = answer.as_ref().map_or_else(Failed::verdict, |_| Some(good));
-                if let Some(verdict) = verdict {
-                    permit.settle(&verdict, now, Timestamp::now().as_millisecond());
+                let (now, at_ms) = (Instant::now(), Timestamp::now().as_millisecond());
+                match answer.as_ref().map_err(Failed::verdict) {
+                    Ok(_) => permit.settle_good(now, at_ms),
+                    Err(Some(verdict)) => permit.settle(&verdict, now, at_ms),
+                    Err(None) => {}
                 }
             }
             match answer {
@@ -343,7 +343,7 @@ async fn call(
     let call = Call { endpoint: Endpoint::Embeddings, body: Some(body), headers: HeaderMap::new() };
     let failed = |error: CallError, lost: bool| {
         let accuses = !error.is_ours();
-        Failed { error: error.attributed_to(&provider.name), lost, accuses }
+        Failed { error: ApiError::from(error).told_by(&provider.name), lost, accuses }
     };
     let refused = |error: ApiError, lost: bool| Failed {
         error: dispatch::attributed_to(error, &provider.name, provider.secrets()),

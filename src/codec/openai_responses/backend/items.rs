@@ -6,7 +6,7 @@ use super::super::super::Target;
 use super::super::super::documents::{self, Pdf};
 use super::super::super::openai_chat::{adapt, messages, messages::marked};
 use super::thoughts;
-use crate::protocol::{ImageSource, Message, Part, Role};
+use crate::protocol::{Message, Part, Role};
 
 /// Writes the items; losses are noted in `dropped`.
 pub(super) fn encode(target: &Target<'_>, turns: &[Message], dropped: &mut Vec<String>) -> Vec<Value> {
@@ -142,11 +142,7 @@ fn content(parts: &[Part], path: &str, dropped: &mut Vec<String>) -> Value {
                 out.push(marked(json!({ "type": "input_text", "text": text }), part.breakpoint()));
             }
             Part::Image { source, detail, .. } => {
-                let url = match source {
-                    ImageSource::Url(url) => url.clone(),
-                    ImageSource::Base64 { media_type, data } => format!("data:{media_type};base64,{data}"),
-                };
-                let mut image = json!({ "type": "input_image", "image_url": url });
+                let mut image = json!({ "type": "input_image", "image_url": source.url() });
                 if let Some(detail) = detail {
                     image["detail"] = json!(detail);
                 }

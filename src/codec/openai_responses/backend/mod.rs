@@ -18,7 +18,7 @@ use serde_json::Value;
 use super::super::documents::{self, Pdf};
 use super::super::openai_chat::{adapt, messages};
 use super::super::{Target, obstacles};
-use crate::protocol::{ApiError, ChatRequest, Dialect, ErrorKind, Message, Part, Role};
+use crate::protocol::{ApiError, ChatRequest, Dialect, Message, Part, Role};
 
 /// The fewest tokens that an answer can be held to.
 const MIN_TOKENS: u32 = 16;
@@ -101,13 +101,4 @@ pub(crate) fn is_about_request(error: &ApiError) -> bool {
     names_field
         || words.any(|word| IDS.iter().any(|beginning| word.starts_with(beginning)))
         || error.message.to_lowercase().contains(NO_CONTAINER)
-}
-
-/// Whether a request that is refused here with this error may be taken in Chat Completions: by an organisation that
-/// may not see thoughts before it is verified, a key that is limited to other endpoints, a server without this one, or
-/// since a thought was sealed for somebody else. What a vendor's filter refuses is a [`ErrorKind::ContentFilter`] and
-/// goes nowhere: vendors count how often they are sent it.
-pub(crate) fn may_be_taken_in_chat(error: &ApiError) -> bool {
-    let kinds = [ErrorKind::InvalidRequest, ErrorKind::NotFound, ErrorKind::Authentication, ErrorKind::Permission];
-    kinds.contains(&error.kind)
 }

@@ -25,7 +25,7 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatResponse, ApiError> {
         has_text |= item.texts().iter().any(|(kind, _, text)| *kind == Kind::Text && !text.is_empty());
     }
     let any = |wanted: fn(&Part) -> bool| parts.iter().any(wanted);
-    let any_call = any(|part| matches!(part, Part::ToolCall { .. }));
+    let any_call = any(Part::is_call);
     let refuses = any(|part| matches!(part, Part::Refusal { .. }));
     Ok(ChatResponse {
         finish_reason: answer.finish(any_call, refuses),

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use super::super::super::openai_chat::request::CACHE_OPTIONS;
 use super::super::super::openai_chat::{adapt as chat, messages, request as openai};
 use super::super::super::{Target, obstacles};
-use super::super::request::HARMLESS;
+use super::super::request::LOST;
 use super::super::{SEALED_THOUGHTS, SUMMARIES, sealed};
 use super::thoughts;
 use crate::config::Refusal;
@@ -118,7 +118,7 @@ fn is_marked(part: &Part) -> bool {
 pub(crate) fn adapt(target: &Target<'_>, body: &mut Map<String, Value>, dropped: &mut Vec<String>) {
     target.cap(body, "max_output_tokens", dropped);
     let marks = chat::knows_breakpoints(target);
-    let is_own = |field: &str| OWN.contains(&field) || HARMLESS.contains(&field);
+    let is_own = |field: &str| OWN.contains(&field) || LOST.contains(&field);
     let is_lost = |field: &str| match field {
         field if field != REASONING && target.quirks.leave_out.contains(field) => true,
         "temperature" | "top_p" => target.refuses(Refusal::Sampling),
