@@ -44,7 +44,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::config::{Quirks, Refusal};
+use crate::config::Quirks;
+use crate::config::Refusal;
 use crate::protocol::{
     ApiError, CacheWish, ChatRequest, ChatResponse, Dialect, ErrorKind, FinishReason, Part, Reasoning, Usage,
 };

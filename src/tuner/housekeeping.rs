@@ -193,8 +193,16 @@ mod tests {
         assert_eq!(store.log_size(), written);
         assert!(matches!(append(&store, 400), Err(StoreError::Full)));
         assert!(matches!(made(&store, || true), (0, Ok(()))), "it is to stop");
-        assert!(matches!(append(&store, 401), Err(StoreError::Full)));
-        assert!(matches!(made(&store, || false), (1..400, Ok(()))));
+        // On a busy machine sled tells of what it has inside a moment later.
+        let finds_some = (0..20).any(|_| {
+            assert!(matches!(append(&store, 401), Err(StoreError::Full)));
+            let found = matches!(made(&store, || false), (1..400, Ok(())));
+            if !found {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            found
+        });
+        assert!(finds_some);
         assert!(store.log_size().bytes < written.bytes);
         // On a busy machine sled finds what was deleted a moment later.
         let goes_on = (402..440).any(|number| {

@@ -11,7 +11,8 @@ use super::super::ids::hashed;
 use super::super::obstacles;
 use super::messages;
 use super::request::{EXCLUSION, ROUTERS_REASONING, effort_for, effort_text, excludes_thoughts, reasoning_of};
-use crate::config::{MaxTokensField, Refusal};
+use crate::config::MaxTokensField;
+use crate::config::Refusal;
 use crate::protocol::{ChatRequest, Effort, Message, Part, ResponseFormat, Role};
 
 /// Whether `target` takes the request as it is; most requests do. Looks only at the decoded form.
