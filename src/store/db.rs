@@ -396,8 +396,10 @@ impl Store {
         }
         let revived = opened.and_then(|trees| {
             if let Some(kept) = &damaged {
-                let taken = take_over(kept, &trees, self.room_for().unwrap_or(0), &self.shared.settings);
-                tracing::error!(kept = %kept.display(), ?taken, "A part of the decision log cannot be read: it was set aside");
+                match take_over(kept, &trees, self.room_for().unwrap_or(0), &self.shared.settings) {
+                    Ok(entries) => tracing::warn!(entries, "What can be read of the damaged log was taken over"),
+                    Err(error) => tracing::error!(%error, "Not all of the damaged log was taken over"),
+                }
             }
             // Fingerprints must stay comparable within a run, so a new database takes over the secret.
             salt_of(&trees, Some(self.shared.salt)).map_err(|error| Failure::Unwritable(error.to_string()))?;

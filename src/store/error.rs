@@ -56,7 +56,7 @@ pub enum OpenError {
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// The database failed; sled's message.
-    #[error("the database failed: {0}")]
+    #[error("{}", failure(.0))]
     Database(#[from] sled::Error),
     /// The database is closed after a failure and not reopened yet.
     #[error("the database is not available: {0}")]
@@ -67,6 +67,17 @@ pub enum StoreError {
     /// A record could not be encoded.
     #[error("a record cannot be encoded: {0}")]
     Encode(String),
+}
+
+/// A failure of sled's, in words.
+fn failure(error: &sled::Error) -> String {
+    match error {
+        sled::Error::Corruption { .. } => {
+            "a part of the database cannot be read: a gateway that comes upon it sets it aside and takes over the rest"
+                .to_owned()
+        }
+        _ => format!("the database failed: {error}"),
+    }
 }
 
 impl StoreError {
