@@ -217,7 +217,8 @@ fn what_another_program_has_written_again_is_read() {
     let json = serde_json::to_string(&entry(1)).unwrap();
     let path = dir.path().join("again.parquet");
     let schema = parse_message_type("message duckdb_schema { required binary entry (UTF8); }").unwrap();
-    let properties = WriterProperties::builder().build();
+    // As DuckDB and pyarrow pack it.
+    let properties = WriterProperties::builder().set_compression(::parquet::basic::Compression::SNAPPY).build();
     let file = File::create(&path).unwrap();
     let mut writer = SerializedFileWriter::new(file, schema.into(), properties.into()).unwrap();
     let mut rows = writer.next_row_group().unwrap();
