@@ -1,9 +1,8 @@
 #!/usr/bin/env bash
 # Records what requests run through, for the compiler (RELEASE-HOST.profdata, which ./rustc hands it) and for the linker
 # (functions.order, by ./build.rs). To be run when the compiler, libraries or much of the code have changed, and behind the
-# last change before a release: a few lines give functions other names for the linker (226 of 3,052 once, which cost 3 MB
-# of memory and a tenth of the processor time). Takes half an hour on two cores; needs curl, valgrind, and
-# `rustup component add llvm-tools`.
+# last change before a release: a few lines give functions other names for the linker (226 of 3,052 once, which cost a tenth
+# of the processor time). Takes half an hour on two cores; needs curl, valgrind, and `rustup component add llvm-tools`.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 here=$PWD/packaging/profile
