@@ -428,6 +428,9 @@ fn a_fault_is_told_of_the_key_and_the_file_that_have_it() {
         ("dispatch.retry_budget.ratio = -1.0", "dispatch.retry_budget.ratio"),
         ("dispatch.retry_budget.min_per_s = nan", "dispatch.retry_budget.min_per_s"),
         ("routing.objectives.speed.latency_per_s = inf", "routing.objectives.speed.latency_per_s"),
+        ("routing.objectives.quality.cost_per_usd = 1e9", "routing.objectives.quality.cost_per_usd"),
+        ("providers.openai.base_url = 'http://[::1]:99999/v1'", "providers.openai.base_url"),
+        ("providers.openai.base_url = 'http://h/v1#x'", "providers.openai.base_url"),
         ("models.gpt-4o.max_output = 0", "models.gpt-4o.max_output"),
         ("models.gpt-4o.price.output = -1.0", "models.gpt-4o.price.output"),
         (
